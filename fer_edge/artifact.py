@@ -1,0 +1,234 @@
+"""The artifact: a folder of graphs, a calibration table, engines, and the manifest over them."""
+
+import hashlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from fer_edge import __version__
+from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
+from fer_edge.errors import ArtifactError
+from fer_edge.files import sha256, storage_errors, write_text
+
+MANIFEST = "manifest.json"
+ENGINES = "engines"
+SCHEMA = 1
+
+
+class _Record(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+
+class FileRecord(_Record):
+    """Size in bytes and SHA-256 of a file of the artifact."""
+
+    bytes: int
+    sha256: str
+
+
+class GraphRecord(_Record):
+    """The graph of record at one precision, and its rewrite for CPUs where there is one."""
+
+    file: str
+    cpu_file: str | None = None
+
+
+class CalibrationRecord(_Record):
+    """Where the INT8 scales come from."""
+
+    file: str
+    method: str
+    samples: int
+    data: str
+    """Fingerprint of the data set."""
+
+
+class EngineRecord(_Record):
+    """A serialised engine and what it was built with and for."""
+
+    file: str
+    backend: Literal["tensorrt", "tensorrt-rtx"]
+    backend_version: str
+    precision: Precision
+    gpu: str | None
+    """GPU that the engine is bound to; None for an engine that any supported GPU runs."""
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+
+
+class Score(_Record):
+    """What one precision scored on one split, single crop."""
+
+    split: str
+    n: int
+    accuracy: float
+    standard_error: float
+    macro_f1: float
+    recall: dict[str, float]
+    backend: str
+    """What ran the graph."""
+    data: str
+    """Fingerprint of the data set."""
+    agreement_with_fp32: float | None = None
+    mcnemar_p: float | None = None
+
+
+class InputContract(_Record):
+    """What goes in and what comes out."""
+
+    name: str = INPUT_NAME
+    dtype: str = "uint8"
+    shape: tuple[str, int, int, int] = ("batch", 1, FACE_SIZE, FACE_SIZE)
+    color: str = "grayscale"
+    output: str = OUTPUT_NAME
+    output_shape: tuple[str, int] = ("batch", len(EMOTIONS))
+
+
+class Manifest(_Record):
+    """Everything about an artifact that a person or a program asks before running it."""
+
+    schema_version: int = SCHEMA
+    model: str
+    created: str = pydantic.Field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat("T", "seconds")
+    )
+    labels: tuple[str, ...] = EMOTIONS
+    input: InputContract = InputContract()
+    parameters: int | None = None
+    multiply_adds: int | None = None
+    training: dict[str, Any] | None = None
+    graphs: dict[Precision, GraphRecord] = {}
+    parity: dict[str, float] = {}
+    """Largest difference of probabilities from the model that the graph came from."""
+    calibration: CalibrationRecord | None = None
+    engines: list[EngineRecord] = []
+    scores: dict[Precision, Score] = {}
+    versions: dict[str, str] = {"fer-edge": __version__}
+    files: dict[str, FileRecord] = {}
+
+
+class Artifact:
+    """An artifact folder whose manifest has been read.
+
+    Files are checked against their hash when they are read; :meth:`verify` checks all of them.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def load(cls, folder: Path) -> "Artifact":
+        """Read ``folder/manifest.json``.
+
+        Raises
+        ------
+        ArtifactError
+            No such folder, no manifest, a manifest that is not one, or made by a newer version.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ArtifactError(
+                f"{folder} is not an artifact: it has no {MANIFEST}.",
+                hint="Make one with: fer-edge export RUN --out FOLDER",
+            )
+        with storage_errors(path):
+            text = path.read_bytes()
+        try:
+            raw = json.loads(text)
+            version = raw.get("schema_version") if isinstance(raw, dict) else None
+            if version != SCHEMA:
+                raise ArtifactError(
+                    f"{path} has schema version {version}, this fer-edge reads {SCHEMA}.",
+                    hint="Export the model again with this version, or install a matching one.",
+                )
+            manifest = Manifest.model_validate(raw)
+        except (ValueError, pydantic.ValidationError) as error:
+            raise ArtifactError(
+                f"{path} is damaged: {_first_problem(error)}.", hint="Export the model again."
+            ) from error
+        if manifest.labels != EMOTIONS:
+            raise ArtifactError(f"{path} has other labels: {', '.join(manifest.labels)}.")
+        return cls(folder, manifest)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file of the artifact after checking its hash.
+
+        Raises
+        ------
+        ArtifactError
+            The file is not in the manifest, is missing, or differs from its recorded hash.
+        """
+        record = self._record(name)
+        path = self.folder / name
+        if not path.is_file():
+            raise self._broken(name, "is missing")
+        with storage_errors(path):
+            data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise self._broken(name, "does not match the hash in the manifest")
+        return data
+
+    def verify(self) -> None:
+        """Check every file of the manifest; raise ArtifactError on the first that differs."""
+        for name, record in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise self._broken(name, "is missing")
+            with storage_errors(path):
+                if sha256(path) != record.sha256:
+                    raise self._broken(name, "does not match the hash in the manifest")
+
+    def graph(self, precision: Precision) -> GraphRecord:
+        """The graph at ``precision``.
+
+        Raises
+        ------
+        ArtifactError
+            The artifact was exported without it.
+        """
+        try:
+            return self.manifest.graphs[precision]
+        except KeyError:
+            have = ", ".join(self.manifest.graphs) or "none"
+            flag = "" if precision == "fp32" else f" --{precision}"
+            raise ArtifactError(
+                f"{self.folder} has no {precision} graph (it has: {have}).",
+                hint=f"Make it with: fer-edge export {self.folder}{flag} --out FOLDER",
+            ) from None
+
+    def _record(self, name: str) -> FileRecord:
+        try:
+            return self.manifest.files[name]
+        except KeyError:
+            raise self._broken(name, "is not listed in the manifest") from None
+
+    def _broken(self, name: str, what: str) -> ArtifactError:
+        return ArtifactError(
+            f"{self.folder / name} {what}.",
+            hint=f"Export {self.manifest.model} again with: fer-edge export",
+        )
+
+
+def seal(folder: Path, manifest: Manifest) -> Artifact:
+    """Record size and hash of every file in ``folder`` and write the manifest."""
+    manifest.files = {
+        path.relative_to(folder).as_posix(): FileRecord(
+            bytes=path.stat().st_size, sha256=sha256(path)
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+    }
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    return Artifact(folder, manifest)
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    return str(error)

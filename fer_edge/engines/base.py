@@ -1,0 +1,123 @@
+"""The protocol that every inference engine keeps."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS, FACE_SIZE
+from fer_edge.errors import InferenceError, InputError
+
+Faces = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine is and where it runs."""
+
+    backend: str
+    """Name in :data:`fer_edge.engines.BACKENDS`, for example ``"onnxruntime-cpu"``."""
+    backend_version: str
+    precision: str
+    device: str
+    """Processor or GPU, as its vendor names it."""
+    min_batch: int
+    max_batch: int | None
+    """Largest batch in one call; None where any size goes."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One loaded model on one device.
+
+    Engines are context managers; :meth:`close` may be called more than once.
+    """
+
+    def run(self, faces: Faces) -> Probabilities:
+        """Classify one batch.
+
+        Parameters
+        ----------
+        faces : uint8 array, shape (N, 1, 48, 48)
+            N between ``describe().min_batch`` and ``describe().max_batch``.
+
+        Returns
+        -------
+        float32 array, shape (N, 7)
+
+        Raises
+        ------
+        InputError
+            Wrong shape, dtype or batch size.
+        InferenceError
+            The backend failed, or returned NaN.
+        """
+        ...
+
+    def describe(self) -> EngineInfo: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> "Engine": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def check_faces(faces: Faces, info: EngineInfo) -> None:
+    """Raise InputError unless ``faces`` is a batch that the engine takes."""
+    if not isinstance(faces, np.ndarray):
+        raise InputError(f"Faces must be a numpy array, got {type(faces).__name__}.")
+    if faces.dtype != np.uint8 or faces.shape[1:] != (1, FACE_SIZE, FACE_SIZE):
+        raise InputError(
+            f"Faces must be uint8 (N, 1, {FACE_SIZE}, {FACE_SIZE}), "
+            f"got {faces.dtype} {faces.shape}.",
+            hint="fer_edge.Recognizer takes images of any size.",
+        )
+    upper = info.max_batch if info.max_batch is not None else len(faces)
+    if not info.min_batch <= len(faces) <= max(upper, info.min_batch):
+        raise InputError(
+            f"This {info.backend} engine takes {info.min_batch} to {info.max_batch or 'any'} "
+            f"faces a call, got {len(faces)}.",
+            hint="fer_edge.Recognizer splits and pads batches of any size.",
+        )
+
+
+def check_probabilities(probabilities: Probabilities, info: EngineInfo) -> Probabilities:
+    """Raise InferenceError unless every value is finite."""
+    if probabilities.shape[1:] != (len(EMOTIONS),):
+        raise InferenceError(f"{info.backend} returned shape {probabilities.shape}, not (N, 7).")
+    if not np.isfinite(probabilities).all():
+        raise InferenceError(
+            f"{info.backend} returned NaN or infinity at {info.precision}.",
+            hint="Export the model again and compare with --precision fp32.",
+        )
+    return probabilities
+
+
+def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
+    """Classify any number of faces, split and padded into batches that the engine takes.
+
+    Parameters
+    ----------
+    faces : uint8 array, shape (N, 48, 48) or (N, 1, 48, 48); N may be 0
+    batch : int
+        Largest batch in one call; lowered to what the engine takes.
+
+    Returns
+    -------
+    float32 array, shape (N, 7)
+    """
+    info = engine.describe()
+    faces = faces.reshape(-1, 1, FACE_SIZE, FACE_SIZE)
+    batch = max(info.min_batch, min(batch, info.max_batch or batch))
+    out = np.empty((len(faces), len(EMOTIONS)), np.float32)
+    for start in range(0, len(faces), batch):
+        part = np.ascontiguousarray(faces[start : start + batch])
+        n = len(part)
+        if n < info.min_batch:
+            filler = np.zeros((info.min_batch - n, *part.shape[1:]), np.uint8)
+            part = np.concatenate([part, filler])
+        out[start : start + n] = engine.run(part)[:n]
+    return out

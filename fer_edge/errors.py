@@ -1,0 +1,82 @@
+"""One exception tree. Every error says what is wrong, with what, and what to do about it."""
+
+
+class FerEdgeError(Exception):
+    """Base of all errors that FER-Edge raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and with what (path, row, value).
+    hint : str, optional
+        What to do about it: an imperative sentence, shown after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message if hint is None else f"{message} {hint}")
+
+
+class UsageError(FerEdgeError):
+    """An argument that cannot be meant: batch 0, an unknown model name, conflicting options."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(FerEdgeError):
+    """An optional package that this operation needs is not installed."""
+
+
+class StorageError(FerEdgeError):
+    """A file could not be written or read: no space, no permission, not there."""
+
+
+class DataError(FerEdgeError):
+    """A data set that cannot be read, or holds what it must not."""
+
+
+class InputError(FerEdgeError, ValueError):
+    """Faces or images handed to an engine or a Recognizer do not fit the input contract."""
+
+
+class ModelError(FerEdgeError):
+    """A model that cannot be built, or weights that do not fit it."""
+
+
+class TrainingError(FerEdgeError):
+    """A training run that cannot start, go on or be resumed."""
+
+
+class ExportError(FerEdgeError):
+    """A graph that cannot be exported or rewritten, or differs from the model it came from."""
+
+
+class CalibrationError(ExportError):
+    """Activation ranges that cannot be measured, or a table that belongs to another graph."""
+
+
+class ArtifactError(FerEdgeError):
+    """An artifact folder that is damaged, incomplete or made by an incompatible version."""
+
+
+class EngineError(FerEdgeError):
+    """Base of what goes wrong in an inference engine."""
+
+
+class BackendUnavailableError(EngineError, MissingDependencyError):
+    """The backend asked for cannot run here: its package, driver or GPU is missing."""
+
+
+class EngineBuildError(EngineError):
+    """The builder refused a graph."""
+
+
+class EngineLoadError(EngineError):
+    """A graph or a serialised engine could not be loaded."""
+
+
+class InferenceError(EngineError):
+    """An engine ran but failed, or returned what cannot be probabilities (NaN)."""
