@@ -1,3 +1,23 @@
 """FER-Edge: facial-expression recognition from training to a camera at the edge."""
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+from fer_edge.version import __version__
+
+if TYPE_CHECKING:
+    from fer_edge.runtime import Prediction, Recognizer
+
+__all__ = ["Prediction", "Recognizer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # numpy and onnxruntime load on first use, so that `fer-edge --help` need not wait for them.
+    if name in ("Prediction", "Recognizer"):
+        from fer_edge import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

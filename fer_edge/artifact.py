@@ -3,19 +3,31 @@
 import hashlib
 import json
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-from fer_edge import __version__
 from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.errors import ArtifactError
 from fer_edge.files import sha256, storage_errors, write_text
+from fer_edge.version import __version__
 
 MANIFEST = "manifest.json"
 ENGINES = "engines"
 SCHEMA = 1
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
+        raise ValueError(f"{name!r} is not a path inside the artifact")
+    return name
+
+
+_Name = Annotated[str, pydantic.AfterValidator(_inside)]
+"""Path of a file relative to the artifact, with forward slashes. A manifest may come from anyone,
+so a name that leads out of the folder is refused."""
 
 
 class _Record(pydantic.BaseModel):
@@ -32,14 +44,14 @@ class FileRecord(_Record):
 class GraphRecord(_Record):
     """The graph of record at one precision, and its rewrite for CPUs where there is one."""
 
-    file: str
-    cpu_file: str | None = None
+    file: _Name
+    cpu_file: _Name | None = None
 
 
 class CalibrationRecord(_Record):
     """Where the INT8 scales come from."""
 
-    file: str
+    file: _Name
     method: str
     samples: int
     data: str
@@ -49,7 +61,7 @@ class CalibrationRecord(_Record):
 class EngineRecord(_Record):
     """A serialised engine and what it was built with and for."""
 
-    file: str
+    file: _Name
     backend: Literal["tensorrt", "tensorrt-rtx"]
     backend_version: str
     precision: Precision
@@ -103,12 +115,13 @@ class Manifest(_Record):
     training: dict[str, Any] | None = None
     graphs: dict[Precision, GraphRecord] = {}
     parity: dict[str, float] = {}
-    """Largest difference of probabilities from the model that the graph came from."""
+    """Largest difference of a probability: ``fp32`` from torch, ``half_weights`` from unrounded
+    weights, the other precisions from fp32."""
     calibration: CalibrationRecord | None = None
     engines: list[EngineRecord] = []
     scores: dict[Precision, Score] = {}
     versions: dict[str, str] = {"fer-edge": __version__}
-    files: dict[str, FileRecord] = {}
+    files: dict[_Name, FileRecord] = {}
 
 
 class Artifact:
@@ -128,7 +141,8 @@ class Artifact:
         Raises
         ------
         ArtifactError
-            No such folder, no manifest, a manifest that is not one, or made by a newer version.
+            No such folder, no manifest, a manifest that is not one, made by a newer version, or
+            for other labels or another input.
         """
         path = folder / MANIFEST
         if not path.is_file():
@@ -147,12 +161,20 @@ class Artifact:
                     hint="Export the model again with this version, or install a matching one.",
                 )
             manifest = Manifest.model_validate(raw)
-        except (ValueError, pydantic.ValidationError) as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(
                 f"{path} is damaged: {_first_problem(error)}.", hint="Export the model again."
             ) from error
         if manifest.labels != EMOTIONS:
-            raise ArtifactError(f"{path} has other labels: {', '.join(manifest.labels)}.")
+            raise ArtifactError(
+                f"{path} has other labels: {', '.join(manifest.labels)}.",
+                hint=f"Export a model with the labels {', '.join(EMOTIONS)}, in this order.",
+            )
+        if manifest.input != InputContract():
+            raise ArtifactError(
+                f"{path} describes another input: {manifest.input.model_dump()}.",
+                hint=f"Export a model for {InputContract().model_dump()}.",
+            )
         return cls(folder, manifest)
 
     def read(self, name: str) -> bytes:

@@ -1,6 +1,7 @@
 """Files that are either whole or not there: write beside, then rename."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -32,7 +33,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"Cannot access {error.filename or path}: {reason}.",
             hint="Free some space or choose another place."
-            if error.errno == 28
+            if error.errno == errno.ENOSPC
             else "Check the path and its permissions.",
         ) from error
 
@@ -76,9 +77,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 old = Path(
                     tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)
                 )
-                path.replace(old / path.name)
-                temporary.replace(path)
-                shutil.rmtree(old)
+                try:
+                    path.replace(old / path.name)
+                    temporary.replace(path)
+                except BaseException:
+                    if not path.exists():
+                        (old / path.name).replace(path)
+                    raise
+                finally:
+                    shutil.rmtree(old, ignore_errors=True)
             else:
                 temporary.replace(path)
         finally:

@@ -1,7 +1,5 @@
 """Classification metrics and the paired test that compares two precisions of one model."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,5 +52,8 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
     first_only = int((first_right & ~second_right).sum())
     second_only = int((~first_right & second_right).sum())
     n = first_only + second_only
-    tail = sum(math.comb(n, k) for k in range(min(first_only, second_only) + 1))
-    return min(1.0, float(2 * tail / 2**n))
+    tail = ways = 1
+    for k in range(min(first_only, second_only)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2**n)

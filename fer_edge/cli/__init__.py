@@ -1,1 +1,5 @@
+"""The command line: ``fer-edge``."""
 
+from fer_edge.cli.app import main
+
+__all__ = ["main"]

@@ -1,1 +1,8 @@
+"""Faces with labels: readers for what people have, a cache, and faces made up on the spot."""
 
+from fer_edge.data.dataset import FaceDataset
+from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.loading import load_dataset
+from fer_edge.data.synthetic import synthetic_dataset
+
+__all__ = ["SPLITS", "FaceDataset", "Split", "load_dataset", "synthetic_dataset"]

@@ -1,1 +1,14 @@
+"""Inference engines behind one protocol: ONNX Runtime, TensorRT, TensorRT-RTX."""
 
+from fer_edge.engines.base import Engine, EngineInfo, run_all
+from fer_edge.engines.selection import BACKENDS, BackendStatus, backend_status, open_engine
+
+__all__ = [
+    "BACKENDS",
+    "BackendStatus",
+    "Engine",
+    "EngineInfo",
+    "backend_status",
+    "open_engine",
+    "run_all",
+]

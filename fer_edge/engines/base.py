@@ -108,7 +108,20 @@ def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
     Returns
     -------
     float32 array, shape (N, 7)
+
+    Raises
+    ------
+    InputError
+        Wrong shape or dtype.
+    InferenceError
+        The backend failed, or returned NaN.
     """
+    face = (FACE_SIZE, FACE_SIZE)
+    if faces.shape[1:] not in (face, (1, *face)):
+        raise InputError(
+            f"Faces must be (N, {FACE_SIZE}, {FACE_SIZE}), got {faces.shape}.",
+            hint="fer_edge.Recognizer takes images of any size.",
+        )
     info = engine.describe()
     faces = faces.reshape(-1, 1, FACE_SIZE, FACE_SIZE)
     batch = max(info.min_batch, min(batch, info.max_batch or batch))

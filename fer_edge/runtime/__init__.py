@@ -1,1 +1,6 @@
+"""From images to emotions on the device: :class:`Recognizer` and what it is made of."""
 
+from fer_edge.runtime.preprocess import Color, read_image, to_faces
+from fer_edge.runtime.recognizer import Prediction, Recognizer
+
+__all__ = ["Color", "Prediction", "Recognizer", "read_image", "to_faces"]

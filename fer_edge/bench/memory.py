@@ -1,0 +1,81 @@
+"""How much memory a device needs to run a model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.engines import open_engine
+from fer_edge.errors import FerEdgeError, InferenceError
+
+
+def measure_peak_memory(
+    model: Path,
+    *,
+    precision: str,
+    backend: str,
+    threads: int | None,
+    batch: int,
+) -> float | None:
+    """Peak resident host memory, in MiB, of a fresh process that loads a model and runs it.
+
+    The process does nothing else, but all of it counts: the Python interpreter, numpy, the
+    backend's libraries, the model, and three calls with ``batch`` faces. Memory on a GPU does not
+    count. None where the system keeps no such figure (Windows).
+
+    Raises
+    ------
+    InferenceError
+        The process could not load or run the model, or the system stopped it.
+    """
+    settings = {
+        "model": str(model),
+        "precision": precision,
+        "backend": backend,
+        "threads": threads,
+        "batch": batch,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, json.dumps(settings)], capture_output=True, text=True
+    )
+    what = f"Measuring the memory of {model} at {precision}"
+    if done.returncode < 0:
+        raise InferenceError(
+            f"{what} was stopped by signal {-done.returncode}.",
+            hint="Free some memory or choose smaller batches.",
+        )
+    if done.returncode > 0:
+        raise InferenceError(f"{what} failed: {done.stderr.strip().splitlines()[-1]}")
+    peak: float | None = json.loads(done.stdout.splitlines()[-1])
+    return peak
+
+
+def _measure(model: str, precision: str, backend: str, threads: int | None, batch: int) -> None:
+    faces = np.zeros((batch, 1, FACE_SIZE, FACE_SIZE), np.uint8)
+    with open_engine(Path(model), precision=precision, backend=backend, threads=threads) as engine:
+        for _ in range(3):
+            engine.run(faces)
+    print(json.dumps(_peak_mib()))
+
+
+def _peak_mib() -> float | None:
+    if sys.platform == "win32":
+        return None
+    if sys.platform == "linux":
+        # Not getrusage: on Linux its ru_maxrss starts from the peak of the process that forked.
+        status = Path("/proc/self/status").read_text()
+        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(kib) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    try:
+        _measure(**json.loads(sys.argv[1]))
+    except FerEdgeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,133 @@
+"""A bench result as tables for a terminal."""
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fer_edge.artifact import Score
+from fer_edge.bench.suite import BenchResult, PrecisionResult
+from fer_edge.contract import EMOTIONS
+
+
+def render(result: BenchResult) -> Group:
+    """Latency, cost, accuracy and recall, one line per precision (and batch size).
+
+    Measured accuracy stands beside the one that the manifest records for the same faces. Without
+    measured scores the recorded ones are shown, and said to be that. Fits 80 columns.
+    """
+    parts: list[RenderableType] = [_heading(result), _latency(result), _cost(result)]
+    measured = any(row.score for row in result.precisions)
+    rows = [(row, row.score or row.recorded_score) for row in result.precisions]
+    scored = [(row, shown) for row, shown in rows if shown is not None]
+    if scored:
+        source = "measured" if measured else "recorded in the manifest"
+        parts += [_accuracy(scored, source), _recall(scored, source)]
+    if not measured:
+        parts.append(Text("\nAccuracy was not measured: it needs data (--data fer2013.zip)."))
+    return Group(*parts)
+
+
+def _heading(result: BenchResult) -> Text:
+    machine = result.machine
+    threads = "" if result.threads is None else f", {result.threads} threads"
+    memory = "" if machine.memory_gib is None else f", {machine.memory_gib:g} GiB"
+    return Text(
+        "\n".join(
+            [
+                f"{result.model} ({result.artifact})",
+                f"{machine.cpu}, {machine.cores} cores{threads}{memory}",
+                *machine.gpus,
+            ]
+        )
+    )
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        header_style="",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+    table.add_column("Precision", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    return table
+
+
+def _latency(result: BenchResult) -> Table:
+    table = _table(
+        "Latency of a call in ms",
+        *("Batch", "p50", "p90", "p99", "Mean", "Faces/s", "vs fp32", "Repeats"),
+    )
+    for row in result.precisions:
+        for latency in row.latency:
+            table.add_row(
+                row.precision,
+                str(latency.batch),
+                f"{latency.p50_ms:.2f}",
+                f"{latency.p90_ms:.2f}",
+                f"{latency.p99_ms:.2f}",
+                f"{latency.mean_ms:.2f}",
+                f"{latency.faces_per_second:,.0f}",
+                _or_dash(latency.speedup_vs_fp32, "{:.2f}x"),
+                str(latency.repeats),
+            )
+    return table
+
+
+def _cost(result: BenchResult) -> Table:
+    batch = result.precisions[0].latency[-1].batch
+    table = _table(
+        f"Cost (memory: peak of a process of its own at batch {batch})",
+        *("Backend", "File", "Size MB", "Memory MiB"),
+    )
+    for row in result.precisions:
+        table.add_row(
+            row.precision,
+            f"{row.backend} {row.backend_version}",
+            row.file,
+            f"{row.size_bytes / 1e6:.2f}",
+            _or_dash(row.peak_memory_mib, "{:.0f}"),
+        )
+    return table
+
+
+def _accuracy(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table:
+    table = _table(
+        f"Accuracy in %, {source}",
+        *("Faces", "Accuracy", "Recorded", "Macro-F1", "As fp32", "McNemar p"),
+    )
+    for row, shown in scored:
+        recorded = row.recorded_score
+        table.add_row(
+            row.precision,
+            f"{shown.split} {shown.n}",
+            f"{100 * shown.accuracy:.2f} ± {100 * shown.standard_error:.2f}",
+            f"{100 * recorded.accuracy:.2f}" if recorded and recorded.data == shown.data else "-",
+            f"{100 * shown.macro_f1:.2f}",
+            _or_dash(shown.agreement_with_fp32, "{:.2%}"),
+            _or_dash(shown.mcnemar_p, "{:.3f}"),
+        )
+    return table
+
+
+def _recall(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table:
+    table = _table(f"Recall in %, {source}", *(emotion.capitalize() for emotion in EMOTIONS))
+    for row, shown in scored:
+        table.add_row(
+            row.precision,
+            *(
+                f"{100 * shown.recall[emotion]:.1f}" if emotion in shown.recall else "-"
+                for emotion in EMOTIONS
+            ),
+        )
+    return table
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

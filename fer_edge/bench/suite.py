@@ -1,0 +1,191 @@
+"""Measure every precision of an artifact in one run."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pydantic
+
+from fer_edge.artifact import Artifact, Score
+from fer_edge.bench.latency import Latency, measure_latencies
+from fer_edge.bench.machine import Machine, describe_machine
+from fer_edge.bench.memory import measure_peak_memory
+from fer_edge.contract import PRECISIONS, Precision
+from fer_edge.data import FaceDataset
+from fer_edge.engines import EngineInfo, open_engine
+from fer_edge.errors import UsageError
+from fer_edge.evaluation import score
+
+Progress = Callable[[str, float], None]
+"""Called with what is being measured and how much of it is done, 0..1."""
+
+
+class LatencyRow(Latency):
+    """Latency at one batch size, beside fp32's in the same run."""
+
+    speedup_vs_fp32: float | None
+    """Ratio of faces per second; None where fp32 was not measured."""
+
+
+class PrecisionResult(pydantic.BaseModel):
+    """What one precision of the artifact costs and gives."""
+
+    precision: Precision
+    backend: str
+    backend_version: str
+    device: str
+    file: str
+    """What the backend loads, relative to the artifact."""
+    size_bytes: int
+    peak_memory_mib: float | None
+    """As :func:`fer_edge.bench.memory.measure_peak_memory` has it, at the largest batch."""
+    latency: list[LatencyRow]
+    score: Score | None
+    """Measured in this run; None without data."""
+    recorded_score: Score | None
+    """What the manifest says."""
+
+
+class BenchResult(pydantic.BaseModel):
+    """One run of the bench. ``model_dump(mode="json")`` makes it JSON."""
+
+    model: str
+    artifact: str
+    created: str
+    """UTC, ISO 8601."""
+    command: str
+    threads: int | None
+    machine: Machine
+    precisions: list[PrecisionResult]
+
+
+def run_bench(
+    model: Path,
+    *,
+    data: FaceDataset | None = None,
+    batches: Iterable[int] = (1, 8, 64),
+    precisions: Iterable[Precision] | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    seconds: float = 2.0,
+    progress: Progress | None = None,
+) -> BenchResult:
+    """Measure latency, memory and, with data, accuracy.
+
+    Parameters
+    ----------
+    model : Path
+        Artifact folder.
+    data : FaceDataset, optional
+        Faces to score on. Agreement and McNemar's p compare with fp32 when it is among
+        ``precisions``.
+    batches : ints
+        Batch sizes for latency.
+    precisions : optional
+        By default all that the artifact has.
+    backend, threads
+        As in :func:`fer_edge.engines.open_engine`.
+    seconds : float
+        Timed seconds for each precision and batch size.
+
+    Raises
+    ------
+    UsageError
+        No batch size, or one that an engine does not take.
+    ArtifactError
+        The folder is not an artifact, is damaged, or lacks a precision.
+    EngineError
+        A precision cannot be loaded or run.
+    """
+    tell = progress or (lambda _stage, _done: None)
+    sizes = sorted(set(batches))
+    if not sizes or sizes[0] < 1:
+        raise UsageError("Batch sizes must be 1 or more.", hint="For example: --batch 1,8,64")
+    artifact = Artifact.load(model)
+    wanted = set(artifact.manifest.graphs if precisions is None else precisions)
+    for precision in wanted:
+        artifact.graph(precision)
+    order = [precision for precision in PRECISIONS if precision in wanted]
+    if not order:
+        raise UsageError(f"{model} has no graph to measure.", hint="Export the model again.")
+
+    with ExitStack() as stack:
+        engines = [
+            stack.enter_context(
+                open_engine(model, precision=precision, backend=backend, threads=threads)
+            )
+            for precision in order
+        ]
+        infos = [engine.describe() for engine in engines]
+        rows: list[list[LatencyRow]] = [[] for _ in order]
+        for size in sizes:
+            stage = f"Latency at batch {size}"
+            measured = measure_latencies(
+                engines, size, seconds=seconds, progress=lambda done, s=stage: tell(s, done)
+            )
+            base = measured[0].faces_per_second if order[0] == "fp32" else None
+            for own, latency in zip(rows, measured, strict=True):
+                own.append(
+                    LatencyRow(
+                        **latency.model_dump(),
+                        speedup_vs_fp32=latency.faces_per_second / base if base else None,
+                    )
+                )
+        scores: list[Score | None] = [None] * len(order)
+        reference = None
+        if data is not None:
+            for index, (precision, engine) in enumerate(zip(order, engines, strict=True)):
+                stage = f"Accuracy of {precision}"
+                scores[index], probabilities = score(
+                    engine,
+                    data,
+                    reference=reference,
+                    progress=lambda done, n, s=stage: tell(s, done / n),
+                )
+                if precision == "fp32":
+                    reference = probabilities
+
+    results = []
+    for precision, info, latency_rows, own_score in zip(order, infos, rows, scores, strict=True):
+        tell(f"Memory of {precision}", 0.0)
+        peak = measure_peak_memory(
+            model, precision=precision, backend=info.backend, threads=threads, batch=sizes[-1]
+        )
+        tell(f"Memory of {precision}", 1.0)
+        file = _loaded_file(artifact, precision, info)
+        results.append(
+            PrecisionResult(
+                precision=precision,
+                backend=info.backend,
+                backend_version=info.backend_version,
+                device=info.device,
+                file=file,
+                size_bytes=artifact.manifest.files[file].bytes,
+                peak_memory_mib=peak,
+                latency=latency_rows,
+                score=own_score,
+                recorded_score=artifact.manifest.scores.get(precision),
+            )
+        )
+    return BenchResult(
+        model=artifact.manifest.model,
+        artifact=str(model),
+        created=datetime.now(timezone.utc).isoformat("T", "seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        threads=threads,
+        machine=describe_machine(),
+        precisions=results,
+    )
+
+
+def _loaded_file(artifact: Artifact, precision: Precision, info: EngineInfo) -> str:
+    for record in artifact.manifest.engines:
+        if (record.backend, record.precision) == (info.backend, precision):
+            return record.file
+    graph = artifact.graph(precision)
+    if info.backend == "onnxruntime-cpu" and graph.cpu_file is not None:
+        return graph.cpu_file
+    return graph.file

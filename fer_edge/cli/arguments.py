@@ -1,0 +1,44 @@
+"""Arguments that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="auto, onnxruntime-cpu, onnxruntime-cuda, tensorrt or tensorrt-rtx. A backend that "
+        "is named and cannot be had is an error."
+    ),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", help="Artifact folder or ONNX file. (default: the carried one)"),
+]
+ModelArgument = Annotated[
+    Path | None, typer.Argument(help="Artifact folder. (default: the carried one)")
+]
+
+
+def batches(text: str) -> list[int]:
+    """Parse ``1,8,64``; UsageError names the part that is no batch size."""
+    sizes = []
+    for part in text.split(","):
+        if not part.strip().isdigit() or int(part) < 1:
+            raise UsageError(
+                f"--batch {text}: {part.strip() or 'nothing'} is not a batch size.",
+                hint="Give numbers of 1 or more, for example --batch 1,8,64",
+            )
+        sizes.append(int(part))
+    return sizes
+
+
+def model_or_carried(model: Path | None) -> Path:
+    from fer_edge.models.carried import carried_model
+
+    return carried_model() if model is None else model

@@ -1,0 +1,81 @@
+"""fer-edge doctor"""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fer_edge.cli.arguments import Json
+from fer_edge.cli.console import print_json
+
+TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
+
+
+class Ability(NamedTuple):
+    """One thing that a machine can or cannot do."""
+
+    name: str
+    able: bool
+    detail: str
+    fix: str
+
+
+def doctor(json: Json = False) -> None:
+    """Say what this machine can train, export, build and run, and what to install for the rest.
+
+    Example: fer-edge doctor
+    """
+    abilities = _abilities()
+    if json:
+        print_json([ability._asdict() for ability in abilities])
+        return
+    table = Table.grid(padding=(0, 2))
+    for ability in abilities:
+        mark = "[green]yes[/]" if ability.able else "[red]no[/]"
+        fix = "" if ability.able or not ability.fix else f"\n[bold]{escape(ability.fix)}[/]"
+        table.add_row(mark, ability.name, escape(ability.detail) + fix)
+    Console(highlight=False).print(table)
+
+
+def _abilities() -> list[Ability]:
+    from fer_edge.bench.machine import describe_machine
+    from fer_edge.engines import backend_status
+    from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
+
+    machine = describe_machine()
+    found = [
+        Ability("this machine", True, f"{machine.cpu}, {machine.cores} cores", ""),
+        _needs("train", TRAIN, "train"),
+        _needs("export to ONNX", ("onnx",), "export"),
+        _needs("draw bench plots", ("matplotlib",), "plot"),
+    ]
+    for status in backend_status():
+        version_or_reason = {True: status.version or "", False: status.reason or ""}
+        uses = {"run on": status.can_run}
+        if status.backend in TENSORRT_BACKENDS:
+            uses = {"build for": status.can_build, **uses}
+        found += [
+            Ability(f"{use} {status.backend}", able, version_or_reason[able], status.hint or "")
+            for use, able in uses.items()
+        ]
+    return found
+
+
+def _needs(name: str, packages: tuple[str, ...], extra: str) -> Ability:
+    versions = {package: _version(package) for package in packages}
+    missing = [package for package, found in versions.items() if found is None]
+    detail = (
+        f"missing: {', '.join(missing)}"
+        if missing
+        else ", ".join(f"{package} {found}" for package, found in versions.items())
+    )
+    return Ability(name, not missing, detail, f"pip install 'fer-edge[{extra}]'")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

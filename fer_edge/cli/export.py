@@ -1,0 +1,166 @@
+"""fer-edge export"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fer_edge.artifact import Artifact
+from fer_edge.cli.arguments import Json, batches, model_or_carried
+from fer_edge.cli.console import counted, errors, print_json, staged_progress
+from fer_edge.contract import Precision
+from fer_edge.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.engines.tensorrt import TensorRTBackend
+
+
+def export(
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Training run, artifact or fp32 ONNX file. (default: carried model)"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Artifact folder to write. (default: build/NAME)")
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add the FP16 graph.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Add the INT8 graph (Q/DQ).")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="FER2013: calibrates on the val split, and scores every precision."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="calibration.json of an earlier export, instead of data.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Calibration: minmax, percentile or entropy.")
+    ] = "entropy",
+    samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,
+    seed: Annotated[int, typer.Option(help="Decides which faces calibrate.")] = 0,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Build engines for tensorrt or tensorrt-rtx; 'none' for no engines. "
+            "(default: all that this machine can build)"
+        ),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(help="Batch sizes of engines: smallest,best,largest.")
+    ] = "1,8,64",
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Export a model to ONNX in FP32, FP16 and INT8, and build TensorRT engines from it.
+
+    INT8 needs activation ranges: from --data, from --calibration, or from the artifact itself
+    (the carried model has them). What cannot be done leaves the folder as it was.
+
+    Example: fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
+    """
+    try:
+        from fer_edge.export.pipeline import BatchRange, export_model
+        from fer_edge.export.ranges import METHODS
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"Exporting needs {error.name}, which is not installed.",
+            hint="Install it with: pip install 'fer-edge[export]'",
+        ) from error
+    from fer_edge.data import load_dataset
+
+    if method not in METHODS:
+        raise UsageError(f"--method {method}: choose from {', '.join(METHODS)}.")
+    if not int8 and calibration is not None:
+        raise UsageError("--calibration is for INT8.", hint="Add --int8.")
+    if data is not None and calibration is not None:
+        raise UsageError("--data and --calibration both tell the ranges.", hint="Choose one.")
+    sizes = batches(batch)
+    if len(sizes) != 3:
+        raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,8,64")
+    origin = model_or_carried(source)
+    target = out or Path("build") / origin.name
+    with staged_progress(quiet=json) as tell:
+        faces = load_dataset(data, "val", progress=counted(tell, "Reading faces")) if data else None
+        artifact = export_model(
+            origin,
+            target,
+            precisions=_precisions(fp16, int8),
+            data=faces,
+            calibration=calibration,
+            method=method,
+            samples=samples,
+            seed=seed,
+            backends=_backends(engine),
+            batch=BatchRange(*sizes),
+            half_weights=half_weights,
+            progress=tell,
+        )
+    if json:
+        print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
+    else:
+        _show(artifact)
+
+
+def _precisions(fp16: bool, int8: bool) -> list[Precision]:
+    chosen: list[Precision] = ["fp32"]
+    if fp16:
+        chosen.append("fp16")
+    if int8:
+        chosen.append("int8")
+    return chosen
+
+
+def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
+    """The TensorRT flavours to build for; one that is named must be there."""
+    from fer_edge.engines import backend_status
+    from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
+    from fer_edge.errors import BackendUnavailableError
+
+    states = {status.backend: status for status in backend_status()}
+    if named is None:
+        able = [name for name in TENSORRT_BACKENDS if states[name].can_build]
+        if not able:
+            errors.print("No engines: this machine has no TensorRT (see fer-edge doctor).")
+        return able
+    if named == ["none"]:
+        return []
+    for name in named:
+        if name not in TENSORRT_BACKENDS:
+            raise UsageError(
+                f"--engine {name}: choose from {', '.join(TENSORRT_BACKENDS)} or none."
+            )
+        if not states[name].can_build:
+            raise BackendUnavailableError(
+                f"{name} cannot build here: {states[name].reason}", hint=states[name].hint
+            )
+    return [name for name in TENSORRT_BACKENDS if name in named]
+
+
+def _show(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    table = Table(title=f"{manifest.model} in {artifact.folder}", title_justify="left")
+    for column in ("file", "MB", "difference", "val %", "as fp32 %"):
+        table.add_column(column, justify="left" if column == "file" else "right", overflow="fold")
+    for precision, graph in manifest.graphs.items():
+        score = manifest.scores.get(precision)
+        difference = manifest.parity.get(precision)
+        agreement = score.agreement_with_fp32 if score else None
+        table.add_row(
+            graph.file,
+            f"{manifest.files[graph.file].bytes / 1e6:.2f}",
+            "-" if difference is None else f"{difference:.1e}",
+            "-" if score is None else f"{100 * score.accuracy:.2f}",
+            "-" if agreement is None else f"{100 * agreement:.2f}",
+        )
+        if graph.cpu_file:
+            size = manifest.files[graph.cpu_file].bytes
+            table.add_row(graph.cpu_file, f"{size / 1e6:.2f}", "", "", "")
+    for engine in manifest.engines:
+        size = manifest.files[engine.file].bytes
+        table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "")
+    console = Console()
+    console.print(table)
+    console.print(f"Next: fer-edge bench {artifact.folder} --data FER2013")

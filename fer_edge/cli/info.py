@@ -1,0 +1,100 @@
+"""fer-edge info"""
+
+from rich.console import Console
+from rich.table import Table
+
+from fer_edge.artifact import Artifact, Manifest
+from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
+from fer_edge.cli.console import print_json
+
+
+def info(model: ModelArgument = None, json: Json = False) -> None:
+    """Say what an artifact is, how it was made and what it scored; check every file's hash.
+
+    Example: fer-edge info build/r50
+    """
+    artifact = Artifact.load(model_or_carried(model))
+    artifact.verify()
+    manifest = artifact.manifest
+    if json:
+        print_json({"artifact": str(artifact.folder), **manifest.model_dump(mode="json")})
+        return
+    console = Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(artifact):
+        facts.add_row(f"[bold]{name}[/]", value)
+    console.print(facts)
+    if manifest.scores:
+        console.print()
+        console.print(_scores(manifest))
+    console.print()
+    files = Table(title="Files, all hashes right", title_justify="left")
+    files.add_column("file")
+    files.add_column("MB", justify="right")
+    for name, record in manifest.files.items():
+        files.add_row(name, f"{record.bytes / 1e6:.2f}")
+    console.print(files)
+
+
+def _facts(artifact: Artifact) -> list[tuple[str, str]]:
+    manifest = artifact.manifest
+    facts = [
+        ("model", manifest.model),
+        ("folder", str(artifact.folder)),
+        (
+            "made",
+            f"{manifest.created} with "
+            + ", ".join(f"{k} {v}" for k, v in manifest.versions.items()),
+        ),
+        ("labels", ", ".join(manifest.labels)),
+        ("input", "uint8 grayscale faces (N, 1, 48, 48); normalisation is inside"),
+        ("output", "float32 probabilities (N, 7)"),
+    ]
+    if manifest.parameters is not None and manifest.multiply_adds is not None:
+        facts.append(
+            (
+                "size",
+                f"{manifest.parameters / 1e6:.2f} M parameters, "
+                f"{manifest.multiply_adds / 1e6:.1f} M multiply-adds per face",
+            )
+        )
+    if manifest.training:
+        config, best = manifest.training["config"], manifest.training["best_epoch"]
+        facts.append(
+            (
+                "training",
+                f"{manifest.training['epochs_run']} epochs on {config['data']}, seed "
+                f"{config['seed']}; epoch {best['epoch']} was best on val "
+                f"({100 * best['val_accuracy']:.2f} %)",
+            )
+        )
+    if manifest.calibration:
+        used = manifest.calibration
+        facts.append(("calibration", f"{used.method} on {used.samples} faces, {used.file}"))
+    for engine in manifest.engines:
+        gpu = engine.gpu or "any GPU of compute capability 8.0 or later"
+        facts.append(
+            (
+                "engine",
+                f"{engine.backend} {engine.backend_version} {engine.precision} for {gpu}, "
+                f"batch {engine.min_batch} to {engine.max_batch}",
+            )
+        )
+    return facts
+
+
+def _scores(manifest: Manifest) -> Table:
+    table = Table(title="Recorded scores in %, single crop", title_justify="left")
+    for column in ("precision", "faces", "accuracy", "macro-F1", "as fp32", "McNemar p"):
+        table.add_column(column, justify="left" if column == "precision" else "right")
+    for precision, score in manifest.scores.items():
+        agreement, p = score.agreement_with_fp32, score.mcnemar_p
+        table.add_row(
+            precision,
+            f"{score.split} {score.n}",
+            f"{100 * score.accuracy:.2f} ± {100 * score.standard_error:.2f}",
+            f"{100 * score.macro_f1:.2f}",
+            "-" if agreement is None else f"{100 * agreement:.2f}",
+            "-" if p is None else f"{p:.3f}",
+        )
+    return table

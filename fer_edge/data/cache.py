@@ -1,0 +1,103 @@
+"""Decoded faces on disk, so that a data set is decoded once."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import platformdirs
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.data.dataset import FaceDataset, content_fingerprint
+from fer_edge.data.labels import SPLITS, Split
+from fer_edge.errors import StorageError
+from fer_edge.files import atomic_folder
+
+ENVIRONMENT = "FER_EDGE_CACHE"
+_INDEX = "index.json"
+# Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
+_VERSION = 1
+
+Kind = Literal["csv", "images"]
+Decoded = tuple[Kind, dict[Split, FaceDataset]]
+
+
+def cache_folder() -> Path:
+    """Folder of the cache: ``$FER_EDGE_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("fer-edge"))
+
+
+def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded]) -> Decoded:
+    """Return what ``decode`` returns, from the cache where it holds it undamaged.
+
+    Parameters
+    ----------
+    folder : Path
+        Cache folder; made if it is not there.
+    source_fingerprint : str
+        Key.
+    decode : callable
+        Called at most once; what it raises leaves the cache as it was.
+
+    Returns
+    -------
+    Decoded
+        Faces and labels are memory-mapped.
+
+    Raises
+    ------
+    StorageError
+        The cache cannot be written.
+    """
+    key = hashlib.sha256(f"{_VERSION}:{source_fingerprint}".encode()).hexdigest()[:32]
+    entry = folder / "faces" / key
+    if (found := _load(entry)) is not None:
+        return found
+    try:
+        with atomic_folder(entry) as temporary:
+            kind, splits = decode()
+            _save(temporary, kind, splits.values())
+    except StorageError as error:
+        raise StorageError(
+            error.message, hint=f"Free some space, or set {ENVIRONMENT} to a folder for the cache."
+        ) from error
+    return _load(entry) or (kind, splits)
+
+
+def _save(folder: Path, kind: Kind, datasets: Iterable[FaceDataset]) -> None:
+    index: dict[str, Any] = {"kind": kind, "splits": {}}
+    for data in datasets:
+        assert data.names is not None  # every reader names its faces
+        index["splits"][data.split] = data.fingerprint
+        np.save(folder / f"{data.split}-faces.npy", data.faces)
+        np.save(folder / f"{data.split}-labels.npy", data.labels)
+        np.save(folder / f"{data.split}-names.npy", data.names)
+    (folder / _INDEX).write_text(json.dumps(index))
+
+
+def _load(folder: Path) -> Decoded | None:
+    """Return what :func:`_save` wrote, or None where it is missing or not what was written."""
+    try:
+        index = json.loads((folder / _INDEX).read_text())
+        splits: dict[Split, FaceDataset] = {}
+        for split in SPLITS:
+            if split in index["splits"]:
+                faces, labels, names = (
+                    np.load(folder / f"{split}-{part}.npy", mmap_mode="r")
+                    for part in ("faces", "labels", "names")
+                )
+                fingerprint = index["splits"][split]
+                whole = (
+                    faces.shape == (len(labels), FACE_SIZE, FACE_SIZE)
+                    and names.shape == labels.shape
+                    and content_fingerprint(faces, labels) == fingerprint
+                )
+                if not whole:
+                    return None
+                splits[split] = FaceDataset(faces, labels, split, fingerprint, names=names)
+        return index["kind"], splits
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,100 @@
+"""From a path to a data set."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fer_edge.data.cache import Decoded, cache_folder, cached
+from fer_edge.data.dataset import FaceDataset
+from fer_edge.data.ferplus import apply_votes, read_votes
+from fer_edge.data.image_folder import read_images
+from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.pixel_csv import read_csv
+from fer_edge.data.sources import Source, open_source
+from fer_edge.errors import DataError, UsageError
+
+Progress = Callable[[int, int], None]
+
+
+def load_dataset(
+    source: str | Path,
+    split: Split,
+    *,
+    fer_plus: str | Path | None = None,
+    soft: bool = False,
+    cache: bool = True,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> FaceDataset:
+    """Read one split of FER2013, or of a data set in one of its layouts.
+
+    Parameters
+    ----------
+    source : path
+        ``fer2013.csv``, ``icml_face_data.csv``, an image-folder archive
+        (``train/<emotion>/…``, ``test/<emotion>/…``), or a folder or zip that holds one of them.
+    split : {"train", "val", "test"}
+        Training, PublicTest and PrivateTest of FER2013. Where an archive has no validation
+        faces and its file names carry no split, ``val`` is a fixed tenth of every emotion of
+        ``train``.
+    fer_plus : path, optional
+        Votes of FER+ (``fer2013new.csv``), which replace the labels of a csv source.
+    soft : bool
+        Give the shares of the votes as ``soft_labels``, too.
+    cache : bool
+        Decode once into the cache and map it into memory afterwards.
+    cache_dir : Path, optional
+        Default: ``$FER_EDGE_CACHE``, or the user's cache folder.
+    progress : callable, optional
+        Called with work done and work in all (images or bytes) while a source is decoded.
+
+    Raises
+    ------
+    UsageError
+        An unknown split, or ``soft`` without ``fer_plus``.
+    DataError
+        The source is missing, damaged or foreign, or has no faces in ``split``.
+    StorageError
+        The cache cannot be written.
+
+    References
+    ----------
+    Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning
+    contests", ICONIP 2013 (FER2013).
+    """
+    if split not in SPLITS:
+        raise UsageError(f"There is no split {split!r}.", hint=f"Choose from {', '.join(SPLITS)}.")
+    if soft and fer_plus is None:
+        raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
+    with open_source(Path(source)) as opened:
+        if cache:
+            kind, splits = cached(
+                cache_dir or cache_folder(), opened.fingerprint(), lambda: _decode(opened, progress)
+            )
+        else:
+            kind, splits = _decode(opened, progress)
+    if split not in splits:
+        have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
+        raise DataError(
+            f"{source} has no faces in split {split}; it has {have}.",
+            hint="Choose one of these.",
+        )
+    data = splits[split]
+    if fer_plus is None:
+        return data
+    if kind != "csv":
+        raise DataError(
+            f"FER+ votes are joined to FER2013 by row, and {source} holds images.",
+            hint="Give fer2013.csv or icml_face_data.csv.",
+        )
+    return apply_votes(data, read_votes(Path(fer_plus), split), str(fer_plus), soft=soft)
+
+
+def _decode(source: Source, progress: Progress | None) -> Decoded:
+    if source.csv is None:
+        return "images", read_images(source, progress)
+    where = source.where(source.csv)
+    with source.open(source.csv) as stream:
+        splits = read_csv(stream, where, source.size(source.csv), progress)
+    if not splits:
+        raise DataError(f"{where} holds no faces.", hint="Get the file again.")
+    return "csv", splits

@@ -1,0 +1,277 @@
+"""Which engine runs a model on this machine, and what else this machine could run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from fer_edge.contract import PRECISIONS, Precision
+from fer_edge.engines import cuda
+from fer_edge.engines.base import Engine
+from fer_edge.engines.ort import OnnxRuntimeEngine, load_onnxruntime, require_cuda_provider
+from fer_edge.engines.tensorrt import (
+    TENSORRT_BACKENDS,
+    TensorRTBackend,
+    TensorRTEngine,
+    module_version,
+)
+from fer_edge.errors import (
+    ArtifactError,
+    BackendUnavailableError,
+    EngineError,
+    EngineLoadError,
+    UsageError,
+)
+from fer_edge.files import storage_errors
+
+if TYPE_CHECKING:
+    from fer_edge.artifact import Artifact, EngineRecord
+
+BACKENDS: Final = (*TENSORRT_BACKENDS, "onnxruntime-cuda", "onnxruntime-cpu")
+
+_RTX_CAPABILITY = (8, 0)
+"""Least compute capability of engines that TensorRT-RTX builds for no GPU in particular.
+
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
+"""
+
+# What "auto" prefers. On CUDA, ONNX Runtime runs Q/DQ nodes one by one, so that int8 gains nothing.
+_ENGINE_ORDER: tuple[Precision, ...] = ("int8", "fp16", "fp32")
+_CPU_ORDER: tuple[Precision, ...] = ("int8", "fp32", "fp16")
+_CUDA_ORDER: tuple[Precision, ...] = ("fp16", "fp32", "int8")
+
+
+def open_engine(
+    model: Artifact | Path | str,
+    *,
+    precision: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """Open a model on this machine.
+
+    Parameters
+    ----------
+    model : Artifact, Path or str
+        An artifact, its folder, or a lone ONNX file.
+    precision : {"auto", "fp32", "fp16", "int8"}
+        ``"auto"`` takes the first that there is of: int8, fp16, fp32 in serialised engines; int8,
+        fp32, fp16 on the CPU; fp16, fp32, int8 in ONNX Runtime on CUDA.
+    backend : {"auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-cpu"}
+        ``"auto"`` takes a serialised engine of the artifact if this machine has its backend in the
+        same version and a GPU that it fits; else ONNX Runtime on CUDA if that starts here; else
+        ONNX Runtime on the CPU. Naming a backend tells why it cannot be had.
+    threads : int, optional
+        CPU threads of ONNX Runtime on the CPU.
+
+    Raises
+    ------
+    UsageError
+        An unknown precision or backend, or a lone ONNX file of another precision.
+    ArtifactError
+        The artifact is damaged, or was exported without the precision.
+    BackendUnavailableError
+        This machine cannot run the backend that was asked for, or none of its engines.
+    EngineLoadError
+        The graph or engine cannot be loaded.
+    StorageError
+        The ONNX file cannot be read.
+    """
+    if precision not in ("auto", *PRECISIONS):
+        raise UsageError(
+            f"Unknown precision {precision!r}.", hint=f"Take auto, {', '.join(PRECISIONS)}."
+        )
+    if backend not in ("auto", *BACKENDS):
+        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Take auto, {', '.join(BACKENDS)}.")
+    wanted = None if precision == "auto" else cast(Precision, precision)
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix == ".onnx":
+            return _open_file(path, wanted, backend, threads)
+        from fer_edge.artifact import Artifact
+
+        model = Artifact.load(path)
+
+    if backend in ("auto", *TENSORRT_BACKENDS):
+        engine = _open_serialised(model, wanted, backend)
+        if engine is not None:
+            return engine
+    return _open_graph(model, wanted, backend, threads)
+
+
+def _open_serialised(
+    artifact: Artifact, precision: Precision | None, backend: str
+) -> Engine | None:
+    """The best serialised engine for this machine; None if "auto" has none to take."""
+    wanted = (precision,) if precision else _ENGINE_ORDER
+    records = [
+        record
+        for record in artifact.manifest.engines
+        if record.precision in wanted and backend in ("auto", record.backend)
+    ]
+    refusals = []
+    for record in sorted(records, key=lambda record: wanted.index(record.precision)):
+        refusal = _refusal(record)
+        if refusal is None:
+            return TensorRTEngine(
+                artifact.read(record.file), record.backend, precision=record.precision
+            )
+        refusals.append(refusal)
+    if backend == "auto":
+        return None
+    if refusals:
+        raise refusals[0]
+    module_version(cast(TensorRTBackend, backend))
+    kind = f"{precision} engine" if precision else "engine"
+    raise BackendUnavailableError(
+        f"{artifact.folder} has no {kind} for {backend}.",
+        hint=f"Build one with: fer-edge export{f' --{precision}' if precision else ''}",
+    )
+
+
+def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
+    """Why this machine cannot run an engine of the manifest; None if it can."""
+    try:
+        version = module_version(record.backend)
+        cuda.require_cuda()
+        name, capability = cuda.device_name(), cuda.compute_capability()
+    except BackendUnavailableError as error:
+        return error
+    rebuild = "Build it again on this machine with: fer-edge export"
+    if version != record.backend_version:
+        return BackendUnavailableError(
+            f"{record.file} was built by {record.backend} {record.backend_version}, "
+            f"and this machine has {version}.",
+            hint=rebuild,
+        )
+    if record.gpu not in (None, name):
+        return BackendUnavailableError(
+            f"{record.file} was built for {record.gpu}, and this machine has {name}.", hint=rebuild
+        )
+    if record.gpu is None and capability < _RTX_CAPABILITY:
+        return BackendUnavailableError(
+            f"{record.file} needs compute capability 8.0, and {name} has "
+            f"{'.'.join(map(str, capability))}.",
+            hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
+        )
+    return None
+
+
+def _open_graph(
+    artifact: Artifact, precision: Precision | None, backend: str, threads: int | None
+) -> Engine:
+    def on_cuda() -> Engine:
+        chosen = precision or _first(_CUDA_ORDER, artifact)
+        graph = artifact.read(artifact.graph(chosen).file)
+        return OnnxRuntimeEngine(graph, precision=chosen, device="cuda")
+
+    def on_cpu() -> Engine:
+        chosen = precision or _first(_CPU_ORDER, artifact)
+        record = artifact.graph(chosen)
+        graph = artifact.read(record.cpu_file or record.file)
+        return OnnxRuntimeEngine(graph, precision=chosen, threads=threads)
+
+    return _on_first(backend, on_cuda, on_cpu)
+
+
+def _open_file(
+    path: Path, precision: Precision | None, backend: str, threads: int | None
+) -> Engine:
+    if backend in TENSORRT_BACKENDS:
+        raise UsageError(
+            f"{backend} runs serialised engines, and {path} is a graph.",
+            hint="Build an engine from the run it came from with: fer-edge export",
+        )
+    with storage_errors(path):
+        graph = path.read_bytes()
+    try:
+        engine = _on_first(
+            backend,
+            lambda: OnnxRuntimeEngine(graph, device="cuda"),
+            lambda: OnnxRuntimeEngine(graph, threads=threads),
+        )
+    except EngineLoadError as error:
+        raise EngineLoadError(f"{path}: {error.message}", hint=error.hint) from error
+    have = engine.describe().precision
+    if precision not in (None, have):
+        engine.close()
+        raise UsageError(
+            f"{path} is {have}, not {precision}.", hint="Leave out --precision, or name its graph."
+        )
+    return engine
+
+
+def _on_first(backend: str, on_cuda: Callable[[], Engine], on_cpu: Callable[[], Engine]) -> Engine:
+    if backend != "onnxruntime-cpu":
+        try:
+            return on_cuda()
+        except BackendUnavailableError:
+            if backend != "auto":
+                raise
+    return on_cpu()
+
+
+def _first(order: Iterable[Precision], artifact: Artifact) -> Precision:
+    for precision in order:
+        if precision in artifact.manifest.graphs:
+            return precision
+    raise ArtifactError(f"{artifact.folder} has no graph.", hint="Export the model again.")
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What one backend can do on this machine."""
+
+    backend: str
+    version: str | None
+    """Of the installed package; None where it is not installed."""
+    can_build: bool
+    """Whether engines can be built from graphs here; always False for ONNX Runtime."""
+    can_run: bool
+    reason: str | None = None
+    """Why not, where it cannot run."""
+    hint: str | None = None
+    """What to do about it."""
+
+    @property
+    def available(self) -> bool:
+        return self.can_build or self.can_run
+
+
+def backend_status() -> list[BackendStatus]:
+    """What every backend of :data:`BACKENDS` can do here, in that order. Raises nothing."""
+    return [
+        *(_tensorrt_status(backend) for backend in TENSORRT_BACKENDS),
+        _onnxruntime_status("onnxruntime-cuda", _try_cuda),
+        _onnxruntime_status("onnxruntime-cpu", lambda: None),
+    ]
+
+
+def _tensorrt_status(backend: TensorRTBackend) -> BackendStatus:
+    try:
+        version = module_version(backend)
+    except BackendUnavailableError as error:
+        return BackendStatus(backend, None, False, False, error.message, error.hint)
+    try:
+        cuda.require_cuda()
+    except EngineError as error:
+        builds = backend == "tensorrt-rtx"
+        return BackendStatus(backend, version, builds, False, error.message, error.hint)
+    return BackendStatus(backend, version, True, True)
+
+
+def _onnxruntime_status(backend: str, attempt: Callable[[], None]) -> BackendStatus:
+    version = None
+    try:
+        version = load_onnxruntime().__version__
+        attempt()
+    except EngineError as error:
+        return BackendStatus(backend, version, False, False, error.message, error.hint)
+    return BackendStatus(backend, version, False, True)
+
+
+def _try_cuda() -> None:
+    require_cuda_provider()
+    cuda.require_cuda()

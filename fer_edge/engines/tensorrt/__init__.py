@@ -1,0 +1,13 @@
+"""TensorRT and TensorRT-RTX: one code path builds, one runs."""
+
+from fer_edge.engines.tensorrt.builder import build_engine
+from fer_edge.engines.tensorrt.engine import TensorRTEngine
+from fer_edge.engines.tensorrt.module import TENSORRT_BACKENDS, TensorRTBackend, module_version
+
+__all__ = [
+    "TENSORRT_BACKENDS",
+    "TensorRTBackend",
+    "TensorRTEngine",
+    "build_engine",
+    "module_version",
+]

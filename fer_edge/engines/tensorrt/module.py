@@ -1,0 +1,138 @@
+"""The one place that knows which Python module a TensorRT backend is, and the log of both."""
+
+import functools
+import importlib
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal, get_args
+
+from fer_edge.engines.signature import Tensor
+from fer_edge.errors import BackendUnavailableError, UsageError
+
+TensorRTBackend = Literal["tensorrt", "tensorrt-rtx"]
+TENSORRT_BACKENDS: Final[tuple[TensorRTBackend, ...]] = get_args(TensorRTBackend)
+
+_HINTS = {
+    "tensorrt": "Run: pip install 'fer-edge[tensorrt]' (on Jetson, TensorRT comes with JetPack: "
+    "make the environment with python -m venv --system-site-packages)",
+    "tensorrt-rtx": "Run: pip install 'fer-edge[rtx]'",
+}
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+
+
+def load_module(backend: TensorRTBackend) -> Any:
+    """Import ``tensorrt`` or ``tensorrt_rtx``.
+
+    Raises
+    ------
+    UsageError
+        ``backend`` is neither.
+    BackendUnavailableError
+        The module is not installed, or cannot find its libraries.
+    """
+    if backend not in TENSORRT_BACKENDS:
+        raise UsageError(f"{backend!r} is not a TensorRT backend: {', '.join(TENSORRT_BACKENDS)}.")
+    name = backend.replace("-", "_")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"{name} cannot be imported: {error}.", hint=_HINTS[backend]
+        ) from error
+
+
+def module_version(backend: TensorRTBackend) -> str:
+    """Full version of the installed module; an engine runs on the very version that built it.
+
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-compatibility.html
+    """
+    return str(load_module(backend).__version__)
+
+
+class Log:
+    """What TensorRT reports, handed to whoever is collecting.
+
+    Use the one of :func:`log_of`: TensorRT keeps a pointer to the first logger that it is given.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        self._collectors: list[list[str]] = []
+        self._lock = threading.Lock()
+        self.logger = self._make_logger(trt)
+
+    @contextmanager
+    def collect(self) -> Iterator[list[str]]:
+        """Gather the errors that TensorRT reports inside the block, from any of its threads."""
+        errors: list[str] = []
+        with self._lock:
+            self._collectors.append(errors)
+        try:
+            yield errors
+        finally:
+            with self._lock:
+                self._collectors = [kept for kept in self._collectors if kept is not errors]
+
+    def _make_logger(self, trt: Any) -> Any:
+        wanted = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
+
+        class Logger(trt.ILogger):  # type: ignore[misc]
+            def __init__(self, log: "Log") -> None:
+                trt.ILogger.__init__(self)
+                self._log = log
+
+            def log(self, severity: Any, msg: str) -> None:
+                if severity in wanted:
+                    self._log.add(msg)
+
+        return Logger(self)
+
+    def add(self, message: str) -> None:
+        """Hand one message to all collectors."""
+        with self._lock:
+            for collected in self._collectors:
+                collected.append(message)
+
+
+@functools.cache
+def log_of(backend: TensorRTBackend) -> Log:
+    """The log of a backend, one for the life of the process."""
+    return Log(load_module(backend))
+
+
+def start(kind: Literal["Builder", "Runtime"], backend: TensorRTBackend) -> Any:
+    """Make TensorRT's builder or runtime, which start CUDA.
+
+    Raises
+    ------
+    BackendUnavailableError
+        TensorRT could not start, for want of a driver that is new enough, say.
+    """
+    log = log_of(backend)
+    with log.collect() as errors:
+        try:
+            return getattr(load_module(backend), kind)(log.logger)
+        # pybind11's "factory function returned nullptr".
+        except TypeError as error:
+            raise BackendUnavailableError(
+                f"{backend} {module_version(backend)} cannot start: {cause(errors)}.",
+                hint="Check the driver with nvidia-smi.",
+            ) from error
+
+
+def cause(errors: list[str]) -> str:
+    """The first error, which is the cause of the rest, without its place in TensorRT's sources."""
+    if not errors:
+        return "it gave no reason"
+    text = " ".join(errors[0].split())
+    # IBuilder::buildSerializedNetwork: Error Code 1: Myelin (reason. In compileGraph at /f.cpp:12)
+    text = re.sub(r"^.*?Error Code \d+: ([^(]*\S) ?\((.*)\)$", r"\1: \2", text)
+    text = re.sub(r"\.?\s*\bIn [\w() ]+ at /\S+?:\d+", "", text)
+    return text.rstrip(".")
+
+
+def describe_tensor(name: str, dtype: Any, shape: Any) -> Tensor:
+    """The signature of a network's or engine's input or output; -1 is TensorRT's dynamic size."""
+    sizes = tuple(None if size < 0 else int(size) for size in shape)
+    return Tensor(name, _DTYPES.get(dtype.name, dtype.name.lower()), sizes)

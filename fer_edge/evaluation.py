@@ -1,0 +1,92 @@
+"""Score an engine on a data set, alone and against fp32: what export records and bench shows."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from fer_edge import metrics
+from fer_edge.artifact import Score
+from fer_edge.contract import EMOTIONS
+from fer_edge.data import FaceDataset
+from fer_edge.engines import Engine, run_all
+from fer_edge.engines.base import Probabilities
+from fer_edge.errors import DataError, InputError
+
+Progress = Callable[[int, int], None]
+"""Called with the faces done and the faces in all."""
+
+_STEP = 256
+
+
+def score(
+    engine: Engine,
+    dataset: FaceDataset,
+    *,
+    reference: Probabilities | None = None,
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> tuple[Score, Probabilities]:
+    """Classify every face of ``dataset`` once, as it is, and compare with its labels.
+
+    Parameters
+    ----------
+    reference : float32 array, shape (N, 7), optional
+        The fp32 model's probabilities for the same faces. With them the score has the agreement
+        (share of faces with the same label) and the exact McNemar p-value.
+    batch : int
+        Most faces in one call of the engine.
+    progress : callable, optional
+
+    Returns
+    -------
+    Score
+        The standard error is the binomial one, sqrt(p (1 - p) / N); recall leaves out emotions
+        without faces.
+    float32 array, shape (N, 7)
+        The probabilities.
+
+    Raises
+    ------
+    DataError
+        The data set is empty.
+    InputError
+        ``reference`` is for another number of faces.
+    InferenceError
+        The engine failed, or returned NaN.
+    """
+    n = len(dataset.faces)
+    if n == 0:
+        raise DataError(f"The {dataset.split} split has no faces to score on.")
+    probabilities = np.empty((n, len(EMOTIONS)), np.float32)
+    if reference is not None and reference.shape != probabilities.shape:
+        raise InputError(
+            f"The reference is for {len(reference)} faces, the {dataset.split} split has {n}."
+        )
+    step = math.ceil(_STEP / batch) * batch
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        probabilities[part] = run_all(engine, dataset.faces[part], batch)
+        if progress is not None:
+            progress(min(start + step, n), n)
+
+    predicted = probabilities.argmax(axis=1)
+    matrix = metrics.confusion_matrix(dataset.labels, predicted)
+    accuracy = metrics.accuracy(matrix)
+    result = Score(
+        split=dataset.split,
+        n=n,
+        accuracy=accuracy,
+        standard_error=math.sqrt(accuracy * (1 - accuracy) / n),
+        macro_f1=metrics.macro_f1(matrix),
+        recall={k: v for k, v in metrics.recalls(matrix).items() if not math.isnan(v)},
+        backend=engine.describe().backend,
+        data=dataset.fingerprint,
+    )
+    if reference is not None:
+        expected = reference.argmax(axis=1)
+        result.agreement_with_fp32 = float((predicted == expected).mean())
+        result.mcnemar_p = metrics.mcnemar_p(
+            expected == dataset.labels, predicted == dataset.labels
+        )
+    return result, probabilities

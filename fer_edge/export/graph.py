@@ -1,0 +1,273 @@
+"""Reading, cleaning and checking ONNX graphs: what every rewrite of this package stands on."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.contract import FACE_SIZE, INPUT_NAME, OUTPUT_NAME
+from fer_edge.errors import ExportError
+
+IR_VERSION = 9
+"""The one of opset 19; older runtimes refuse newer ones."""
+
+WEIGHTED = ("Conv", "Gemm")
+
+
+class GraphView:
+    """Index of a graph: who makes and who takes each tensor, and the constants.
+
+    The view does not follow later changes of the graph.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        self.nodes = list(graph.node)
+        self.constants = {t.name: t for t in graph.initializer}
+        self.producer = {name: node for node in self.nodes for name in node.output}
+        self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self.consumers[name].append(node)
+        self.outputs = {value.name for value in graph.output}
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Value of a constant."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def only_consumer(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that takes ``tensor``, if it is one and the tensor is no output."""
+        takers = self.consumers.get(tensor, [])
+        return takers[0] if len(takers) == 1 and tensor not in self.outputs else None
+
+    def made_by(self, tensor: str, *operators: str) -> bool:
+        node = self.producer.get(tensor)
+        return node is not None and node.op_type in operators
+
+
+def load_graph(source: Path | bytes) -> onnx.ModelProto:
+    """Read an ONNX file and check that it keeps the input contract.
+
+    Raises
+    ------
+    ExportError
+        Not ONNX, or another input or output.
+    """
+    where = source if isinstance(source, Path) else "The graph"
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+        model = onnx.load_from_string(data)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ExportError(f"{where} is not a valid ONNX graph: {reason}.") from error
+    expected = {
+        INPUT_NAME: (TensorProto.UINT8, [1, FACE_SIZE, FACE_SIZE]),
+        OUTPUT_NAME: (TensorProto.FLOAT, [7]),
+    }
+    values = [*model.graph.input, *model.graph.output]
+    actual = {
+        v.name: (
+            v.type.tensor_type.elem_type,
+            [d.dim_value for d in v.type.tensor_type.shape.dim[1:]],
+        )
+        for v in values
+    }
+    if actual != expected:
+        raise ExportError(
+            f"{where} does not take uint8 '{INPUT_NAME}' (N, 1, {FACE_SIZE}, {FACE_SIZE}) and "
+            f"return float32 '{OUTPUT_NAME}' (N, 7).",
+            hint="Export it with fer-edge export.",
+        )
+    return model
+
+
+def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give an exported graph its lasting form.
+
+    Names come from the layers (``layer1.0.conv1``), pooling and flattening are single operators,
+    and nothing of the exporter's own bookkeeping is left.
+
+    Raises
+    ------
+    ExportError
+        A batch norm was not folded into its convolution.
+    """
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    view = GraphView(out)
+    if any(node.op_type == "BatchNormalization" for node in view.nodes):
+        raise ExportError(
+            "The exporter left a batch norm in the graph.", hint="Update torch and onnxscript."
+        )
+    for node in view.nodes:
+        if node.op_type == "ReduceMean" and _spatial(view, node):
+            _become(node, "GlobalAveragePool", node.input[:1])
+        elif node.op_type == "Reshape" and list(view.array(node.input[1]))[1:] == [
+            _features(view, node)
+        ]:
+            _become(node, "Flatten", node.input[:1], axis=1)
+        elif node.op_type == "Identity":
+            raise ExportError("The exporter left an Identity node in the graph.")
+    _rename(out)
+    drop_unused_constants(out)
+    del out.graph.value_info[:]
+    for item in [out, out.graph, *out.graph.node, *out.graph.initializer]:
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    for value in [*out.graph.input, *out.graph.output]:
+        value.ClearField("metadata_props")
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    out.graph.name = "fer_edge"
+    out.ir_version = IR_VERSION
+    out.opset_import[0].version = 19
+    return finish(out)
+
+
+def finish(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Check a rewritten graph and the shapes in it; ExportError if the rewrite broke it."""
+    try:
+        onnx.checker.check_model(model)
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"The rewritten graph is not valid: {error}") from error
+    return model
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    return out
+
+
+def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    nodes = list(nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def set_constant(model: onnx.ModelProto, name: str, value: NDArray[Any]) -> str:
+    """Add or replace an initializer; returns its name."""
+    tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+    for existing in model.graph.initializer:
+        if existing.name == name:
+            existing.CopyFrom(tensor)
+            return name
+    model.graph.initializer.append(tensor)
+    return name
+
+
+def drop_unused_constants(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def graph_hash(model: onnx.ModelProto) -> str:
+    """SHA-256 over structure and weights, blind to metadata and to the file's layout."""
+    digest = hashlib.sha256()
+    for node in model.graph.node:
+        attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+        digest.update(repr((node.op_type, list(node.input), list(node.output))).encode())
+        for attribute in attributes:
+            digest.update(attribute)
+    for tensor in sorted(model.graph.initializer, key=lambda t: t.name):
+        value = numpy_helper.to_array(tensor)
+        digest.update(repr((tensor.name, tensor.data_type, value.shape)).encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def set_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
+    """Write ``fer_edge.<key>`` metadata, so that a lone file explains itself."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, {f"fer_edge.{k}": v for k, v in facts.items()})
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """Numbers in the weights and biases of convolutions and fully connected layers."""
+    view = GraphView(model)
+    return sum(
+        int(view.array(name).size)
+        for node in view.nodes
+        if node.op_type in WEIGHTED
+        for name in node.input[1:]
+    )
+
+
+def count_multiply_adds(model: onnx.ModelProto) -> int:
+    """Multiply-adds of convolutions and fully connected layers for one face."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.value_info}
+    view = GraphView(model)
+    total = 0
+    for node in view.nodes:
+        if node.op_type == "Conv":
+            height, width = (d.dim_value for d in shapes[node.output[0]].dim[2:])
+            total += view.array(node.input[1]).size * height * width
+        elif node.op_type == "Gemm":
+            total += view.array(node.input[1]).size
+    return int(total)
+
+
+def _spatial(view: GraphView, node: onnx.NodeProto) -> bool:
+    axes = sorted(int(a) % 4 for a in view.array(node.input[1]))
+    return axes == [2, 3] and all(a.i for a in node.attribute if a.name == "keepdims")
+
+
+def _features(view: GraphView, node: onnx.NodeProto) -> int:
+    taker = view.only_consumer(node.output[0])
+    if taker is None or taker.op_type != "Gemm":
+        return -1
+    return int(view.array(taker.input[1]).shape[1])
+
+
+def _become(node: onnx.NodeProto, operator: str, inputs: Iterable[str], **attributes: Any) -> None:
+    output = node.output[0]
+    node.CopyFrom(helper.make_node(operator, list(inputs), [output], **attributes))
+
+
+def _rename(model: onnx.ModelProto) -> None:
+    """Name nodes and tensors after the layer whose weights they carry or follow."""
+    renamed: dict[str, str] = {INPUT_NAME: INPUT_NAME}
+    constants = {t.name for t in model.graph.initializer}
+    taken: set[str] = set()
+
+    def unique(name: str) -> str:
+        base, n = name, 2
+        while name in taken:
+            name, n = f"{base}_{n}", n + 1
+        taken.add(name)
+        return name
+
+    for node in model.graph.node:
+        if node.op_type in WEIGHTED:
+            layer = node.input[1].removeprefix("network.").removesuffix(".weight")
+            for index, suffix in ((1, "weight"), (2, "bias")):
+                if len(node.input) > index:
+                    renamed[node.input[index]] = f"{layer}.{suffix}"
+            node.name = unique(layer)
+        else:
+            source = next(renamed[name] for name in node.input if name not in constants)
+            layer = source.split("/")[0]
+            node.name = unique(f"{layer}/{node.op_type.lower()}")
+        for position, output in enumerate(node.output):
+            renamed[output] = (
+                output
+                if output == OUTPUT_NAME
+                else node.name + (f":{position}" if position else "")
+            )
+    for node in model.graph.node:
+        for field in (node.input, node.output):
+            for position, name in enumerate(field):
+                field[position] = renamed.get(name, name)
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)

@@ -1,0 +1,39 @@
+"""Values of the inner tensors of a graph."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from fer_edge.contract import INPUT_NAME
+from fer_edge.engines.base import Faces
+from fer_edge.export.graph import copy_of
+
+BATCH = 16
+
+
+def observe(
+    model: onnx.ModelProto, tensors: Sequence[str], faces: Faces
+) -> Iterator[list[NDArray[Any]]]:
+    """Run a float32 graph and yield the values of ``tensors``, 16 faces at a time.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    tensors : sequence of str
+    faces : uint8 array, shape (N, 1, 48, 48)
+    """
+    observed = copy_of(model)
+    observed.graph.output.extend(
+        helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None) for tensor in tensors
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for start in range(0, len(faces), BATCH):
+        yield session.run(list(tensors), {INPUT_NAME: faces[start : start + BATCH]})

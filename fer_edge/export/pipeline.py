@@ -1,0 +1,302 @@
+"""The export: from a run, an artifact or a graph to an artifact with graphs, table and engines."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from fer_edge.artifact import (
+    ENGINES,
+    Artifact,
+    CalibrationRecord,
+    EngineRecord,
+    GraphRecord,
+    Manifest,
+    seal,
+)
+from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
+from fer_edge.data import FaceDataset
+from fer_edge.engines import open_engine
+from fer_edge.engines.base import Faces
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.engines.tensorrt import TensorRTBackend, build_engine, module_version
+from fer_edge.errors import CalibrationError, UsageError
+from fer_edge.evaluation import score
+from fer_edge.export.calibration import CalibrationTable, calibrate
+from fer_edge.export.float16 import check_range, round_weights, store_half, to_float16
+from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
+from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.ranges import Method
+from fer_edge.export.sources import Source, open_source
+from fer_edge.files import atomic_folder
+from fer_edge.version import __version__
+
+CALIBRATION = "calibration.json"
+Progress = Callable[[str, float], None]
+"""Called with what is being done and how much of it is done, 0..1."""
+
+
+@dataclass(frozen=True)
+class BatchRange:
+    """Batch sizes that engines are built for; tuned for ``opt``."""
+
+    min: int = 1
+    opt: int = 8
+    max: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise UsageError(
+                f"Batch range {self.min},{self.opt},{self.max} is not 1 <= min <= opt <= max.",
+                hint="For example: --batch 1,8,64",
+            )
+
+
+def export_model(
+    source: Path,
+    out: Path,
+    *,
+    precisions: Iterable[Precision] = ("fp32",),
+    data: FaceDataset | None = None,
+    calibration: Path | None = None,
+    method: Method = "entropy",
+    samples: int = 512,
+    seed: int = 0,
+    backends: Sequence[TensorRTBackend] = (),
+    batch: BatchRange | None = None,
+    half_weights: bool = False,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Write an artifact folder; the FP32 graph is always in it.
+
+    Parameters
+    ----------
+    source : Path
+        Training run, artifact folder or float32 ONNX file.
+    out : Path
+        Replaced as a whole when everything has succeeded, untouched otherwise.
+    precisions : iterable of {"fp32", "fp16", "int8"}
+    data : FaceDataset, optional
+        Calibrates INT8 and scores every precision.
+    calibration : Path, optional
+        A ``calibration.json`` to take instead of measuring.
+    method, samples, seed
+        As in :func:`fer_edge.export.calibration.calibrate`.
+    backends : sequence of {"tensorrt", "tensorrt-rtx"}
+        Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
+    batch : BatchRange, optional
+        Of the engines.
+    half_weights : bool
+        Store weights as float16: half the size, rounded before anything else is derived.
+    progress : callable, optional
+
+    Raises
+    ------
+    CalibrationError
+        INT8 without data and without a table, or a table of another graph.
+    ExportError
+        The graph cannot be exported or differs from its model.
+    EngineBuildError
+        A builder refused a graph.
+    StorageError
+        ``out`` cannot be written.
+    """
+    tell = progress or (lambda _stage, _done: None)
+    wanted = [p for p in PRECISIONS if p == "fp32" or p in set(precisions)]
+    if out.exists() and not _replaceable(out):
+        raise UsageError(
+            f"{out} exists and is not an artifact; it is left as it is.",
+            hint="Choose another --out.",
+        )
+    tell("Graph", 0)
+    origin = open_source(source)
+    if half_weights:
+        rounded = round_weights(origin.graph)
+        origin.parity["half_weights"] = _largest_difference(origin.graph, rounded)
+        origin.graph = rounded
+    tell("Graph", 1)
+    manifest = Manifest(
+        model=origin.name,
+        training=origin.training,
+        parity=dict(origin.parity),
+        parameters=count_parameters(origin.graph),
+        multiply_adds=count_multiply_adds(origin.graph),
+        versions={
+            "fer-edge": __version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            **origin.versions,
+        },
+    )
+    graphs: dict[Precision, onnx.ModelProto] = {"fp32": origin.graph}
+    if "fp16" in wanted:
+        check_range(origin.graph, probe_faces() if data is None else data.faces[:256, None])
+        graphs["fp16"] = to_float16(origin.graph)
+    with atomic_folder(out) as folder:
+        if "int8" in wanted:
+            table = _table(origin, data, calibration, method, samples, seed, tell)
+            graphs["int8"] = quantize(origin.graph, table)
+            table.save(folder / CALIBRATION)
+            manifest.calibration = CalibrationRecord(
+                file=CALIBRATION, method=table.method, samples=table.samples, data=table.data
+            )
+            _write(
+                cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin.name, "int8", "cpu"
+            )
+        for precision, graph in graphs.items():
+            stored = store_half(graph) if precision == "fp32" and half_weights else graph
+            _write(stored, folder / f"{precision}.onnx", origin.name, precision, "record")
+            manifest.graphs[precision] = GraphRecord(
+                file=f"{precision}.onnx", cpu_file="int8.cpu.onnx" if precision == "int8" else None
+            )
+        for precision in graphs:
+            if precision != "fp32":
+                manifest.parity[precision] = _largest_difference(origin.graph, graphs[precision])
+        manifest.engines = _build(folder, graphs, backends, batch or BatchRange(), tell)
+        artifact = seal(folder, manifest)
+        if data is not None:
+            _score(artifact, data, tell)
+            artifact = seal(folder, manifest)
+    return Artifact(out, artifact.manifest)
+
+
+def _replaceable(out: Path) -> bool:
+    return out.is_dir() and ((out / "manifest.json").is_file() or not any(out.iterdir()))
+
+
+def _table(
+    origin: Source,
+    data: FaceDataset | None,
+    calibration: Path | None,
+    method: Method,
+    samples: int,
+    seed: int,
+    tell: Progress,
+) -> CalibrationTable:
+    if calibration is not None:
+        return CalibrationTable.load(calibration)
+    if data is not None:
+        return calibrate(
+            origin.graph,
+            origin.name,
+            data,
+            method=method,
+            samples=samples,
+            seed=seed,
+            progress=lambda done, total: tell("Calibration", done / total),
+        )
+    if origin.table is None:
+        raise CalibrationError(
+            f"INT8 needs the activation ranges of {origin.name}, and nothing tells them.",
+            hint="Pass --data FER2013 to measure them, or --calibration TABLE.",
+        )
+    return origin.table
+
+
+def _write(
+    graph: onnx.ModelProto,
+    path: Path,
+    name: str,
+    precision: Precision,
+    form: Literal["record", "cpu"],
+) -> None:
+    set_metadata(
+        graph,
+        {
+            "model": name,
+            "precision": precision,
+            "form": form,
+            "labels": ",".join(EMOTIONS),
+            "input": "uint8 grayscale faces (N, 1, 48, 48), normalised inside",
+            "version": __version__,
+        },
+    )
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _largest_difference(one: onnx.ModelProto, other: onnx.ModelProto) -> float:
+    faces = probe_faces()
+    probabilities = []
+    for graph in (one, other):
+        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+            probabilities.append(engine.run(faces))
+    return float(np.abs(probabilities[0] - probabilities[1]).max())
+
+
+def probe_faces() -> Faces:
+    """Gradients in all directions and contrasts, uint8 (16, 1, 48, 48)."""
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    angles = np.arange(16) * np.pi / 8
+    ramps = np.cos(angles)[:, None, None] * x + np.sin(angles)[:, None, None] * y
+    contrast = np.linspace(10, 90, 16)[:, None, None]
+    return np.clip(ramps * contrast + PIXEL_MEAN, 0, 255).astype(np.uint8)[:, None]
+
+
+def _build(
+    folder: Path,
+    graphs: dict[Precision, onnx.ModelProto],
+    backends: Sequence[TensorRTBackend],
+    batch: BatchRange,
+    tell: Progress,
+) -> list[EngineRecord]:
+    records = []
+    precisions = [p for p in graphs if p != "fp32" or len(graphs) == 1]
+    for backend in backends:
+        version = module_version(backend)
+        for precision in precisions:
+            graph = graphs[precision]
+            if precision == "int8":
+                graph = to_float16(graph)
+            plan = build_engine(
+                graph.SerializeToString(),
+                backend,
+                min_batch=batch.min,
+                opt_batch=batch.opt,
+                max_batch=batch.max,
+                progress=lambda _phase, done, p=precision, b=backend: tell(  # type: ignore[misc]
+                    f"Engine {b} {p}", done
+                ),
+            )
+            tell(f"Engine {backend} {precision}", 1)
+            file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
+            (folder / ENGINES).mkdir(exist_ok=True)
+            (folder / file).write_bytes(plan)
+            records.append(
+                EngineRecord(
+                    file=file,
+                    backend=backend,
+                    backend_version=version,
+                    precision=precision,
+                    gpu=None if backend == "tensorrt-rtx" else _gpu(),
+                    min_batch=batch.min,
+                    opt_batch=batch.opt,
+                    max_batch=batch.max,
+                )
+            )
+    return records
+
+
+def _gpu() -> str:
+    from fer_edge.engines.cuda import device_name
+
+    return device_name()
+
+
+def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
+    reference = None
+    for precision in artifact.manifest.graphs:
+        stage = f"Accuracy of {precision}"
+        with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
+            result, probabilities = score(
+                engine,
+                data,
+                reference=reference,
+                progress=lambda done, n, s=stage: tell(s, done / n),  # type: ignore[misc]
+            )
+        artifact.manifest.scores[precision] = result
+        if precision == "fp32":
+            reference = probabilities

@@ -1,0 +1,225 @@
+"""INT8 written in the graph: the Q/DQ graph of record, and its form for CPUs."""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from fer_edge.contract import INPUT_NAME
+from fer_edge.errors import ExportError
+from fer_edge.export.calibration import SMALLEST_SCALE, CalibrationTable
+from fer_edge.export.graph import (
+    GraphView,
+    copy_of,
+    drop_unused_constants,
+    finish,
+    replace_nodes,
+    set_constant,
+)
+from fer_edge.export.placement import place
+
+CENTRE = 128
+"""Zero point that turns a symmetric int8 into a uint8 with the same steps."""
+
+
+def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+    """Insert Q/DQ pairs: int8, symmetric, per tensor for activations, per channel for weights.
+
+    Biases stay float32, and so does everything between a convolution and the add and ReLU that
+    TensorRT fuses into it.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    table : CalibrationTable
+        Made from this graph.
+
+    Raises
+    ------
+    CalibrationError
+        The table belongs to another graph.
+    ExportError
+        The graph is quantised already.
+    """
+    view = GraphView(model)
+    if any(node.op_type == "QuantizeLinear" for node in view.nodes):
+        raise ExportError("The graph has Q/DQ nodes already.", hint="Export from the fp32 graph.")
+    table.check(model)
+    placement = place(model)
+    out = copy_of(model)
+    identities = set(placement.identities)
+    nodes: list[onnx.NodeProto] = []
+    for node in out.graph.node:
+        if node.name in placement.layers:
+            node.input[0] = _dequantized(node.input[0])
+            nodes.append(_quantize_weights(out, view, node))
+        for index in range(len(node.input)):
+            if (node.name, index) in identities:
+                node.input[index] = _dequantized(node.input[index])
+        nodes.append(node)
+        for tensor in node.output:
+            if tensor in placement.activations:
+                nodes += _pair(out, tensor, tensor, table.scales[tensor], np.int8(0))
+    replace_nodes(out, nodes)
+    drop_unused_constants(out)
+    return finish(out)
+
+
+def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+    """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
+
+    Every integer stands for the same real number as in the graph of record: activations are uint8
+    with zero point 128 and unchanged scales, a ReLU becomes the maximum with 128 after
+    quantisation, and the uint8 pixels go into the first convolution as they are. Two roundings
+    come on top, since ONNX Runtime adds and pools integers only: biases are int32, and the main
+    branch of a residual add is quantised like its identity branch.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    table : CalibrationTable
+        Made from this graph.
+    """
+    table.check(model)
+    view = GraphView(model)
+    placement = place(model)
+    scales = {t: table.scales[t] for t in (*placement.activations, *placement.cpu_activations)}
+    pools = {}
+    for node in view.nodes:
+        if node.op_type == "MaxPool" and node.output[0] in scales:
+            # The maximum commutes with quantisation, so it is taken on the integers.
+            pools[node.name] = node.input[0]
+            scales[node.input[0]] = scales[node.output[0]]
+    out = copy_of(model)
+    set_constant(out, "relu_floor", np.array(CENTRE, np.uint8))
+    zero = np.uint8(CENTRE)
+    nodes: list[onnx.NodeProto] = []
+    for node in out.graph.node:
+        source, target = node.input[0], node.output[0]
+        if node.op_type == "Cast":
+            continue
+        if node.op_type == "Sub":
+            nodes.append(_dequantize(out, INPUT_NAME, target, scales[target], zero))
+            continue
+        if node.name in pools:
+            node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
+            nodes += [node, _dequantize(out, node.output[0], target, scales[target], zero)]
+            continue
+        if node.op_type == "Relu" and target in scales:
+            nodes += _quantized_relu(out, source, target, scales[target])
+            continue
+        if node.name in placement.layers:
+            nodes.append(_quantize_weights(out, view, node))
+            if len(node.input) > 2:
+                nodes.append(_quantize_bias(out, view, node, scales[source]))
+        for index, name in enumerate(node.input):
+            if name in scales:
+                node.input[index] = _dequantized(name)
+        nodes.append(node)
+        if target in scales:
+            nodes += _pair(out, target, target, scales[target], zero)
+    replace_nodes(out, nodes)
+    drop_unused_constants(out)
+    return finish(out)
+
+
+def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    scales = np.maximum(largest / 127, SMALLEST_SCALE).astype(np.float16)
+    short = scales.astype(np.float32) * 127 < largest
+    scales[short] = np.nextafter(scales[short], np.float16(np.inf))
+    return scales.astype(np.float32)
+
+
+def _dequantized(tensor: str) -> str:
+    return f"{tensor}/dequantized"
+
+
+def _pair(
+    model: onnx.ModelProto, source: str, tensor: str, scale: float, zero: np.generic
+) -> list[onnx.NodeProto]:
+    """Quantise ``source``; the real numbers come back as ``tensor``/dequantized."""
+    integers = f"{tensor}/quantized"
+    return [
+        _quantize(model, source, integers, scale, zero),
+        _dequantize(model, integers, tensor, scale, zero),
+    ]
+
+
+def _quantize(
+    model: onnx.ModelProto, source: str, target: str, scale: float, zero: np.generic
+) -> onnx.NodeProto:
+    names = _scale(model, target.removesuffix("/quantized"), scale, zero)
+    return helper.make_node("QuantizeLinear", [source, *names], [target], name=target)
+
+
+def _dequantize(
+    model: onnx.ModelProto, integers: str, tensor: str, scale: float, zero: np.generic
+) -> onnx.NodeProto:
+    target = _dequantized(tensor)
+    names = _scale(model, tensor, scale, zero)
+    return helper.make_node("DequantizeLinear", [integers, *names], [target], name=target)
+
+
+def _scale(model: onnx.ModelProto, tensor: str, scale: float, zero: np.generic) -> list[str]:
+    return [
+        set_constant(model, f"{tensor}/scale", np.array(scale, np.float32)),
+        set_constant(model, f"{tensor}/zero_point", np.asarray(zero)),
+    ]
+
+
+def _quantize_weights(
+    model: onnx.ModelProto, view: GraphView, node: onnx.NodeProto
+) -> onnx.NodeProto:
+    """Store the weight as int8; the node returned turns it back into float."""
+    name = node.input[1]
+    weights = view.array(name)
+    if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
+        raise ExportError(f"{node.name}: a Gemm whose weight is not transposed is not supported.")
+    scales = weight_scales(weights)
+    shape = (-1,) + (1,) * (weights.ndim - 1)
+    integers = np.clip(np.round(weights / scales.reshape(shape)), -127, 127).astype(np.int8)
+    inputs = [
+        set_constant(model, f"{name}/quantized", integers),
+        set_constant(model, f"{name}/scale", scales),
+        set_constant(model, f"{name}/zero_point", np.zeros(len(scales), np.int8)),
+    ]
+    node.input[1] = _dequantized(name)
+    return helper.make_node("DequantizeLinear", inputs, [node.input[1]], name=node.input[1], axis=0)
+
+
+def _quantize_bias(
+    model: onnx.ModelProto, view: GraphView, node: onnx.NodeProto, input_scale: float
+) -> onnx.NodeProto:
+    """Store the bias as int32 in units of input scale times weight scale."""
+    name = node.input[2]
+    weights = view.array(node.input[1].removesuffix("/dequantized"))
+    scales = (weight_scales(weights) * np.float32(input_scale)).astype(np.float32)
+    integers = np.round(view.array(name).astype(np.float64) / scales)
+    limit = np.iinfo(np.int32)
+    inputs = [
+        set_constant(
+            model, f"{name}/quantized", np.clip(integers, limit.min, limit.max).astype(np.int32)
+        ),
+        set_constant(model, f"{name}/scale", scales),
+        set_constant(model, f"{name}/zero_point", np.zeros(len(scales), np.int32)),
+    ]
+    node.input[2] = _dequantized(name)
+    return helper.make_node("DequantizeLinear", inputs, [node.input[2]], name=node.input[2], axis=0)
+
+
+def _quantized_relu(
+    model: onnx.ModelProto, source: str, target: str, scale: float
+) -> list[onnx.NodeProto]:
+    """ReLU after quantisation: the zero point is the floor, so the integers are the same."""
+    wide, integers = f"{target}/signed", f"{target}/quantized"
+    zero = np.uint8(CENTRE)
+    names = _scale(model, target, scale, zero)
+    return [
+        helper.make_node("QuantizeLinear", [source, *names], [wide], name=wide),
+        helper.make_node("Clip", [wide, "relu_floor"], [integers], name=integers),
+        _dequantize(model, integers, target, scale, zero),
+    ]

@@ -1,0 +1,105 @@
+"""What can be exported: a training run, an artifact, or a lone float32 graph."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from fer_edge.artifact import MANIFEST, Artifact
+from fer_edge.errors import ExportError, MissingDependencyError
+from fer_edge.export.calibration import CalibrationTable
+from fer_edge.export.float16 import widen
+from fer_edge.export.graph import GraphView, load_graph
+
+
+@dataclass
+class Source:
+    """A float32 graph and what is known about it."""
+
+    name: str
+    """Name of the model."""
+    graph: onnx.ModelProto
+    training: dict[str, Any] | None = None
+    parity: dict[str, float] = field(default_factory=dict)
+    table: CalibrationTable | None = None
+    """The calibration that came with it."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def open_source(path: Path) -> Source:
+    """Open a run folder, an artifact folder or an ONNX file.
+
+    Raises
+    ------
+    ExportError
+        None of the three, or a graph that has lost float32.
+    TrainingError, ArtifactError, ModelError
+        The folder is damaged.
+    MissingDependencyError
+        A run was named and torch is not installed.
+    """
+    if (path / MANIFEST).is_file():
+        return _artifact(Artifact.load(path))
+    if path.is_dir():
+        return _run(path)
+    if not path.is_file():
+        raise ExportError(
+            f"There is no {path}.", hint="Name a training run, an artifact or an ONNX file."
+        )
+    return _file(path)
+
+
+def _artifact(artifact: Artifact) -> Source:
+    manifest = artifact.manifest
+    graph = _float32(load_graph(artifact.read(artifact.graph("fp32").file)), str(artifact.folder))
+    table = None
+    if manifest.calibration is not None:
+        file = manifest.calibration.file
+        table = CalibrationTable.parse(artifact.read(file), str(artifact.folder / file))
+    return Source(
+        manifest.model,
+        graph,
+        manifest.training,
+        {k: v for k, v in manifest.parity.items() if k in ("fp32", "half_weights")},
+        table,
+        {k: v for k, v in manifest.versions.items() if k == "torch"},
+    )
+
+
+def _file(path: Path) -> Source:
+    graph = _float32(load_graph(path), str(path))
+    facts = {p.key: p.value for p in graph.metadata_props}
+    return Source(facts.get("fer_edge.model", path.stem), graph)
+
+
+def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    graph = widen(graph)
+    view = GraphView(graph)
+    if any(n.op_type == "QuantizeLinear" for n in view.nodes) or any(
+        t.data_type == onnx.TensorProto.FLOAT16 for t in graph.graph.initializer
+    ):
+        raise ExportError(
+            f"{where} is not a float32 graph: what FP16 or INT8 lost is not to be had back.",
+            hint="Export from the fp32 graph, the artifact or the run that it came from.",
+        )
+    return graph
+
+
+def _run(path: Path) -> Source:
+    try:
+        from fer_edge.export.torch_export import export_run
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"Exporting the run {path} needs {error.name}, which is not installed.",
+            hint="Install it with: pip install 'fer-edge[train]'",
+        ) from error
+    exported = export_run(path)
+    return Source(
+        exported.name,
+        exported.graph,
+        exported.training,
+        {"fp32": exported.difference},
+        None,
+        {"torch": exported.torch_version},
+    )

@@ -1,0 +1,194 @@
+"""From a torch model to the FP32 graph of record."""
+
+import copy
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from fer_edge.contract import (
+    FACE_SIZE,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    PIXEL_MEAN,
+    PIXEL_SCALE,
+)
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.errors import ExportError, TrainingError
+from fer_edge.export.graph import canonicalise
+from fer_edge.models import build_model, model_spec
+from fer_edge.models.gray import GrayInput
+from fer_edge.models.weights import load_weights
+
+PARITY_LIMIT = 1e-4
+"""Largest difference of a probability between torch and the FP32 graph."""
+PARITY_FACES = 64
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """The float32 graph of a training run."""
+
+    name: str
+    graph: onnx.ModelProto
+    training: dict[str, Any]
+    """Configuration and the best epoch's metrics."""
+    difference: float
+    """Largest difference of a probability from torch."""
+    torch_version: str
+
+
+def export_run(run: Path) -> ExportedRun:
+    """Export the best epoch of a training run and check it against torch.
+
+    Parameters
+    ----------
+    run : Path
+        Folder that ``fer-edge train`` wrote.
+
+    Raises
+    ------
+    TrainingError
+        Not a run, or one without a finished epoch.
+    ExportError
+        A probability differs from torch by more than 1e-4.
+    """
+    training = read_run(run)
+    name = training["config"]["model"]
+    model = build_model(name)
+    load_weights(model, run / BEST)
+    graph = canonicalise(torch_to_onnx(model, name))
+    difference = compare(model, graph)
+    if difference > PARITY_LIMIT:
+        raise ExportError(
+            f"The exported {name} differs from torch by {difference:.1e}, more than "
+            f"{PARITY_LIMIT:.0e}.",
+            hint="Report this with the versions that fer-edge doctor prints.",
+        )
+    return ExportedRun(name, graph, training, difference, torch.__version__)
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Configuration and best epoch of a run folder, for the manifest.
+
+    Raises
+    ------
+    TrainingError
+        Not a run, or one without a finished epoch.
+    """
+    config, metrics = run / "config.json", run / "metrics.jsonl"
+    if not config.is_file():
+        raise TrainingError(
+            f"{run} is neither an artifact nor a training run: it has no {config.name}.",
+            hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
+        )
+    if not metrics.is_file() or not (run / BEST).is_file():
+        raise TrainingError(
+            f"{run} has no finished epoch yet.", hint="Train on with: fer-edge train --resume RUN"
+        )
+    try:
+        epochs = [json.loads(line) for line in metrics.read_text().splitlines()]
+        best = max(epochs, key=lambda epoch: epoch["val_accuracy"])
+        facts = json.loads(config.read_text())
+        facts["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{run} is damaged: {error}.", hint="Train again.") from error
+    # The path of somebody's data says nothing to others.
+    facts["data"] = Path(facts["data"]).name
+    return {"config": facts, "epochs_run": len(epochs), "best_epoch": best}
+
+
+class FacesToProbabilities(nn.Module):
+    """What is exported: uint8 faces in, probabilities out, normalisation folded.
+
+    The gray repetition and the division by 64 go into the first convolution. Subtracting 128 stays
+    a node: a constant in the convolution's bias would be wrong along the padded border.
+    """
+
+    def __init__(self, model: nn.Module, first_convolution: str) -> None:
+        super().__init__()
+        model = copy.deepcopy(model).float().cpu().to(memory_format=torch.contiguous_format).eval()
+        parent, _, name = first_convolution.rpartition(".")
+        old = model.get_submodule(first_convolution)
+        assert isinstance(old, nn.Conv2d)
+        new = nn.Conv2d(
+            1,
+            old.out_channels,
+            old.kernel_size,  # type: ignore[arg-type]
+            old.stride,  # type: ignore[arg-type]
+            old.padding,  # type: ignore[arg-type]
+            bias=old.bias is not None,
+        )
+        with torch.no_grad():
+            new.weight.copy_(old.weight.sum(1, keepdim=True) / PIXEL_SCALE)
+            if old.bias is not None and new.bias is not None:
+                new.bias.copy_(old.bias)
+        setattr(model.get_submodule(parent), name, new)
+        # GrayInput repeats the channel for a convolution that no longer wants it.
+        self.network = model.network if isinstance(model, GrayInput) else model
+
+    def forward(self, faces: Tensor) -> Tensor:
+        pixels = faces.to(torch.float32) - PIXEL_MEAN
+        logits: Tensor = self.network(pixels)
+        return torch.softmax(logits, dim=1)
+
+
+def torch_to_onnx(model: nn.Module, name: str) -> onnx.ModelProto:
+    """Export a model of the registry.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As built by :func:`fer_edge.models.build_model`.
+    name : str
+        Its name in the registry.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Opset 19, input ``faces`` uint8 (N, 1, 48, 48), output ``probabilities`` float32 (N, 7).
+    """
+    wrapped = FacesToProbabilities(model, model_spec(name).first_convolution).eval()
+    example = torch.zeros((2, 1, FACE_SIZE, FACE_SIZE), dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            wrapped,
+            (example,),
+            dynamo=True,
+            opset_version=18,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@torch.no_grad()
+def compare(model: nn.Module, graph: onnx.ModelProto) -> float:
+    """Largest difference of a probability between torch and ONNX Runtime on 64 noisy faces."""
+    faces = random_faces(PARITY_FACES)
+    pixels = (torch.from_numpy(faces).float() - PIXEL_MEAN) / PIXEL_SCALE
+    expected = torch.softmax(model.eval()(pixels), dim=1).numpy()
+    with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+        actual = engine.run(faces)
+    return float(np.abs(actual - expected).max())
+
+
+def random_faces(n: int, seed: int = 0) -> np.ndarray:
+    """Noise of many contrasts, uint8 (n, 1, 48, 48)."""
+    generator = np.random.default_rng(seed)
+    shape = (n, 1, FACE_SIZE, FACE_SIZE)
+    noise = generator.normal(128, generator.uniform(5, 90, (n, 1, 1, 1)), shape)
+    return np.clip(noise, 0, 255).astype(np.uint8)

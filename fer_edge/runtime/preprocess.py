@@ -1,0 +1,140 @@
+"""Images of any size to the faces of the input contract: uint8 grayscale, 48x48."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.errors import InputError, UsageError
+from fer_edge.files import storage_errors
+
+Color = Literal["rgb", "bgr"]
+UInt8Array: TypeAlias = NDArray[np.uint8]
+
+_CROP = (FACE_SIZE, FACE_SIZE)
+
+
+def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb") -> UInt8Array:
+    """Turn what a camera or a face detector gives into a batch of faces.
+
+    Each image is taken to be one cropped face. Its shape alone decides how it is read:
+
+    ===================================  ==========================================
+    array (N, 48, 48), (N, 1, 48, 48)    N grayscale faces, used as they are
+    array (H, W)                         one grayscale image
+    array (H, W, 3)                      one colour image
+    list or tuple                        one image each, (H, W) or (H, W, 3), any mix
+    ===================================  ==========================================
+
+    Colour becomes gray with the ITU-R BT.601 weights (Pillow's ``convert("L")``). Other sizes
+    than 48x48 are stretched to it (the aspect ratio is not kept) with Pillow's bilinear filter,
+    whose support grows with the reduction: it averages over all source pixels, so that shrinking
+    does not alias as OpenCV's bilinear does, and it interpolates when enlarging, where a box
+    filter would leave blocks.
+
+    Parameters
+    ----------
+    images : uint8 array, or list or tuple of uint8 arrays
+    color : {"rgb", "bgr"}
+        Channel order of colour images; OpenCV gives BGR.
+
+    Returns
+    -------
+    uint8 array, shape (N, 48, 48)
+
+    Raises
+    ------
+    InputError
+        An image of another type, dtype or shape; its index is named.
+    UsageError
+        Another colour order.
+    """
+    if color not in get_args(Color):
+        raise UsageError(
+            f"Unknown colour order {color!r}.",
+            hint='Say color="rgb" or color="bgr"; grayscale images need neither.',
+        )
+    if isinstance(images, list | tuple):
+        faces = np.empty((len(images), *_CROP), np.uint8)
+        for index, image in enumerate(images):
+            faces[index] = _to_face(image, color, f"Image {index}")
+        return faces
+    if isinstance(images, np.ndarray) and (
+        (images.ndim == 3 and images.shape[1:] == _CROP)
+        or (images.ndim == 4 and images.shape[1:] == (1, *_CROP))
+    ):
+        _check_dtype(images, "The batch of faces")
+        return images.reshape(-1, *_CROP)
+    return _to_face(images, color, "The image")[None]
+
+
+def read_image(path: Path) -> UInt8Array:
+    """Read an image file, turned upright as its EXIF orientation says.
+
+    Returns
+    -------
+    uint8 array, shape (H, W, 3), RGB
+
+    Raises
+    ------
+    InputError
+        Not an image that Pillow can read, truncated, or too large to be meant.
+    StorageError
+        No such file, or no permission.
+    """
+    with storage_errors(path):
+        stream = path.open("rb")
+    with stream, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return np.asarray(ImageOps.exif_transpose(Image.open(stream)).convert("RGB"))
+        # Pillow's decoders raise whatever they meet in a damaged file.
+        except Exception as error:
+            reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+            raise InputError(
+                f"{path} cannot be read as an image: {reason}.",
+                hint="Give a JPEG, PNG, BMP or WebP file.",
+            ) from error
+
+
+def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"{what} must be a numpy array, got {type(image).__name__}.",
+            hint="Convert it with numpy.asarray; read a file with fer_edge.runtime.read_image.",
+        )
+    _check_dtype(image, what)
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise InputError(
+            f"{what} has four channels, shape {image.shape}.",
+            hint="Drop the alpha channel: image[..., :3].",
+        )
+    if image.ndim == 4:
+        raise InputError(
+            f"{what} has shape {image.shape}, which is several images.",
+            hint="Pass them as a list: list(images).",
+        )
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or image.size == 0:
+        raise InputError(
+            f"{what} must have shape (H, W) or (H, W, 3) and a pixel at least, got {image.shape}.",
+            hint="Several images of one size go in as a list: list(images).",
+        )
+    if image.shape == _CROP:
+        return image
+    if image.ndim == 3 and color == "bgr":
+        image = image[..., ::-1]
+    gray = Image.fromarray(np.ascontiguousarray(image)).convert("L")
+    return np.asarray(gray.resize(_CROP, Image.Resampling.BILINEAR))
+
+
+def _check_dtype(image: NDArray[Any], what: str) -> None:
+    if image.dtype != np.uint8:
+        raise InputError(
+            f"{what} must be uint8, got {image.dtype}.",
+            hint="Scale it to 0..255 and convert it with .astype(numpy.uint8).",
+        )

@@ -1,0 +1,126 @@
+"""The Python interface: images in, emotions out."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.engines import EngineInfo, open_engine, run_all
+from fer_edge.errors import InferenceError, UsageError
+from fer_edge.models.carried import carried_model
+from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a Recognizer saw in N faces; iterates as (emotion, its probability) per face."""
+
+    probabilities: NDArray[np.float32]
+    """Shape (N, 7), in the order of :data:`fer_edge.contract.EMOTIONS`; rows sum to 1."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Most probable label of each face, 0..6, shape (N,)."""
+        return self.probabilities.argmax(axis=1).astype(np.int64)
+
+    @property
+    def emotions(self) -> list[str]:
+        """Most probable emotion of each face."""
+        return [EMOTIONS[label] for label in self.labels]
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.emotions, self.probabilities.max(axis=1).tolist(), strict=True)
+
+
+class Recognizer:
+    """A loaded model that classifies faces. A context manager; callable from any thread.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Artifact folder or ONNX file. By default the model that the package carries.
+    precision, backend, threads
+        As in :func:`fer_edge.engines.open_engine`.
+    batch : int
+        Most faces in one call of the engine; bounds the memory that many faces take.
+
+    Raises
+    ------
+    UsageError
+        ``batch`` below 1, or an unknown precision or backend.
+    FerEdgeError
+        The model cannot be loaded, as :func:`fer_edge.engines.open_engine` says.
+
+    Examples
+    --------
+    >>> with Recognizer() as recognizer:
+    ...     for emotion, probability in recognizer(crops, color="bgr"):
+    ...         print(f"{emotion} {probability:.0%}")
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        precision: str = "auto",
+        backend: str = "auto",
+        threads: int | None = None,
+        batch: int = 64,
+    ) -> None:
+        if batch < 1:
+            raise UsageError(f"batch must be at least 1, got {batch}.")
+        path = carried_model() if model is None else Path(model)
+        self._engine = open_engine(path, precision=precision, backend=backend, threads=threads)
+        self._batch = batch
+        # A TensorRT context serves one caller at a time, and one ONNX Runtime call already uses
+        # every core: letting calls overlap would gain nothing.
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __call__(
+        self, images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb"
+    ) -> Prediction:
+        """Classify any number of faces, none included.
+
+        Parameters
+        ----------
+        images : uint8 array (N, 48, 48), or one image, or a list of images of any size
+            All forms are in :func:`fer_edge.runtime.to_faces`.
+        color : {"rgb", "bgr"}
+            Channel order of colour images.
+
+        Raises
+        ------
+        InputError
+            What is not such an image; its index is named.
+        InferenceError
+            The engine failed, or the Recognizer is closed.
+        """
+        faces = to_faces(images, color=color)
+        with self._lock:
+            if self._closed:
+                raise InferenceError("This Recognizer is closed.", hint="Make a new one.")
+            return Prediction(run_all(self._engine, faces, self._batch))
+
+    def describe(self) -> EngineInfo:
+        """Backend, precision, device and batch range of the loaded engine."""
+        return self._engine.describe()
+
+    def close(self) -> None:
+        """Free the engine after the call in progress. May be called more than once."""
+        with self._lock:
+            self._closed = True
+            self._engine.close()
+
+    def __enter__(self) -> "Recognizer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

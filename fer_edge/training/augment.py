@@ -1,0 +1,70 @@
+"""Augmentation of whole batches on tensors, on the device that trains."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fer_edge.training.config import TrainConfig
+
+
+def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Flip, rotate, shift, scale, change the light of and erase part of each face.
+
+    Parameters
+    ----------
+    faces : float32 tensor, shape (N, 1, H, W)
+        Normalised pixels.
+    config : TrainConfig
+        Strengths.
+    generator : torch.Generator
+        On the device of ``faces``; the only source of randomness.
+
+    Returns
+    -------
+    float32 tensor, shape (N, 1, H, W)
+    """
+    n = len(faces)
+
+    def uniform(limit: float) -> Tensor:
+        values = torch.rand(n, device=faces.device, generator=generator)
+        return (values * 2 - 1) * limit
+
+    angle = uniform(math.radians(config.rotation))
+    zoom = 1 + uniform(config.scale)
+    flip = torch.where(uniform(1).add(1).div(2) < config.flip, -1.0, 1.0)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    # grid_sample measures in half sides, hence the factor 2.
+    dx, dy = uniform(2 * config.shift), uniform(2 * config.shift)
+    theta = torch.stack(
+        [torch.stack([cos * flip, -sin, dx], 1), torch.stack([sin * flip, cos, dy], 1)], 1
+    )
+    grid = functional.affine_grid(theta, list(faces.shape), align_corners=False)
+    faces = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+
+    contrast = 1 + uniform(config.brightness)
+    faces = faces * contrast[:, None, None, None]
+    # Normalised pixels span four units (256 / 64).
+    faces = faces + uniform(2 * config.brightness)[:, None, None, None]
+    return _erase(faces, config.erasing, generator)
+
+
+def _erase(faces: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al. 2017, arXiv:1708.04896) of 2 to 20 % of the area, with noise."""
+    n, _, height, width = faces.shape
+
+    def rand() -> Tensor:
+        return torch.rand(n, device=faces.device, generator=generator)
+
+    area = 0.02 + 0.18 * rand()
+    ratio = torch.exp((rand() * 2 - 1) * math.log(2))
+    h, w = torch.sqrt(area * ratio) * height, torch.sqrt(area / ratio) * width
+    top, left = rand() * (height - h), rand() * (width - w)
+    y = torch.arange(height, device=faces.device)[None, :, None]
+    x = torch.arange(width, device=faces.device)[None, None, :]
+    inside = (y >= top[:, None, None]) & (y < (top + h)[:, None, None])
+    inside = inside & (x >= left[:, None, None]) & (x < (left + w)[:, None, None])
+    inside = inside & (rand() < probability)[:, None, None]
+    noise = torch.randn(faces.shape, device=faces.device, generator=generator)
+    return torch.where(inside[:, None], noise, faces)

@@ -1,0 +1,74 @@
+"""A training run: a folder that starts, stops and goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fer_edge.data import load_dataset
+from fer_edge.errors import TrainingError
+from fer_edge.training.checkpoint import LAST, Progress
+from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.trainer import Epoch, Listener, Trainer
+
+
+def start(
+    config: TrainConfig,
+    run: Path,
+    *,
+    on_load: Listener | None = None,
+    on_step: Listener | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Progress:
+    """Train into a new folder.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    run : Path
+        Must not hold a run yet.
+    on_load, on_step : callable(done, total), optional
+        Called while the data is decoded, and after every training step.
+    on_epoch : callable(Epoch), optional
+
+    Raises
+    ------
+    TrainingError
+        There is a run in the folder, or the training diverges.
+    DataError, ModelError, UsageError
+        The data, the weights or a value of the config cannot be used.
+    """
+    if (run / CONFIG).exists():
+        raise TrainingError(
+            f"{run} holds a run already.",
+            hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
+        )
+    trainer = _trainer(config, run, False, on_load)
+    config.save(run)
+    return trainer.fit(on_step, on_epoch)
+
+
+def resume(
+    run: Path,
+    *,
+    on_load: Listener | None = None,
+    on_step: Listener | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Progress:
+    """Go on from the last finished epoch, with the run's own config.
+
+    Raises
+    ------
+    TrainingError
+        There is no run in the folder, its checkpoint is damaged, or the training diverges.
+    """
+    config = TrainConfig.load(run)
+    return _trainer(config, run, (run / LAST).exists(), on_load).fit(on_step, on_epoch)
+
+
+def _trainer(config: TrainConfig, run: Path, again: bool, on_load: Listener | None) -> Trainer:
+    soft = config.fer_plus is not None
+    train = load_dataset(
+        config.data, "train", fer_plus=config.fer_plus, soft=soft, progress=on_load
+    )
+    # Scores stay comparable: val keeps the labels of FER2013.
+    val = load_dataset(config.data, "val", progress=on_load)
+    return Trainer(config, train, val, run, resume=again)

@@ -1,0 +1,324 @@
+"""The training loop."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fer_edge import metrics
+from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PIXEL_SCALE
+from fer_edge.data import FaceDataset
+from fer_edge.errors import TrainingError, UsageError
+from fer_edge.files import storage_errors, write_text
+from fer_edge.models import build_model
+from fer_edge.training.augment import augment
+from fer_edge.training.checkpoint import (
+    BEST,
+    LAST,
+    Progress,
+    load_state,
+    save_model,
+    save_state,
+)
+from fer_edge.training.config import TrainConfig
+from fer_edge.training.plots import plot_confusion, plot_curves
+from fer_edge.training.schedule import learning_rate
+
+METRICS = "metrics.jsonl"
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of ``metrics.jsonl``. Losses are cross-entropies in nats; shares are 0..1."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_macro_f1: float
+    val_recall: dict[str, float]
+    seconds: float
+    faces_per_second: float
+    loader_share: float
+    """Share of the training time spent outside the model: gathering and augmenting batches."""
+
+
+Listener = Callable[[int, int], None]
+
+
+class Trainer:
+    """Trains one model; ``run/`` holds all it writes.
+
+    Every epoch's randomness derives from the seed and the epoch's number, so a run resumed after
+    any epoch ends with the same weights as an unbroken one on the same machine.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    train, val : FaceDataset
+    run : Path
+        Folder for checkpoints and metrics.
+    resume : bool
+        Go on from ``run/last.safetensors``.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: FaceDataset,
+        val: FaceDataset,
+        run: Path,
+        *,
+        resume: bool = False,
+    ) -> None:
+        if len(train) < config.batch:
+            raise UsageError(
+                f"--batch {config.batch} is more than the {len(train)} training faces.",
+                hint="Choose a smaller batch.",
+            )
+        self.config = config
+        self.run = run
+        self.device = resolve_device(config.device)
+        torch.manual_seed(config.seed)
+        model = build_model(
+            config.model,
+            pretrained=config.pretrained,
+            weights=Path(config.weights) if config.weights else None,
+        )
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.average = (
+            AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
+            )
+            if config.ema
+            else None
+        )
+        self.optimizer = torch.optim.SGD(
+            _decay_groups(self.model, config.weight_decay),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+        )
+        self.amp = _amp_dtype(config.precision, self.device)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.amp is torch.float16 and self.device.type == "cuda"
+        )
+        self.progress = Progress()
+        if resume:
+            self.progress = load_state(run / LAST, self.model, self.average, self.optimizer)
+            self._drop_lines_after(self.progress.epoch)
+        self.forward: Callable[[Tensor], Tensor] = (
+            torch.compile(self.model) if config.compile else self.model
+        )
+        self.faces = _on_device(train.faces, self.device)
+        self.labels = torch.as_tensor(np.array(train.labels), device=self.device)
+        self.targets = (
+            torch.as_tensor(np.array(train.soft_labels), device=self.device)
+            if train.soft_labels is not None
+            else functional.one_hot(self.labels, len(EMOTIONS)).float()
+        )
+        self.val_faces = _on_device(val.faces, self.device)
+        self.val_labels = np.array(val.labels)
+        self.weights = class_weights(self.labels, config.class_weights)
+        self.generator = torch.Generator(self.device)
+        self.steps_per_epoch = len(train) // config.batch
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is scored and published: averaged where averaging is on."""
+        return self.model if self.average is None else self.average.module
+
+    def fit(
+        self, on_step: Listener | None = None, on_epoch: Callable[[Epoch], None] | None = None
+    ) -> Progress:
+        """Train to ``config.epochs``, writing metrics and checkpoints after every epoch.
+
+        Parameters
+        ----------
+        on_step : callable(step, steps), optional
+            Called after every step, counted over the whole run.
+        on_epoch : callable(Epoch), optional
+
+        Raises
+        ------
+        TrainingError
+            The loss is no longer finite.
+        """
+        while self.progress.epoch < self.config.epochs:
+            epoch, logits = self._epoch(self.progress.epoch, on_step)
+            self.progress.epoch = epoch.epoch
+            if epoch.val_accuracy > self.progress.best_accuracy:
+                self.progress.best_accuracy = epoch.val_accuracy
+                self.progress.best_epoch = epoch.epoch
+                save_model(
+                    self.run / BEST,
+                    self.evaluated,
+                    {"model": self.config.model, "epoch": epoch.epoch, "val": epoch.val_accuracy},
+                )
+                matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
+                plot_confusion(matrix, self.run / "confusion_matrix.png")
+            with storage_errors(self.run / METRICS), (self.run / METRICS).open("a") as stream:
+                stream.write(json.dumps(vars(epoch)) + "\n")
+            plot_curves(self.run / METRICS, self.run / "curves.png")
+            save_state(self.run / LAST, self.model, self.average, self.optimizer, self.progress)
+            if on_epoch:
+                on_epoch(epoch)
+        return self.progress
+
+    def _epoch(self, index: int, on_step: Listener | None) -> tuple[Epoch, Tensor]:
+        config = self.config
+        seed = config.seed * 100_003 + index
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+        order = torch.randperm(len(self.faces), device=self.device, generator=self.generator)
+        steps = self.steps_per_epoch * config.epochs
+        loss_sum = torch.zeros((), device=self.device)
+        right = torch.zeros((), device=self.device)
+        loader_seconds = 0.0
+        lr = 0.0
+        self.model.train()
+        started = time.perf_counter()
+        for i in range(self.steps_per_epoch):
+            step = index * self.steps_per_epoch + i
+            lr = learning_rate(config, step, steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            loading = time.perf_counter()
+            chosen = order[i * config.batch : (i + 1) * config.batch]
+            faces = normalise(self.faces[chosen])
+            if config.augment:
+                faces = augment(faces, config, self.generator)
+            loader_seconds += time.perf_counter() - loading
+            loss, logits = self._step(faces, self.targets[chosen])
+            loss_sum += loss.detach()
+            right += (logits.argmax(1) == self.labels[chosen]).sum()
+            if on_step:
+                on_step(step + 1, steps)
+        train_loss = float(loss_sum) / self.steps_per_epoch
+        seconds = time.perf_counter() - started
+        if not np.isfinite(train_loss):
+            raise TrainingError(
+                f"The training loss became {train_loss} in epoch {index + 1}.",
+                hint="Lower --lr, or train with --precision fp32.",
+            )
+        seen = self.steps_per_epoch * config.batch
+        logits = self.predict()
+        truth = torch.as_tensor(self.val_labels)
+        matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
+        return Epoch(
+            epoch=index + 1,
+            lr=lr,
+            train_loss=train_loss,
+            train_accuracy=float(right) / seen,
+            val_loss=float(functional.cross_entropy(logits, truth)),
+            val_accuracy=metrics.accuracy(matrix),
+            val_macro_f1=metrics.macro_f1(matrix),
+            val_recall=metrics.recalls(matrix),
+            seconds=seconds,
+            faces_per_second=seen / seconds,
+            loader_share=loader_seconds / seconds,
+        ), logits
+
+    def _step(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            logits = self.forward(faces)
+        logits = logits.float()
+        loss = functional.cross_entropy(
+            logits, targets, self.weights, label_smoothing=self.config.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return loss, logits
+
+    @torch.no_grad()
+    def predict(self) -> Tensor:
+        """Logits of the evaluated model on val, float32 (N, 7), on the CPU."""
+        model = self.evaluated.eval()
+        parts = [
+            model(normalise(part).contiguous(memory_format=torch.channels_last)).float().cpu()
+            for part in self.val_faces.split(EVALUATION_BATCH)
+        ]
+        return torch.cat(parts)
+
+    def _drop_lines_after(self, epoch: int) -> None:
+        """A run stopped between writing metrics and checkpoint has one line too many."""
+        path = self.run / METRICS
+        lines = path.read_text().splitlines(keepends=True)[:epoch] if path.is_file() else []
+        write_text(path, "".join(lines))
+
+
+def normalise(faces: Tensor) -> Tensor:
+    """uint8 pixels to the float32 that networks see."""
+    return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one; UsageError if the device asked for is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(
+            f"--device {name} is not a device.", hint="Use auto, cpu or cuda."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: torch sees no GPU.", hint="fer-edge doctor says what is missing."
+        )
+    return device
+
+
+def class_weights(labels: Tensor, kind: str) -> Tensor | None:
+    """Weights of the loss per class, mean 1 over the faces; None for ``"none"``."""
+    if kind == "none":
+        return None
+    counts = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1).float()
+    weights = counts.reciprocal() if kind == "balanced" else counts.rsqrt()
+    return weights / (weights * counts).sum() * counts.sum()
+
+
+def _amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    if precision == "auto":
+        if device.type != "cuda":
+            # bf16 is the slower one on CPUs without AMX.
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """No weight decay on biases and batch norm (He et al. 2018, arXiv:1812.01187, section 3.1)."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _on_device(faces: NDArray[np.uint8], device: torch.device) -> Tensor:
+    return torch.as_tensor(np.array(faces), device=device)[:, None]
+
+
+def best_epoch(run: Path) -> dict[str, Any]:
+    """The line of ``metrics.jsonl`` with the highest val accuracy."""
+    lines = (run / METRICS).read_text().splitlines()
+    return max(map(json.loads, lines), key=lambda epoch: epoch["val_accuracy"])

@@ -1,0 +1,97 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.data import FaceDataset
+from fer_edge.data.cache import Decoded, cache_folder, cached
+from fer_edge.errors import DataError, StorageError
+from tests.data.conftest import FACES
+
+
+class Decoder:
+    """Counts how often it is asked."""
+
+    calls = 0
+
+    def __call__(self) -> Decoded:
+        self.calls += 1
+        names = np.array([f"face {i}" for i in range(12)])
+        data = FaceDataset.from_arrays(FACES, np.arange(12) % 7, "val", names=names)
+        return "csv", {"val": data}
+
+
+def check(decoded: Decoded) -> None:
+    kind, splits = decoded
+    data = splits["val"]
+    assert (kind, list(splits)) == ("csv", ["val"])
+    assert (data.faces == FACES).all()
+    assert data.labels.tolist() == (np.arange(12) % 7).tolist()
+    assert data.names is not None
+    assert data.names[11] == "face 11"
+    assert isinstance(data.faces, np.memmap)
+
+
+def test_decodes_once_a_source(tmp_path: Path) -> None:
+    decode = Decoder()
+    check(cached(tmp_path, "one", decode))
+    check(cached(tmp_path, "one", decode))
+    assert decode.calls == 1
+    check(cached(tmp_path, "two", decode))
+    assert decode.calls == 2
+
+
+def flip_pixel(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("val-faces.npy", flip_pixel),
+        ("val-labels.npy", flip_pixel),
+        ("val-faces.npy", cut),
+        ("val-names.npy", Path.unlink),
+        ("index.json", cut),
+        ("index.json", lambda path: path.write_text("[]")),
+    ],
+)
+def test_damage_is_repaired(tmp_path: Path, name: str, damage: Callable[[Path], object]) -> None:
+    decode = Decoder()
+    cached(tmp_path, "one", decode)
+    (path,) = tmp_path.rglob(name)
+    damage(path)
+    check(cached(tmp_path, "one", decode))
+    check(cached(tmp_path, "one", decode))
+    assert decode.calls == 2
+
+
+@pytest.mark.parametrize("error", [DataError("bad"), KeyboardInterrupt()])
+def test_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def decode() -> Decoded:
+        raise error
+
+    with pytest.raises(type(error)):
+        cached(tmp_path, "one", decode)
+    assert not [path for path in tmp_path.rglob("*") if path.name != "faces"]
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    decode = Decoder()
+    with pytest.raises(StorageError, match="set FER_EDGE_CACHE"):
+        cached(tmp_path / "file", "one", decode)
+    assert decode.calls == 0
+
+
+def test_folder_from_the_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder() == cache
+    monkeypatch.delenv("FER_EDGE_CACHE")
+    assert cache_folder().name == "fer-edge"

@@ -1,0 +1,101 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.data import load_dataset
+from fer_edge.errors import DataError, UsageError
+from tests.data.conftest import FACES, encode, write_folder, write_zip
+from tests.data.test_ferplus import HEADER
+
+
+def test_same_faces_from_every_layout(tmp_path: Path, fer_csv: Path) -> None:
+    text = fer_csv.read_bytes()
+    faces = {f"train/{e}/{i}.png": encode(FACES[i]) for i, e in enumerate(["angry", "disgust"])}
+    faces["val/fear/v.png"] = encode(FACES[2])
+    sources = [
+        fer_csv.rename(tmp_path / "renamed.txt"),
+        write_folder(tmp_path / "folder", {"in/fer2013.csv": text}),
+        write_zip(tmp_path / "a.zip", {"in/icml_face_data.csv": text}),
+    ]
+    prints = {load_dataset(source, "train").fingerprint for source in sources}
+    assert len(prints) == 1
+    images = load_dataset(write_zip(tmp_path / "b.zip", faces), "train")
+    assert images.fingerprint == load_dataset(sources[0], "train").subset([0, 1]).fingerprint
+
+
+def test_cached_or_not_is_the_same(tmp_path: Path, fer_csv: Path, cache: Path) -> None:
+    reports: list[int] = []
+
+    def progress(done: int, _: int) -> None:
+        reports.append(done)
+
+    plain = load_dataset(fer_csv, "val", cache=False, progress=progress)
+    assert not cache.exists()
+    own = load_dataset(str(fer_csv), "val", cache_dir=tmp_path / "own", progress=progress)
+    assert not cache.exists()
+    assert len(reports) == 2
+    again = load_dataset(fer_csv, "val", cache_dir=tmp_path / "own", progress=progress)
+    assert len(reports) == 2
+    assert plain.fingerprint == own.fingerprint == again.fingerprint
+
+
+def test_fer_plus(tmp_path: Path, fer_csv: Path) -> None:
+    votes = tmp_path / "fer2013new.csv"
+    usages = ["Training"] * 6 + ["PublicTest"] * 4 + ["PrivateTest"] * 2
+    votes.write_text("\n".join([HEADER, *(f"{u},,1,9,0,0,0,0,0,0,0,0" for u in usages)]))
+    data = load_dataset(fer_csv, "test", fer_plus=votes, soft=True)
+    assert data.labels.tolist() == [3, 3]
+    assert data.soft_labels is not None
+    assert data.soft_labels[0, 3] == pytest.approx(0.9)
+    images = write_zip(tmp_path / "b.zip", {"train/sad/1.png": encode(FACES[0])})
+    with pytest.raises(DataError, match="joined to FER2013 by row"):
+        load_dataset(images, "train", fer_plus=votes)
+
+
+def test_empty_split_says_which_there_are(write_csv: Callable[..., Path], fer_csv: Path) -> None:
+    lines = fer_csv.read_text().splitlines()[1:11]
+    with pytest.raises(DataError, match=r"no faces in split test; it has train \(6\), val \(4\)"):
+        load_dataset(write_csv(lines), "test")
+
+
+def test_no_faces(write_csv: Callable[..., Path], cache: Path) -> None:
+    with pytest.raises(DataError, match="holds no faces"):
+        load_dataset(write_csv([]), "train")
+    assert not list(cache.rglob("*.npy"))
+
+
+def test_bad_data_leaves_no_cache(write_csv: Callable[..., Path], cache: Path) -> None:
+    with pytest.raises(DataError, match=r"fer2013\.csv, line 2: 3 pixels"):
+        load_dataset(write_csv(["3,1 2 3,Training"]), "train")
+    assert not [path for path in cache.rglob("*") if path.name != "faces"]
+
+
+def test_bad_image_in_a_zip_is_named(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {"train/sad/broken.jpg": b"no image"})
+    with pytest.raises(DataError, match=r"a\.zip/train/sad/broken\.jpg is not an image"):
+        load_dataset(path, "train")
+
+
+def test_usage(fer_csv: Path) -> None:
+    with pytest.raises(UsageError, match="no split 'valid'"):
+        load_dataset(fer_csv, "valid")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="Soft labels"):
+        load_dataset(fer_csv, "val", soft=True)
+
+
+def test_import_is_light() -> None:
+    code = "import sys, fer_edge.data; print({'PIL', 'torch', 'pandas'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n"
+
+
+def test_counts_of_fer2013(fer2013: Path) -> None:
+    train, val = (load_dataset(fer2013, split) for split in ("train", "val"))
+    assert list(train.counts().values()) == [3995, 436, 4097, 7215, 4830, 3171, 4965]
+    assert list(val.counts().values()) == [467, 56, 496, 895, 653, 415, 607]
+    assert 120 < val.faces.mean() < 140
+    with pytest.raises(DataError, match=r"it has train \(28,709\), val \(3,589\)"):
+        load_dataset(fer2013, "test")

@@ -1,0 +1,63 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.data.pixel_csv import read_csv
+from fer_edge.errors import DataError
+from tests.data.conftest import FACES, pixels
+
+GOOD = f"3,{pixels(0)},Training"
+
+
+def test_reads_fer2013(fer_csv: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    size = fer_csv.stat().st_size
+    with fer_csv.open("rb") as stream:
+        splits = read_csv(stream, "it", size, lambda done, total: reports.append((done, total)))
+    assert {split: len(data) for split, data in splits.items()} == {"train": 6, "val": 4, "test": 2}
+    assert (splits["val"].faces == FACES[6:10]).all()
+    assert splits["val"].labels.tolist() == [6, 0, 1, 2]
+    assert splits["val"].names is not None
+    assert splits["val"].names[0] == "line 8"
+    assert reports[-1] == (size, size)
+
+
+def test_reads_icml_face_data() -> None:
+    text = f"\ufeffemotion, Usage, pixels\r\n0, PublicTest, {pixels(1)}\r\n\r\n"
+    splits = read_csv(io.BytesIO(text.encode()), "it", len(text))
+    assert list(splits) == ["val"]
+    assert (splits["val"].faces == FACES[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3,1 2 3", "line 3: 2 fields instead of 3"),
+        ("3,1 2 3,Training", "line 3: 3 pixels instead of 2304"),
+        (GOOD.replace("Training", "Tuning"), "line 3: Usage is 'Tuning'"),
+        (f"7,{pixels(0)},Training", "line 3: emotion is '7', not a label 0..6"),
+        (f"happy,{pixels(0)},Training", "line 3: emotion is 'happy'"),
+        (f"3,12 256 {pixels(0)},Training", "line 3: pixel 2 is '256', not 0..255"),
+        (f"3,-1 {pixels(0)},Training", "line 3: pixel 1 is '-1'"),
+        (f"3,1 2 x{pixels(0)},Training", "line 3: pixel 3 is 'x"),
+        ("3,\udcff,Training", "line 3: not csv text"),
+    ],
+)
+def test_names_the_bad_line(line: str, message: str) -> None:
+    text = f"emotion,pixels,Usage\n{GOOD}\n{line}\n".encode(errors="surrogateescape")
+    with pytest.raises(DataError, match=message):
+        read_csv(io.BytesIO(text), "it", len(text))
+
+
+def test_truncated_in_the_middle_of_a_line(write_csv: Callable[..., Path]) -> None:
+    data = write_csv([GOOD, GOOD]).read_bytes()[:-4000]
+    with pytest.raises(DataError, match="it, line 3: 2 fields"):
+        read_csv(io.BytesIO(data), "it", len(data))
+
+
+@pytest.mark.parametrize("header", [b"", b"emotion,pixels\n", b"user.id,image,emotion\n"])
+def test_foreign_header(header: bytes) -> None:
+    with pytest.raises(DataError, match="it, line 1: the header has no column"):
+        read_csv(io.BytesIO(header), "it", len(header))

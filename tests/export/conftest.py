@@ -1,0 +1,49 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from fer_edge.data import FaceDataset, synthetic_dataset
+from fer_edge.export.calibration import CalibrationTable, calibrate
+from tests.export.graphs import plain_graph, residual_graph
+
+
+@pytest.fixture(scope="session")
+def faces() -> FaceDataset:
+    return synthetic_dataset(140, seed=3, split="val")
+
+
+@pytest.fixture(scope="session")
+def residual() -> onnx.ModelProto:
+    return residual_graph()
+
+
+@pytest.fixture(scope="session")
+def plain() -> onnx.ModelProto:
+    return plain_graph()
+
+
+@pytest.fixture(scope="session")
+def residual_table(residual: onnx.ModelProto, faces: FaceDataset) -> CalibrationTable:
+    return calibrate(residual, "residual", faces, method="minmax", samples=140)
+
+
+@pytest.fixture(scope="session")
+def plain_table(plain: onnx.ModelProto, faces: FaceDataset) -> CalibrationTable:
+    return calibrate(plain, "plain", faces, method="minmax", samples=140)
+
+
+def run(
+    model: onnx.ModelProto, faces: np.ndarray, *tensors: str, optimise: bool = True
+) -> list[np.ndarray]:
+    """Values of inner tensors, or the probabilities if none is named."""
+    observed = onnx.ModelProto()
+    observed.CopyFrom(model)
+    for tensor in tensors:
+        observed.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), options)
+    return session.run(list(tensors) or ["probabilities"], {"faces": faces.reshape(-1, 1, 48, 48)})

@@ -1,0 +1,95 @@
+"""Small float32 graphs with every pattern that the rewrites meet."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Builder:
+    """Appends nodes with random weights; each method returns the name of its output."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def weights(self, layer: str, shape: tuple[int, ...], gain: float = 1.0) -> list[str]:
+        deviation = gain * np.sqrt(2 / np.prod(shape[1:]))
+        values = self.generator.normal(0, deviation, shape).astype(np.float32)
+        bias = self.generator.normal(0, 0.1, shape[0]).astype(np.float32)
+        return [
+            self.constant(f"{layer}.weight", values),
+            self.constant(f"{layer}.bias", bias),
+        ]
+
+    def conv(self, x: str, layer: str, inputs: int, outputs: int, kernel: int, stride: int) -> str:
+        gain = 1 / 64 if layer == "stem" else 1.0
+        weights = self.weights(layer, (outputs, inputs, kernel, kernel), gain)
+        pads = [kernel // 2] * 4
+        return self.node(
+            "Conv", [x, *weights], layer, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads
+        )
+
+    def relu(self, x: str) -> str:
+        return self.node("Relu", [x], f"{x}/relu")
+
+    def gemm(self, x: str, layer: str, inputs: int, outputs: int) -> str:
+        return self.node("Gemm", [x, *self.weights(layer, (outputs, inputs))], layer, transB=1)
+
+    def centred(self) -> str:
+        self.node("Cast", ["faces"], "faces/cast", to=TensorProto.FLOAT)
+        mean = self.constant("mean", np.array(128, np.float32))
+        return self.node("Sub", ["faces/cast", mean], "faces/sub")
+
+    def model(self, logits: str) -> onnx.ModelProto:
+        self.nodes.append(
+            helper.make_node("Softmax", [logits], ["probabilities"], name="softmax", axis=1)
+        )
+        graph = helper.make_graph(
+            self.nodes,
+            "test",
+            [helper.make_tensor_value_info("faces", TensorProto.UINT8, ["batch", 1, 48, 48])],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 7])],
+            self.constants,
+        )
+        return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
+
+
+def residual_graph(seed: int = 0, swap: bool = False) -> onnx.ModelProto:
+    """Stem, max pool, an identity block, a downsampling block, a hidden layer, a classifier.
+
+    ``swap`` exchanges the inputs of the adds.
+    """
+    b = Builder(seed)
+
+    def add(main: str, skip: str, name: str) -> str:
+        return b.node("Add", [skip, main] if swap else [main, skip], name)
+
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.node("MaxPool", [x], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    y = b.conv(b.relu(b.conv(x, "one.a", 8, 8, 3, 1)), "one.b", 8, 8, 3, 1)
+    x = b.relu(add(y, x, "one.add"))
+    y = b.conv(b.relu(b.conv(x, "two.a", 8, 16, 3, 2)), "two.b", 16, 16, 3, 1)
+    x = b.relu(add(y, b.conv(x, "two.skip", 8, 16, 1, 2), "two.add"))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    x = b.relu(b.gemm(x, "hidden", 16, 32))
+    return b.model(b.gemm(x, "classifier", 32, 7))
+
+
+def plain_graph(seed: int = 0) -> onnx.ModelProto:
+    """Convolutions, ReLUs and a pool in a row: nothing that only CPUs quantise but one tensor."""
+    b = Builder(seed)
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.relu(b.conv(x, "a", 8, 16, 3, 2))
+    x = b.node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])
+    x = b.relu(b.conv(x, "b", 16, 16, 3, 1))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    return b.model(b.gemm(x, "classifier", 16, 7))

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.errors import CalibrationError
+from fer_edge.export.calibration import (
+    SMALLEST_SCALE,
+    CalibrationTable,
+    calibrate,
+    calibration_faces,
+    scale_of,
+)
+from fer_edge.export.graph import copy_of, set_constant
+from tests.export.conftest import run
+from tests.export.graphs import residual_graph
+
+
+@pytest.mark.parametrize("largest", [1e-9, 0.01, 1.0, 3.3333, 1234.5])
+def test_scale_covers_the_range_and_is_a_float16(largest):
+    scale = scale_of(largest)
+    assert scale * 127 >= largest
+    assert float(np.float16(scale)) == scale >= SMALLEST_SCALE
+    if largest > 0.01:
+        assert scale * 127 < largest * 1.002
+
+
+def test_faces_are_balanced_and_drawn_by_the_seed(faces):
+    drawn = calibration_faces(faces, 21, seed=0)
+    assert drawn.shape == (21, 1, 48, 48)
+    np.testing.assert_array_equal(drawn, calibration_faces(faces, 21, seed=0))
+    assert not np.array_equal(drawn, calibration_faces(faces, 21, seed=1))
+    lookup = {face.tobytes(): label for face, label in zip(faces.faces, faces.labels, strict=True)}
+    labels = [lookup[face.tobytes()] for face in drawn]
+    assert np.bincount(labels).tolist() == [3] * 7
+
+
+def test_more_samples_than_faces_takes_all(faces):
+    assert len(calibration_faces(faces, 10_000, seed=0)) == len(faces)
+
+
+def test_an_absent_emotion_is_named(faces):
+    part = faces.subset(np.flatnonzero(faces.labels != 1))
+    with pytest.raises(CalibrationError, match=f"no {EMOTIONS[1]} face"):
+        calibration_faces(part, 10, seed=0)
+
+
+def test_minmax_scales_cover_what_the_graph_computes(residual, residual_table, faces):
+    for tensor, scale in residual_table.scales.items():
+        if tensor != "faces/sub":
+            (values,) = run(residual, faces.faces, tensor)
+            assert scale == scale_of(np.abs(values).max())
+    assert residual_table.scales["faces/sub"] == 1.0
+
+
+def test_calibration_is_reproducible(plain, faces):
+    tables = [calibrate(plain, "plain", faces, samples=28, seed=5) for _ in range(2)]
+    assert tables[0] == tables[1]
+
+
+def test_progress_ends_complete(plain, faces):
+    calls = []
+    calibrate(plain, "plain", faces, samples=20, progress=lambda *a: calls.append(a))
+    assert calls[-1] == (20, 20)
+
+
+def test_a_dead_tensor_is_named(plain, faces):
+    dead = copy_of(plain)
+    set_constant(dead, "a.weight", np.zeros((16, 8, 3, 3), np.float32))
+    set_constant(dead, "a.bias", np.full(16, -1, np.float32))
+    with pytest.raises(CalibrationError, match="pool is zero on all 21 calibration faces"):
+        calibrate(dead, "plain", faces, samples=21)
+
+
+def test_a_diverged_model_is_named(plain, faces):
+    broken = copy_of(plain)
+    set_constant(broken, "stem.bias", np.full(8, np.inf, np.float32))
+    with pytest.raises(CalibrationError, match="stem/relu is not finite"):
+        calibrate(broken, "plain", faces, samples=7)
+
+
+def test_table_round_trip(residual_table, tmp_path):
+    residual_table.save(tmp_path / "calibration.json")
+    assert CalibrationTable.load(tmp_path / "calibration.json") == residual_table
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"scales": 3}'])
+def test_what_is_no_table_is_refused(content, tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(CalibrationError, match=r"calibration\.json is not a calibration table"):
+        CalibrationTable.load(path)
+
+
+def test_a_table_of_another_model_is_refused_by_tensor(plain, residual_table):
+    with pytest.raises(CalibrationError, match="differ at"):
+        residual_table.check(plain)
+
+
+def test_a_table_of_other_weights_is_refused(residual_table):
+    with pytest.raises(CalibrationError, match="other weights of residual"):
+        residual_table.check(residual_graph(seed=1))

@@ -1,0 +1,172 @@
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+
+from fer_edge.artifact import Artifact
+from fer_edge.engines import open_engine, run_all
+from fer_edge.errors import ArtifactError, CalibrationError, ExportError, UsageError
+from fer_edge.export import pipeline
+from fer_edge.export.float16 import round_weights
+from fer_edge.export.graph import copy_of, graph_hash, load_graph, set_constant
+from fer_edge.export.pipeline import BatchRange, export_model
+from tests.export.conftest import run
+
+
+@pytest.fixture(scope="module")
+def source(residual, tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "small.onnx"
+    onnx.save(residual, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def artifact(source, faces, tmp_path_factory) -> Artifact:
+    out = tmp_path_factory.mktemp("build") / "small"
+    return export_model(source, out, precisions=["fp16", "int8"], data=faces, samples=70)
+
+
+def test_everything_is_written_and_hashed(artifact):
+    loaded = Artifact.load(artifact.folder)
+    loaded.verify()
+    assert set(loaded.manifest.files) == {
+        "fp32.onnx",
+        "fp16.onnx",
+        "int8.onnx",
+        "int8.cpu.onnx",
+        "calibration.json",
+    }
+
+
+def test_scores_are_what_the_engines_give(artifact, faces):
+    for precision, score in artifact.manifest.scores.items():
+        with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
+            labels = run_all(engine, faces.faces).argmax(axis=1)
+        assert score.accuracy == pytest.approx((labels == faces.labels).mean())
+        assert score.n == len(faces)
+        assert score.data == faces.fingerprint
+    assert set(artifact.manifest.scores) == {"fp32", "fp16", "int8"}
+    assert artifact.manifest.scores["int8"].agreement_with_fp32 > 0.8
+
+
+def test_parity_is_recorded(artifact):
+    assert 0 < artifact.manifest.parity["fp16"] < 0.01
+    assert 0 < artifact.manifest.parity["int8"] < 0.2
+
+
+def test_a_lone_graph_explains_itself(artifact):
+    model = onnx.load(artifact.folder / "int8.cpu.onnx")
+    facts = {p.key: p.value for p in model.metadata_props}
+    assert facts["fer_edge.model"] == "small"
+    assert facts["fer_edge.precision"] == "int8"
+    assert facts["fer_edge.form"] == "cpu"
+    assert facts["fer_edge.labels"] == "angry,disgust,fear,happy,sad,surprise,neutral"
+
+
+def test_a_later_export_needs_no_data_and_is_the_same_bit_for_bit(artifact, tmp_path):
+    again = export_model(artifact.folder, tmp_path / "again", precisions=["fp16", "int8"])
+    for name in ("fp32.onnx", "fp16.onnx", "int8.onnx", "int8.cpu.onnx", "calibration.json"):
+        assert again.manifest.files[name] == artifact.manifest.files[name]
+
+
+def test_a_table_takes_the_place_of_data(artifact, source, tmp_path):
+    again = export_model(
+        source,
+        tmp_path / "again",
+        precisions=["int8"],
+        calibration=artifact.folder / "calibration.json",
+    )
+    assert again.manifest.files["int8.onnx"] == artifact.manifest.files["int8.onnx"]
+
+
+def test_int8_without_ranges_says_what_to_pass(source, tmp_path):
+    with pytest.raises(CalibrationError, match="Pass --data FER2013"):
+        export_model(source, tmp_path / "out", precisions=["int8"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_weights_halve_the_file_and_are_what_is_calibrated(source, residual, faces, tmp_path):
+    half = export_model(
+        source, tmp_path / "half", precisions=["int8"], data=faces, half_weights=True
+    )
+    stored = load_graph(half.folder / "fp32.onnx")
+    rounded = round_weights(residual)
+    np.testing.assert_array_equal(run(stored, faces.faces)[0], run(rounded, faces.faces)[0])
+    table = json.loads((half.folder / "calibration.json").read_text())
+    assert table["graph"] == graph_hash(rounded)
+    again = export_model(half.folder, tmp_path / "again", precisions=["int8"])
+    assert again.manifest.files["int8.onnx"] == half.manifest.files["int8.onnx"]
+
+
+def test_engines_are_built_and_recorded(artifact, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
+    stages = []
+    built = export_model(
+        artifact.folder,
+        tmp_path / "built",
+        precisions=["fp16", "int8"],
+        backends=["tensorrt-rtx"],
+        batch=BatchRange(1, 4, 16),
+        progress=lambda stage, done: stages.append((stage, done)),
+    )
+    assert [e.precision for e in built.manifest.engines] == ["fp16", "int8"]
+    for engine in built.manifest.engines:
+        assert (engine.min_batch, engine.opt_batch, engine.max_batch) == (1, 4, 16)
+        assert built.read(engine.file)
+    assert ("Engine tensorrt-rtx int8", 1.0) in stages
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 2), (2, 1, 4), (1, 8, 4)])
+def test_a_batch_range_out_of_order_is_refused(sizes):
+    with pytest.raises(UsageError, match="1 <= min <= opt <= max"):
+        BatchRange(*sizes)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(source, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="is not an artifact"):
+        export_model(source, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_ctrl_c_leaves_the_older_artifact_whole(source, faces, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export_model(source, out)
+
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "calibrate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(source, out, precisions=["int8"], data=faces)
+    Artifact.load(out).verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_what_has_lost_float32_is_not_exported_again(artifact, precision, tmp_path):
+    with pytest.raises(ExportError, match="not a float32 graph"):
+        export_model(artifact.folder / f"{precision}.onnx", tmp_path / "out")
+
+
+def test_a_changed_graph_is_noticed(artifact, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(artifact.folder, copy)
+    data = bytearray((copy / "fp32.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / "fp32.onnx").write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"fp32\.onnx does not match the hash"):
+        export_model(copy, tmp_path / "out")
+
+
+def test_a_model_beyond_float16_is_refused(residual, tmp_path):
+    large = copy_of(residual)
+    names = {t.name: t for t in large.graph.initializer}
+    weights = onnx.numpy_helper.to_array(names["stem.weight"])
+    set_constant(large, "stem.weight", weights * 2e4)
+    path = tmp_path / "large.onnx"
+    onnx.save(large, path)
+    with pytest.raises(ExportError, match=r"reaches .* more than float16 can"):
+        export_model(path, tmp_path / "out", precisions=["fp16"])

@@ -1,0 +1,41 @@
+import pytest
+
+from fer_edge.export.graph import GraphView
+from fer_edge.export.placement import identity_branch, place
+from tests.export.graphs import residual_graph
+
+
+def test_every_layer_but_the_classifier_is_quantised(residual):
+    layers = place(residual).layers
+    assert layers == ("stem", "one.a", "one.b", "two.a", "two.b", "two.skip", "hidden")
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_identity_branch_is_found_in_either_order(swap):
+    view = GraphView(residual_graph(swap=swap))
+    adds = {node.name: node for node in view.nodes if node.op_type == "Add"}
+    found = {name: add.input[identity_branch(view, add)] for name, add in adds.items()}
+    assert found == {"one.add": "pool", "two.add": "two.skip"}
+
+
+def test_nothing_between_a_convolution_and_what_is_fused_into_it(residual):
+    activations = place(residual).activations
+    # A main branch's convolution goes into the add, every other one into its ReLU.
+    assert not {"stem", "one.a", "one.b", "two.a", "two.b"} & set(activations)
+    assert {"one.add", "two.add"}.isdisjoint(activations)
+
+
+def test_activations_are_inputs_of_layers_and_identities(residual):
+    assert place(residual).activations == (
+        "faces/sub",
+        "pool",
+        "one.a/relu",
+        "one.add/relu",
+        "two.a/relu",
+        "two.skip",
+        "flat",
+    )
+
+
+def test_cpus_also_quantise_main_branches_and_the_pooled_tensor(residual):
+    assert place(residual).cpu_activations == ("one.b", "two.b", "two.add/relu")

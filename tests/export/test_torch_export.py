@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fer_edge.errors import ExportError, ModelError, TrainingError
+from fer_edge.export import torch_export
+from fer_edge.export.calibration import calibrate
+from fer_edge.export.float16 import to_float16
+from fer_edge.export.graph import GraphView, canonicalise, count_multiply_adds, count_parameters
+from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.torch_export import compare, export_run, torch_to_onnx
+from fer_edge.models import MODELS, build_model
+from fer_edge.training.checkpoint import BEST, save_model
+from tests.export.conftest import run
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request):
+    """A model of the registry with lively batch norms, and its graph."""
+    torch.manual_seed(0)
+    model = build_model(request.param)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    model.eval()
+    return request.param, model, canonicalise(torch_to_onnx(model, request.param))
+
+
+def test_probabilities_are_those_of_torch(exported):
+    _, model, graph = exported
+    assert compare(model, graph) < torch_export.PARITY_LIMIT
+
+
+def test_batch_is_dynamic(exported, faces):
+    _, _, graph = exported
+    (all_at_once,) = run(graph, faces.faces[:5])
+    one_by_one = np.concatenate([run(graph, faces.faces[i : i + 1])[0] for i in range(5)])
+    np.testing.assert_allclose(all_at_once, one_by_one, atol=1e-5)
+
+
+def test_names_come_from_layers(exported):
+    name, _, graph = exported
+    first = GraphView(graph).consumers["faces/sub"][0]
+    assert first.name == MODELS[name].first_convolution.removeprefix("network.")
+
+
+def test_first_convolution_takes_one_channel_of_raw_pixels(exported):
+    _, _, graph = exported
+    view = GraphView(graph)
+    first = view.consumers["faces/sub"][0]
+    assert view.array(first.input[1]).shape[1] == 1
+    assert view.array(view.producer["faces/sub"].input[1]) == 128
+
+
+def test_every_rewrite_of_every_model_builds_in_tensorrt_rtx(exported, faces):
+    """NVIDIA's own parser and builder take every graph that is published."""
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
+    from fer_edge.engines.tensorrt import build_engine
+
+    name, _, graph = exported
+    record = quantize(graph, calibrate(graph, name, faces, method="minmax", samples=7))
+    for precise in (to_float16(graph), to_float16(record)):
+        plan = build_engine(precise.SerializeToString(), "tensorrt-rtx", opt_batch=8, max_batch=64)
+        assert len(plan) > count_parameters(graph)
+
+
+def test_int8_of_every_model_runs(exported, faces):
+    name, _, graph = exported
+    table = calibrate(graph, name, faces, method="minmax", samples=70)
+    (expected,) = run(graph, faces.faces[:20])
+    for form in (quantize(graph, table), cpu_form(graph, table)):
+        (actual,) = run(form, faces.faces[:20])
+        assert np.abs(actual - expected).max() < 0.1
+
+
+def test_compact_keeps_its_budget(exported):
+    name, _, graph = exported
+    if name == "compact":
+        assert count_parameters(graph) <= 3e6
+        assert count_multiply_adds(graph) <= 90e6
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run folder of an untrained compact."""
+    torch.manual_seed(1)
+    save_model(tmp_path / BEST, build_model("compact"), {"model": "compact"})
+    (tmp_path / "config.json").write_text('{"model": "compact", "data": "/home/me/fer.zip"}')
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps({"epoch": i, "val_accuracy": a}) + "\n" for i, a in ((1, 0.6), (2, 0.5)))
+    )
+    return tmp_path
+
+
+def test_a_run_is_exported_with_its_history(trained):
+    exported = export_run(trained)
+    assert exported.name == "compact"
+    assert exported.training["best_epoch"]["epoch"] == 1
+    assert exported.training["config"]["data"] == "fer.zip"
+    assert exported.difference < torch_export.PARITY_LIMIT
+
+
+def test_a_graph_that_differs_from_torch_is_refused(trained, monkeypatch):
+    def other_weights(_model, name):
+        torch.manual_seed(2)
+        return torch_to_onnx(build_model(name), name)
+
+    monkeypatch.setattr(torch_export, "torch_to_onnx", other_weights)
+    with pytest.raises(ExportError, match="differs from torch by"):
+        export_run(trained)
+
+
+def test_a_folder_without_a_config_is_no_run(tmp_path):
+    with pytest.raises(TrainingError, match=r"no config\.json"):
+        export_run(tmp_path)
+
+
+def test_a_run_without_an_epoch_is_told_to_go_on(trained):
+    (trained / "metrics.jsonl").unlink()
+    with pytest.raises(TrainingError, match="no finished epoch"):
+        export_run(trained)
+
+
+def test_damaged_metrics_are_named(trained):
+    (trained / "metrics.jsonl").write_text("{")
+    with pytest.raises(TrainingError, match="is damaged"):
+        export_run(trained)
+
+
+def test_damaged_weights_are_named(trained):
+    (trained / "best.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ModelError, match=r"best\.safetensors cannot be read"):
+        export_run(trained)

@@ -1,0 +1,146 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import fer_edge
+from fer_edge.errors import ArtifactError, InferenceError, InputError, ModelError, UsageError
+from fer_edge.models import carried
+from fer_edge.runtime import recognizer as module
+from tests.tiny import FakeEngine, classify, tiny_artifact
+
+FACES = np.random.default_rng(1).integers(0, 256, (150, 48, 48), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    return tiny_artifact(tmp_path_factory.mktemp("runtime") / "build", "fp32").folder
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Make a Recognizer on a fake engine."""
+
+    def make(batch=64, **settings):
+        engine = FakeEngine(**settings)
+        monkeypatch.setattr(module, "open_engine", lambda *_args, **_kwargs: engine)
+        return engine, module.Recognizer("anything", batch=batch)
+
+    return make
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 64, 150])
+@pytest.mark.parametrize(
+    ("batch", "limits"), [(64, (1, None)), (1, (1, None)), (64, (8, 8)), (64, (4, 32))]
+)
+def test_any_number_of_faces_is_split_and_padded(fake, n, batch, limits):
+    engine, recognizer = fake(batch, min_batch=limits[0], max_batch=limits[1])
+    prediction = recognizer(FACES[:n])
+    assert prediction.probabilities.shape == (n, 7)
+    assert prediction.probabilities.dtype == np.float32
+    np.testing.assert_allclose(prediction.probabilities, classify(FACES[:n]), atol=1e-5)
+    assert max(engine.batches, default=0) <= min(batch, limits[1] or batch)
+
+
+def test_onnx_runtime_gives_what_the_graph_says(artifact):
+    with fer_edge.Recognizer(artifact) as recognizer:
+        probabilities = recognizer(FACES).probabilities
+        assert recognizer.describe().backend == "onnxruntime-cpu"
+    np.testing.assert_allclose(probabilities, classify(FACES), atol=1e-5)
+
+
+def test_a_prediction_names_emotions():
+    probabilities = np.array([[0, 0, 0, 0.75, 0.25, 0, 0], [1, 0, 0, 0, 0, 0, 0]], np.float32)
+    prediction = module.Prediction(probabilities)
+    assert len(prediction) == 2
+    assert prediction.labels.dtype == np.int64
+    assert prediction.labels.tolist() == [3, 0]
+    assert prediction.emotions == ["happy", "angry"]
+    assert list(prediction) == [("happy", 0.75), ("angry", 1.0)]
+
+
+def test_an_empty_prediction_has_no_emotions(fake):
+    prediction = fake()[1]([])
+    assert (len(prediction), prediction.emotions, list(prediction)) == (0, [], [])
+    assert prediction.labels.shape == (0,)
+
+
+def test_images_are_read_in_the_order_of_colours_stated(fake):
+    _, recognizer = fake()
+    image = np.random.default_rng(2).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    rgb = recognizer([image]).probabilities
+    np.testing.assert_array_equal(recognizer([image[..., ::-1]], color="bgr").probabilities, rgb)
+    assert not np.array_equal(recognizer([image], color="bgr").probabilities, rgb)
+    with pytest.raises(InputError, match="Image 1"):
+        recognizer([image, image.astype(float)])
+
+
+def test_threads_share_one_recognizer(fake):
+    engine, recognizer = fake(batch=16, delay=0.001)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(recognizer, [FACES] * 8))
+    for result in results:
+        np.testing.assert_array_equal(result.probabilities, results[0].probabilities)
+    assert not engine.overlapped
+
+
+def test_close_is_final_and_may_be_repeated(fake):
+    engine, recognizer = fake()
+    with recognizer:
+        recognizer.close()
+    assert engine.closed
+    with pytest.raises(InferenceError, match="closed"):
+        recognizer(FACES)
+
+
+def test_batch_0_is_a_usage_error():
+    with pytest.raises(UsageError, match="batch must be at least 1, got 0"):
+        module.Recognizer("anything", batch=0)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match="nowhere"):
+        module.Recognizer(tmp_path / "nowhere")
+
+
+def test_no_model_means_the_carried_compact(artifact, monkeypatch, tmp_path):
+    monkeypatch.setattr(carried, "FOLDER", tmp_path)
+    with pytest.raises(ModelError, match=r"no model 'compact' \(it carries: none\)"):
+        module.Recognizer()
+    (tmp_path / "compact").symlink_to(artifact)
+    with module.Recognizer() as recognizer:
+        assert len(recognizer(FACES[0])) == 1
+    with pytest.raises(ModelError, match=r"'large' \(it carries: compact\)"):
+        carried.carried_model("large")
+
+
+def modules_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_a_prediction_needs_neither_torch_nor_onnx(artifact):
+    loaded = modules_after(
+        "import numpy, fer_edge\n"
+        f"fer_edge.Recognizer({str(artifact)!r})(numpy.zeros((2, 48, 48), numpy.uint8))"
+    )
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "torchvision", "onnx", "onnxscript", "matplotlib", "rich"}
+
+
+def test_import_fer_edge_loads_nothing_heavy():
+    assert not modules_after("import fer_edge") & {"numpy", "onnxruntime", "PIL", "pydantic"}
+
+
+def test_the_package_names_what_it_has():
+    assert fer_edge.Recognizer is module.Recognizer
+    assert set(fer_edge.__all__) <= set(dir(fer_edge))
+    with pytest.raises(AttributeError, match="Recogniser"):
+        _ = fer_edge.Recogniser

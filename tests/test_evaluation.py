@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from fer_edge import metrics
+from fer_edge.artifact import Score
+from fer_edge.data import FaceDataset
+from fer_edge.errors import DataError, InputError
+from fer_edge.evaluation import score
+from tests.tiny import FakeEngine, classify
+
+RNG = np.random.default_rng(0)
+FACES = RNG.integers(0, 256, (600, 48, 48), dtype=np.uint8)
+TRUTH = np.where(RNG.random(600) < 0.7, classify(FACES).argmax(1), RNG.integers(0, 7, 600))
+DATASET = FaceDataset.from_arrays(FACES, TRUTH, "val")
+
+
+def test_a_score_says_what_the_engine_got_right():
+    result, probabilities = score(FakeEngine(max_batch=50), DATASET)
+    predicted = classify(FACES).argmax(1)
+    p = float((predicted == TRUTH).mean())
+    np.testing.assert_allclose(probabilities, classify(FACES), atol=1e-5)
+    assert 0.6 < p < 0.9
+    assert result == Score(
+        split="val",
+        n=600,
+        accuracy=p,
+        standard_error=(p * (1 - p) / 600) ** 0.5,
+        macro_f1=metrics.macro_f1(metrics.confusion_matrix(TRUTH, predicted)),
+        recall=metrics.recalls(metrics.confusion_matrix(TRUTH, predicted)),
+        backend="fake",
+        data=DATASET.fingerprint,
+    )
+
+
+def test_a_reference_adds_agreement_and_mcnemar():
+    _, reference = score(FakeEngine(), DATASET)
+    same, _ = score(FakeEngine(), DATASET, reference=reference)
+    assert (same.agreement_with_fp32, same.mcnemar_p) == (1.0, 1.0)
+
+    reference[:150] = np.roll(reference[:150], 1, axis=1)
+    other, _ = score(FakeEngine(), DATASET, reference=reference)
+    right = [classify(FACES).argmax(1) == TRUTH, reference.argmax(1) == TRUTH]
+    assert other.agreement_with_fp32 == 450 / 600
+    assert other.mcnemar_p == metrics.mcnemar_p(*right) < 1e-6
+
+
+def test_an_emotion_without_faces_has_no_recall_and_the_score_is_json():
+    result, _ = score(FakeEngine(), DATASET.subset(TRUTH == 3))
+    assert list(result.recall) == ["happy"]
+    assert Score.model_validate_json(result.model_dump_json()) == result
+
+
+def test_progress_ends_with_all_faces():
+    seen = []
+    score(FakeEngine(), DATASET, progress=lambda done, n: seen.append((done, n)))
+    assert seen == sorted(set(seen))
+    assert len(seen) > 1
+    assert seen[-1] == (600, 600)
+
+
+def test_what_cannot_be_scored_is_refused():
+    with pytest.raises(DataError, match="val split has no faces"):
+        score(FakeEngine(), DATASET.subset(TRUTH < 0))
+    with pytest.raises(InputError, match="reference is for 5 faces, the val split has 600"):
+        score(FakeEngine(), DATASET, reference=np.zeros((5, 7), np.float32))
