@@ -9,9 +9,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from fer_edge.errors import StorageError
 
 CHUNK = 1 << 20
+CACHE_VARIABLE = "FER_EDGE_CACHE"
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: ``$FER_EDGE_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("fer-edge"))
 
 
 def sha256(path: Path) -> str:

@@ -116,3 +116,10 @@ def test_a_folder_whose_replacement_fails_midway_is_put_back(tmp_path, monkeypat
         (temporary / "new").touch()
     assert names(path) == ["old"]
     assert names(tmp_path) == ["artifact"]
+
+
+def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path))
+    assert files.cache_folder() == tmp_path
+    monkeypatch.delenv("FER_EDGE_CACHE")
+    assert files.cache_folder().name == "fer-edge"

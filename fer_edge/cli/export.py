@@ -49,6 +49,9 @@ def export(
     batch: Annotated[
         str, typer.Option(help="Batch sizes of engines: smallest,best,largest.")
     ] = "1,8,64",
+    workspace: Annotated[
+        int, typer.Option(min=1, help="Scratch memory of an engine's layer, in MiB.")
+    ] = 1024,
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
     ] = False,
@@ -95,6 +98,7 @@ def export(
             seed=seed,
             backends=_backends(engine),
             batch=BatchRange(*sizes),
+            workspace_mib=workspace,
             half_weights=half_weights,
             progress=tell,
         )

@@ -154,7 +154,7 @@ def _report(run: Path, json: bool) -> None:
     table.add_row(
         f"{100 * best['val_accuracy']:.2f}",
         f"{100 * best['val_macro_f1']:.2f}",
-        *(f"{100 * value:.1f}" for value in best["val_recall"].values()),
+        *("-" if v is None else f"{100 * v:.1f}" for v in best["val_recall"].values()),
     )
     from rich.console import Console
 

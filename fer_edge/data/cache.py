@@ -2,32 +2,24 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import platformdirs
 
 from fer_edge.contract import FACE_SIZE
 from fer_edge.data.dataset import FaceDataset, content_fingerprint
 from fer_edge.data.labels import SPLITS, Split
 from fer_edge.errors import StorageError
-from fer_edge.files import atomic_folder
+from fer_edge.files import CACHE_VARIABLE, atomic_folder
 
-ENVIRONMENT = "FER_EDGE_CACHE"
 _INDEX = "index.json"
 # Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
 _VERSION = 1
 
 Kind = Literal["csv", "images"]
 Decoded = tuple[Kind, dict[Split, FaceDataset]]
-
-
-def cache_folder() -> Path:
-    """Folder of the cache: ``$FER_EDGE_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("fer-edge"))
 
 
 def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -62,7 +54,8 @@ def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded])
             _save(temporary, kind, splits.values())
     except StorageError as error:
         raise StorageError(
-            error.message, hint=f"Free some space, or set {ENVIRONMENT} to a folder for the cache."
+            error.message,
+            hint=f"Free some space, or set {CACHE_VARIABLE} to a folder for the cache.",
         ) from error
     return _load(entry) or (kind, splits)
 

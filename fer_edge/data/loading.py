@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.data.cache import Decoded, cache_folder, cached
+from fer_edge.data.cache import Decoded, cached
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.ferplus import apply_votes, read_votes
 from fer_edge.data.image_folder import read_images
@@ -11,6 +11,7 @@ from fer_edge.data.labels import SPLITS, Split
 from fer_edge.data.pixel_csv import read_csv
 from fer_edge.data.sources import Source, open_source
 from fer_edge.errors import DataError, UsageError
+from fer_edge.files import cache_folder
 
 Progress = Callable[[int, int], None]
 

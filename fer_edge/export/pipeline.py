@@ -32,7 +32,7 @@ from fer_edge.export.graph import count_multiply_adds, count_parameters, set_met
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.ranges import Method
 from fer_edge.export.sources import Source, open_source
-from fer_edge.files import atomic_folder
+from fer_edge.files import atomic_folder, cache_folder
 from fer_edge.version import __version__
 
 CALIBRATION = "calibration.json"
@@ -68,6 +68,7 @@ def export_model(
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),
     batch: BatchRange | None = None,
+    workspace_mib: int = 1024,
     half_weights: bool = False,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -90,6 +91,8 @@ def export_model(
         Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
     batch : BatchRange, optional
         Of the engines.
+    workspace_mib : int
+        GPU memory that a layer of an engine may use as scratch, in MiB.
     half_weights : bool
         Store weights as float16: half the size, rounded before anything else is derived.
     progress : callable, optional
@@ -156,7 +159,9 @@ def export_model(
         for precision in graphs:
             if precision != "fp32":
                 manifest.parity[precision] = _largest_difference(origin.graph, graphs[precision])
-        manifest.engines = _build(folder, graphs, backends, batch or BatchRange(), tell)
+        manifest.engines = _build(
+            folder, graphs, backends, batch or BatchRange(), workspace_mib, tell
+        )
         artifact = seal(folder, manifest)
         if data is not None:
             _score(artifact, data, tell)
@@ -241,6 +246,7 @@ def _build(
     graphs: dict[Precision, onnx.ModelProto],
     backends: Sequence[TensorRTBackend],
     batch: BatchRange,
+    workspace_mib: int,
     tell: Progress,
 ) -> list[EngineRecord]:
     records = []
@@ -257,6 +263,8 @@ def _build(
                 min_batch=batch.min,
                 opt_batch=batch.opt,
                 max_batch=batch.max,
+                workspace_mib=workspace_mib,
+                timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
                 progress=lambda _phase, done, p=precision, b=backend: tell(  # type: ignore[misc]
                     f"Engine {b} {p}", done
                 ),

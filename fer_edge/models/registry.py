@@ -83,7 +83,8 @@ def build_model(name: str, *, pretrained: bool = False, weights: Path | None = N
         Start from torchvision's ImageNet weights, downloaded once. Layers of another shape (the
         classifier) stay as initialised.
     weights : Path, optional
-        Start from a safetensors file or a torch checkpoint (read with ``weights_only=True``).
+        Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
+        this model, or from torchvision's file of ImageNet weights.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def build_model(name: str, *, pretrained: bool = False, weights: Path | None = N
         from fer_edge.models.weights import load_imagenet, load_weights
 
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, backbone=True)
         else:
             load_imagenet(model, spec)
     return model

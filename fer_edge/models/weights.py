@@ -1,6 +1,7 @@
 """Weights from files and from torchvision. Pickles are never trusted."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torchvision
@@ -9,13 +10,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fer_edge.errors import ModelError
+from fer_edge.models.gray import GrayInput
 from fer_edge.models.registry import ModelSpec
 
 State = dict[str, Tensor]
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> None:
     """Load a whole model from ``.safetensors`` or a torch state dict (``weights_only=True``).
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    path : Path
+    backbone : bool
+        Take torchvision's own file for the network inside ``model``, too; its classifier stays
+        as initialised.
 
     Raises
     ------
@@ -31,12 +41,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         raise ModelError(f"{path} cannot be read as weights: {_line(error)}") from error
-    except Exception as error:  # weights_only refuses with pickle.UnpicklingError
+    except UnpicklingError as error:
         raise ModelError(
-            f"{path} holds more than tensors and was not loaded.",
+            f"{path} holds something else than tensors and was not loaded.",
             hint="Save it again as safetensors, or as a state dict.",
         ) from error
-    load_state(model, state, str(path))
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(
+            f"{path} is not a state dict.", hint="Save model.state_dict() rather than a checkpoint."
+        )
+    if (
+        backbone
+        and isinstance(model, GrayInput)
+        and not any(k.startswith("network.") for k in state)
+    ):
+        _load_backbone(model.network, state, str(path))
+    else:
+        load_state(model, state, str(path))
 
 
 def load_state(model: nn.Module, state: State, source: str) -> None:
@@ -70,17 +91,24 @@ def load_imagenet(model: nn.Module, spec: ModelSpec) -> None:
         )
     try:
         weights = torchvision.models.get_weight(spec.imagenet_weights)
-        state = weights.get_state_dict(progress=False)
-    except OSError as error:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
         raise ModelError(
             f"The ImageNet weights of {spec.name} cannot be downloaded: {_line(error)}.",
             hint="Fetch them on a machine with internet access and pass the file with --weights.",
         ) from error
-    network = model.get_submodule("network")
+    _load_backbone(model.get_submodule("network"), state, spec.imagenet_weights)
+
+
+def _load_backbone(network: nn.Module, state: State, source: str) -> None:
+    """Copy the tensors whose shape agrees; ModelError unless every convolution is among them."""
     own = network.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    for name, tensor in own.items():
+        if tensor.ndim == 4 and name not in fitting:
+            raise ModelError(f"{source} has no fitting tensor {name}: it belongs to another model.")
     network.load_state_dict(fitting, strict=False)
 
 
 def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

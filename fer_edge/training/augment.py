@@ -45,7 +45,7 @@ def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> T
 
     contrast = 1 + uniform(config.brightness)
     faces = faces * contrast[:, None, None, None]
-    # Normalised pixels span four units (256 / 64).
+    # Normalised pixels span four units (256 / 64); a strength of 1 shifts by half of them.
     faces = faces + uniform(2 * config.brightness)[:, None, None, None]
     return _erase(faces, config.erasing, generator)
 

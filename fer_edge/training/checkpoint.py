@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fer_edge.errors import TrainingError
+from fer_edge.errors import StorageError, TrainingError
 from fer_edge.files import atomic_path
 
 LAST = "last.safetensors"
@@ -29,8 +29,7 @@ class Progress:
 def save_model(path: Path, model: nn.Module, facts: dict[str, object]) -> None:
     """Write the weights of ``model``, with ``facts`` as metadata."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {k: json.dumps(v) for k, v in facts.items()})
+    _write(path, tensors, facts)
 
 
 def save_state(
@@ -38,9 +37,10 @@ def save_state(
     model: nn.Module,
     average: nn.Module | None,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     progress: Progress,
 ) -> None:
-    """Write model, averaged model, optimiser momentum and progress."""
+    """Write model, averaged model, optimiser momentum, loss scale and progress."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
@@ -49,12 +49,15 @@ def save_state(
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"progress": json.dumps(vars(progress))})
+    _write(path, tensors, {"progress": vars(progress), "scaler": scaler.state_dict()})
 
 
 def load_state(
-    path: Path, model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
+    path: Path,
+    model: nn.Module,
+    average: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> Progress:
     """Restore what :func:`save_state` wrote.
 
@@ -65,14 +68,17 @@ def load_state(
     """
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            facts = file.metadata()
+            progress = Progress(**json.loads(facts["progress"]))
             tensors: dict[str, Tensor] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         model.load_state_dict(_part(tensors, "model."))
         if average is not None:
             average.load_state_dict(_part(tensors, "average."))
+        if scaler.is_enabled():
+            scaler.load_state_dict(json.loads(facts["scaler"]))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
-            f"{path} cannot be resumed from: {str(error).splitlines()[0]}",
+            f"{path} cannot be resumed from: it is damaged or belongs to another model.",
             hint="Train into a new folder.",
         ) from error
     momentum = _part(tensors, "momentum.")
@@ -84,6 +90,16 @@ def load_state(
                 buffer
             )
     return progress
+
+
+def _write(path: Path, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, {k: json.dumps(v) for k, v in facts.items()})
+        except SafetensorError as error:  # what safetensors makes of an OSError
+            raise StorageError(
+                f"Cannot write {path}: {error}.", hint="Free some space or choose another place."
+            ) from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

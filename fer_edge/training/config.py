@@ -14,7 +14,7 @@ CONFIG = "config.json"
 class TrainConfig(pydantic.BaseModel):
     """Everything that decides the result of a run; written beside it as ``config.json``."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "compact"
     data: str
@@ -36,11 +36,11 @@ class TrainConfig(pydantic.BaseModel):
     """Share of the side, either way."""
     scale: float = pydantic.Field(0.1, ge=0, lt=1)
     brightness: float = pydantic.Field(0.2, ge=0, lt=1)
-    """Share of contrast, and of the pixel scale, either way."""
+    """Share of contrast, and of half the pixel scale, either way."""
     erasing: float = pydantic.Field(0.25, ge=0, le=1)
     """Probability that a rectangle is erased."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = 0
+    seed: int = pydantic.Field(0, ge=0, lt=2**32)
     pretrained: bool = False
     weights: str | None = None
     fer_plus: str | None = None
@@ -73,5 +73,7 @@ class TrainConfig(pydantic.BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
-            raise TrainingError(f"{path} is damaged: {where}: {problem['msg']}.") from error
+            where = "".join(f"{part}: " for part in problem["loc"])
+            raise TrainingError(
+                f"{path} is damaged: {where}{problem['msg']}.", hint="Train into a new folder."
+            ) from error

@@ -39,7 +39,10 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of ``metrics.jsonl``. Losses are cross-entropies in nats; shares are 0..1."""
+    """One line of ``metrics.jsonl``. Losses are cross-entropies in nats; shares are 0..1.
+
+    ``train_*`` are of augmented faces, with label smoothing and class weights; ``val_*`` without.
+    """
 
     epoch: int
     lr: float
@@ -48,11 +51,15 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     val_macro_f1: float
-    val_recall: dict[str, float]
+    val_recall: dict[str, float | None]
+    """None for an emotion without faces."""
     seconds: float
     faces_per_second: float
     loader_share: float
-    """Share of the training time spent outside the model: gathering and augmenting batches."""
+    """Share of the training time spent outside the model: gathering and augmenting batches.
+
+    On a GPU it is the time to queue that work, which the GPU does later.
+    """
 
 
 Listener = Callable[[int, int], None]
@@ -94,8 +101,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = build_model(
             config.model,
-            pretrained=config.pretrained,
-            weights=Path(config.weights) if config.weights else None,
+            # A checkpoint holds all weights: resuming needs neither network nor file.
+            pretrained=config.pretrained and not resume,
+            weights=Path(config.weights) if config.weights and not resume else None,
         )
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.average = (
@@ -112,13 +120,13 @@ class Trainer:
             nesterov=config.momentum > 0,
         )
         self.amp = _amp_dtype(config.precision, self.device)
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.amp is torch.float16 and self.device.type == "cuda"
-        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
         if resume:
-            self.progress = load_state(run / LAST, self.model, self.average, self.optimizer)
-            self._drop_lines_after(self.progress.epoch)
+            self.progress = load_state(
+                run / LAST, self.model, self.average, self.optimizer, self.scaler
+            )
+        self._drop_lines_after(self.progress.epoch)
         self.forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.model) if config.compile else self.model
         )
@@ -154,10 +162,15 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The loss is no longer finite.
+            The loss is no longer finite, or the GPU's memory is full.
         """
         while self.progress.epoch < self.config.epochs:
-            epoch, logits = self._epoch(self.progress.epoch, on_step)
+            try:
+                epoch, logits = self._epoch(self.progress.epoch, on_step)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"The memory of {self.device} is full.", hint="Choose a smaller --batch."
+                ) from error
             self.progress.epoch = epoch.epoch
             if epoch.val_accuracy > self.progress.best_accuracy:
                 self.progress.best_accuracy = epoch.val_accuracy
@@ -170,9 +183,16 @@ class Trainer:
                 matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
                 plot_confusion(matrix, self.run / "confusion_matrix.png")
             with storage_errors(self.run / METRICS), (self.run / METRICS).open("a") as stream:
-                stream.write(json.dumps(vars(epoch)) + "\n")
+                stream.write(json.dumps(vars(epoch), allow_nan=False) + "\n")
             plot_curves(self.run / METRICS, self.run / "curves.png")
-            save_state(self.run / LAST, self.model, self.average, self.optimizer, self.progress)
+            save_state(
+                self.run / LAST,
+                self.model,
+                self.average,
+                self.optimizer,
+                self.scaler,
+                self.progress,
+            )
             if on_epoch:
                 on_epoch(epoch)
         return self.progress
@@ -208,24 +228,23 @@ class Trainer:
                 on_step(step + 1, steps)
         train_loss = float(loss_sum) / self.steps_per_epoch
         seconds = time.perf_counter() - started
-        if not np.isfinite(train_loss):
-            raise TrainingError(
-                f"The training loss became {train_loss} in epoch {index + 1}.",
-                hint="Lower --lr, or train with --precision fp32.",
-            )
+        _check_finite("training", train_loss, index + 1)
         seen = self.steps_per_epoch * config.batch
         logits = self.predict()
-        truth = torch.as_tensor(self.val_labels)
+        val_loss = float(functional.cross_entropy(logits, torch.as_tensor(self.val_labels)))
+        # The last step can break weights that its own loss did not show.
+        _check_finite("val", val_loss, index + 1)
         matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
         return Epoch(
             epoch=index + 1,
             lr=lr,
             train_loss=train_loss,
             train_accuracy=float(right) / seen,
-            val_loss=float(functional.cross_entropy(logits, truth)),
+            val_loss=val_loss,
             val_accuracy=metrics.accuracy(matrix),
             val_macro_f1=metrics.macro_f1(matrix),
-            val_recall=metrics.recalls(matrix),
+            # NaN is no JSON.
+            val_recall={k: None if np.isnan(v) else v for k, v in metrics.recalls(matrix).items()},
             seconds=seconds,
             faces_per_second=seen / seconds,
             loader_share=loader_seconds / seconds,
@@ -260,8 +279,8 @@ class Trainer:
     def _drop_lines_after(self, epoch: int) -> None:
         """A run stopped between writing metrics and checkpoint has one line too many."""
         path = self.run / METRICS
-        lines = path.read_text().splitlines(keepends=True)[:epoch] if path.is_file() else []
-        write_text(path, "".join(lines))
+        if path.is_file():
+            write_text(path, "".join(path.read_text().splitlines(keepends=True)[:epoch]))
 
 
 def normalise(faces: Tensor) -> Tensor:
@@ -279,10 +298,15 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(
             f"--device {name} is not a device.", hint="Use auto, cpu or cuda."
         ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: torch sees no GPU.", hint="fer-edge doctor says what is missing."
-        )
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name} is not supported.", hint="Use auto, cpu or cuda.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UsageError(
+                f"--device {name}: torch sees {count or 'no'} GPU{'s' if count > 1 else ''}.",
+                hint="fer-edge doctor says what is missing.",
+            )
     return device
 
 
@@ -293,6 +317,14 @@ def class_weights(labels: Tensor, kind: str) -> Tensor | None:
     counts = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1).float()
     weights = counts.reciprocal() if kind == "balanced" else counts.rsqrt()
     return weights / (weights * counts).sum() * counts.sum()
+
+
+def _check_finite(part: str, loss: float, epoch: int) -> None:
+    if not np.isfinite(loss):
+        raise TrainingError(
+            f"The {part} loss became {loss} in epoch {epoch}.",
+            hint="Lower --lr, or train with --precision fp32.",
+        )
 
 
 def _amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:

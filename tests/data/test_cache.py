@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_edge.data import FaceDataset
-from fer_edge.data.cache import Decoded, cache_folder, cached
+from fer_edge.data.cache import Decoded, cached
 from fer_edge.errors import DataError, StorageError
 from tests.data.conftest import FACES
 
@@ -89,9 +89,3 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="set FER_EDGE_CACHE"):
         cached(tmp_path / "file", "one", decode)
     assert decode.calls == 0
-
-
-def test_folder_from_the_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder() == cache
-    monkeypatch.delenv("FER_EDGE_CACHE")
-    assert cache_folder().name == "fer-edge"
