@@ -46,6 +46,8 @@ class GraphRecord(_Record):
 
     file: _Name
     cpu_file: _Name | None = None
+    cpu_agreement: float | None = None
+    """Share of the scored faces that both forms give the same label, 0..1."""
 
 
 class CalibrationRecord(_Record):

@@ -1,6 +1,5 @@
 """Engines and artifacts small enough to test with."""
 
-import threading
 import time
 from pathlib import Path
 
@@ -18,9 +17,9 @@ def weights(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.0005, (FACE_SIZE**2, 7)).astype(np.float32)
 
 
-def classify(faces: Faces, seed: int = 0) -> Probabilities:
-    """What the tiny graph and the fake engine answer."""
-    logits = faces.reshape(-1, FACE_SIZE**2).astype(np.float32) @ weights(seed)
+def classify(faces: Faces) -> Probabilities:
+    """What the tiny graph of seed 0 and the fake engine answer."""
+    logits = faces.reshape(-1, FACE_SIZE**2).astype(np.float32) @ weights()
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -35,33 +34,21 @@ class FakeEngine:
         min_batch: int = 1,
         max_batch: int | None = None,
         delay: float = 0.0,
-        seed: int = 0,
     ) -> None:
         self.info = EngineInfo("fake", "1.0", precision, "none", min_batch, max_batch)
         self.delay = delay
-        self.seed = seed
         self.batches: list[int] = []
-        self.closed = 0
-        self.overlapped = False
-        self._busy = threading.Lock()
 
     def run(self, faces: Faces) -> Probabilities:
         check_faces(faces, self.info)
-        if not self._busy.acquire(blocking=False):
-            self.overlapped = True
-            return classify(faces, self.seed)
-        try:
-            self.batches.append(len(faces))
-            time.sleep(self.delay)
-            return classify(faces, self.seed)
-        finally:
-            self._busy.release()
+        self.batches.append(len(faces))
+        time.sleep(self.delay)
+        return classify(faces)
 
     def describe(self) -> EngineInfo:
         return self.info
 
-    def close(self) -> None:
-        self.closed += 1
+    def close(self) -> None: ...
 
     def __enter__(self) -> "FakeEngine":
         return self

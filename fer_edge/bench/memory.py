@@ -1,6 +1,7 @@
 """How much memory a device needs to run a model."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -62,9 +63,9 @@ def _measure(model: str, precision: str, backend: str, threads: int | None, batc
 
 
 def _peak_mib() -> float | None:
-    if sys.platform == "win32":
+    if platform.system() == "Windows":
         return None
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         # Not getrusage: on Linux its ru_maxrss starts from the peak of the process that forked.
         status = Path("/proc/self/status").read_text()
         kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))

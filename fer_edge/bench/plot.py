@@ -9,6 +9,8 @@ from fer_edge.files import atomic_path
 _COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73"}
 """From Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
+_MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
+
 
 def plot_bench(result: BenchResult, path: Path) -> None:
     """Write a PNG: latency against accuracy, or faces per second where no accuracy is known.
@@ -44,25 +46,21 @@ def plot_bench(result: BenchResult, path: Path) -> None:
                 continue
             x, y = row.latency[0].p50_ms, 100 * score.accuracy
             axes.errorbar(
-                *(x, y, 100 * score.standard_error),
-                fmt="o",
+                x,
+                y,
+                100 * score.standard_error,
+                fmt=_MARKERS[row.precision],
                 markersize=9,
                 capsize=4,
                 color=_COLORS[row.precision],
-            )
-            axes.annotate(
-                f"{row.precision}  {y:.1f} %  {x:.2f} ms",
-                (x, y),
-                xytext=(9, 7),
-                textcoords="offset points",
+                label=f"{row.precision}: {y:.1f} %, {x:.2f} ms",
             )
         shown = next(s for row in result.precisions if (s := row.score or row.recorded_score))
         axes.set_xlim(left=0)
-        axes.margins(x=0.35, y=0.3)
+        axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(f"Median latency at batch {result.precisions[0].latency[0].batch} (ms)")
-        axes.set_ylabel(
-            f"Accuracy on {shown.split}, {shown.n} faces (%)" + ("" if measured else ", recorded")
-        )
+        what = "Accuracy" if measured else "Recorded accuracy"
+        axes.set_ylabel(f"{what} on {shown.split}, n = {shown.n} (% ± SE)")
 
     def throughput(axes: Axes) -> None:
         width = 0.8 / len(result.precisions)
@@ -83,7 +81,6 @@ def plot_bench(result: BenchResult, path: Path) -> None:
         axes.set_xlabel("Batch")
         axes.set_ylabel("Faces per second")
         axes.margins(y=0.12)
-        axes.legend(frameon=False)
 
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -91,6 +88,8 @@ def plot_bench(result: BenchResult, path: Path) -> None:
         accuracy(axes)
     else:
         throughput(axes)
+    # Beside the markers, labels of precisions that come out alike would cover each other.
+    figure.legend(loc="outside lower center", ncols=len(result.precisions), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -51,7 +51,8 @@ def _table(title: str, *columns: str) -> Table:
         header_style="",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        padding=0,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("Precision", no_wrap=True)
     for column in columns:
@@ -108,7 +109,9 @@ def _accuracy(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table
             row.precision,
             f"{shown.split} {shown.n}",
             f"{100 * shown.accuracy:.2f} ± {100 * shown.standard_error:.2f}",
-            f"{100 * recorded.accuracy:.2f}" if recorded and recorded.data == shown.data else "-",
+            f"{100 * recorded.accuracy:.2f}"
+            if row.score and recorded and recorded.data == shown.data
+            else "-",
             f"{100 * shown.macro_f1:.2f}",
             _or_dash(shown.agreement_with_fp32, "{:.2%}"),
             _or_dash(shown.mcnemar_p, "{:.3f}"),

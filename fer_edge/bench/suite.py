@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import pydantic
@@ -115,7 +116,7 @@ def run_bench(
     with ExitStack() as stack:
         engines = [
             stack.enter_context(
-                open_engine(model, precision=precision, backend=backend, threads=threads)
+                open_engine(artifact, precision=precision, backend=backend, threads=threads)
             )
             for precision in order
         ]
@@ -124,7 +125,7 @@ def run_bench(
         for size in sizes:
             stage = f"Latency at batch {size}"
             measured = measure_latencies(
-                engines, size, seconds=seconds, progress=lambda done, s=stage: tell(s, done)
+                engines, size, seconds=seconds, progress=partial(tell, stage)
             )
             base = measured[0].faces_per_second if order[0] == "fp32" else None
             for own, latency in zip(rows, measured, strict=True):
@@ -143,7 +144,7 @@ def run_bench(
                     engine,
                     data,
                     reference=reference,
-                    progress=lambda done, n, s=stage: tell(s, done / n),
+                    progress=_shares(tell, stage),
                 )
                 if precision == "fp32":
                     reference = probabilities
@@ -181,9 +182,16 @@ def run_bench(
     )
 
 
+def _shares(tell: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, n: tell(stage, done / n)
+
+
 def _loaded_file(artifact: Artifact, precision: Precision, info: EngineInfo) -> str:
     for record in artifact.manifest.engines:
-        if (record.backend, record.precision) == (info.backend, precision):
+        if (
+            *(record.backend, record.backend_version, record.precision),
+            *(record.min_batch, record.max_batch),
+        ) == (info.backend, info.backend_version, precision, info.min_batch, info.max_batch):
             return record.file
     graph = artifact.graph(precision)
     if info.backend == "onnxruntime-cpu" and graph.cpu_file is not None:

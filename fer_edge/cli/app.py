@@ -1,9 +1,13 @@
 """The commands, registered. Each module imports what it runs inside its command: help is fast."""
 
+import io
+import sys
+from collections.abc import Sequence
+
 import typer
 
 from fer_edge.cli.bench import bench
-from fer_edge.cli.console import reported
+from fer_edge.cli.console import fail, reported
 from fer_edge.cli.doctor import doctor
 from fer_edge.cli.export import export
 from fer_edge.cli.info import info
@@ -21,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (train, export, bench, predict, info, doctor):
-    app.command()(reported(command))
+    app.command()(reported()(command))
 
 
 def _version(wanted: bool) -> None:
@@ -39,5 +43,26 @@ def _options(
     del version
 
 
-def main() -> None:
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``fer-edge`` with these arguments, by default those of the process, and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or a bar that the terminal's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="replace")
+    with reported():
+        try:
+            code = app(arguments, prog_name="fer-edge", standalone_mode=False)
+        except Exception as error:
+            # Typer's usage errors: their class is click's or, since Typer carries a copy, its own.
+            if not hasattr(error, "format_message"):
+                raise
+            _fail_usage(error)
+    raise SystemExit(code)
+
+
+def _fail_usage(error: typer.BadParameter) -> None:
+    path = error.ctx.command_path if error.ctx else "fer-edge"
+    message = error.format_message().rstrip(".")
+    if not message:
+        # `fer-edge` alone: the help has been printed.
+        raise SystemExit(error.exit_code)
+    fail(f"{message}. See: {path} --help", error.exit_code)

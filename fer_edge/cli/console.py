@@ -6,53 +6,55 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from fer_edge.errors import FerEdgeError
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-"""Everything that is not the result: errors and progress."""
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 
-def reported(command: Callable[P, R]) -> Callable[P, R]:
+@functools.cache
+def stderr() -> "Console":
+    """Everything that is not the result: errors and progress."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
     """Turn what a person can cause into one line on stderr; exit code 2 for usage, else 1."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except FerEdgeError as error:
-            fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            fail("Interrupted; nothing half-written is left.", 1)
-        except MemoryError:
-            fail("Out of memory. Choose a smaller --batch.", 1)
-        except BrokenPipeError:
-            # The reader of a pipe, such as head, has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-
-    return run
+    try:
+        yield
+        # A reader that has gone or a full disk shows here, rather than when Python exits.
+        sys.stdout.flush()
+    except FerEdgeError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("Interrupted; nothing half-written is left.", 1)
+    except MemoryError:
+        fail("Out of memory. Choose a smaller --batch.", 1)
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has seen enough.
+        _drop_output()
+        raise SystemExit(1) from None
+    except OSError as error:
+        _drop_output()
+        what = error.filename or "the output"
+        fail(f"Cannot access {what}: {error.strerror or error}. Free some space or check it.", 1)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    errors.print(f"[bold red]error:[/] {escape(message)}")
-    raise typer.Exit(code) from None
+    """Exit with one line on stderr."""
+    from rich.text import Text
+
+    line = " ".join(message.split())
+    stderr().print(Text.assemble(("error:", "bold red"), " ", line))
+    raise SystemExit(code) from None
 
 
 def print_json(value: object) -> None:
@@ -79,12 +81,25 @@ def counted(tell: Callable[[str, float], None], stage: str) -> Callable[[int, in
     return lambda done, total: tell(stage, done / max(total, 1))
 
 
-def _bars(quiet: bool) -> Progress:
+def _bars(quiet: bool) -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=errors,
-        disable=quiet or not errors.is_terminal,
+        console=stderr(),
+        disable=quiet or not stderr().is_terminal,
     )
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: Python would try it again on exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

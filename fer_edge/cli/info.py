@@ -71,6 +71,15 @@ def _facts(artifact: Artifact) -> list[tuple[str, str]]:
     if manifest.calibration:
         used = manifest.calibration
         facts.append(("calibration", f"{used.method} on {used.samples} faces, {used.file}"))
+    for precision, graph in manifest.graphs.items():
+        if graph.cpu_agreement is not None:
+            facts.append(
+                (
+                    "CPU form",
+                    f"{graph.cpu_file} gives {100 * graph.cpu_agreement:.2f} % of the scored "
+                    f"faces the label of {graph.file} ({precision})",
+                )
+            )
     for engine in manifest.engines:
         gpu = engine.gpu or "any GPU of compute capability 8.0 or later"
         facts.append(

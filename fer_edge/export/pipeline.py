@@ -192,7 +192,7 @@ def _table(
             method=method,
             samples=samples,
             seed=seed,
-            progress=lambda done, total: tell("Calibration", done / total),
+            progress=_fraction(tell, "Calibration"),
         )
     if origin.table is None:
         raise CalibrationError(
@@ -257,6 +257,7 @@ def _build(
             graph = graphs[precision]
             if precision == "int8":
                 graph = to_float16(graph)
+            stage = f"Engine {backend} {precision}"
             plan = build_engine(
                 graph.SerializeToString(),
                 backend,
@@ -265,11 +266,9 @@ def _build(
                 max_batch=batch.max,
                 workspace_mib=workspace_mib,
                 timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
-                progress=lambda _phase, done, p=precision, b=backend: tell(  # type: ignore[misc]
-                    f"Engine {b} {p}", done
-                ),
+                progress=_phases(tell, stage),
             )
-            tell(f"Engine {backend} {precision}", 1)
+            tell(stage, 1)
             file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
             (folder / ENGINES).mkdir(exist_ok=True)
             (folder / file).write_bytes(plan)
@@ -295,16 +294,32 @@ def _gpu() -> str:
 
 
 def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
+    """Score what CPUs run, and hold the INT8 graph of record against its form for CPUs."""
     reference = None
-    for precision in artifact.manifest.graphs:
-        stage = f"Accuracy of {precision}"
+    for precision, record in artifact.manifest.graphs.items():
         with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
             result, probabilities = score(
                 engine,
                 data,
                 reference=reference,
-                progress=lambda done, n, s=stage: tell(s, done / n),  # type: ignore[misc]
+                progress=_fraction(tell, f"Accuracy of {precision}"),
             )
         artifact.manifest.scores[precision] = result
         if precision == "fp32":
             reference = probabilities
+        if record.cpu_file is not None:
+            with OnnxRuntimeEngine(artifact.read(record.file)) as engine:
+                _, recorded = score(
+                    engine, data, progress=_fraction(tell, f"Agreement of {record.file}")
+                )
+            same = recorded.argmax(axis=1) == probabilities.argmax(axis=1)
+            record.cpu_agreement = float(same.mean())
+
+
+def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: tell(stage, done / total)
+
+
+def _phases(tell: Progress, stage: str) -> Progress:
+    """The builder's phases shown as one stage."""
+    return lambda _phase, done: tell(stage, done)

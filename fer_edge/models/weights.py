@@ -5,7 +5,6 @@ from pickle import UnpicklingError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -39,12 +38,15 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        raise ModelError(f"{path} cannot be read as weights: {_line(error)}") from error
     except UnpicklingError as error:
         raise ModelError(
             f"{path} holds something else than tensors and was not loaded.",
             hint="Save it again as safetensors, or as a state dict.",
+        ) from error
+    except Exception as error:  # what torch.load makes of a foreign file has no common base
+        raise ModelError(
+            f"{path} cannot be read as weights: {_line(error)}.",
+            hint="Give a safetensors file or a torch state dict.",
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(

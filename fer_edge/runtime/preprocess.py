@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fer_edge.contract import FACE_SIZE
 from fer_edge.errors import InputError, UsageError
@@ -95,7 +95,7 @@ def read_image(path: Path) -> UInt8Array:
             return np.asarray(ImageOps.exif_transpose(Image.open(stream)).convert("RGB"))
         # Pillow's decoders raise whatever they meet in a damaged file.
         except Exception as error:
-            reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else error
+            reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
             raise InputError(
                 f"{path} cannot be read as an image: {reason}.",
                 hint="Give a JPEG, PNG, BMP or WebP file.",

@@ -1,6 +1,5 @@
 """The Python interface: images in, emotions out."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.engines import EngineInfo, open_engine, run_all
-from fer_edge.errors import InferenceError, UsageError
+from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
 from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces
 
@@ -79,10 +78,6 @@ class Recognizer:
         path = carried_model() if model is None else Path(model)
         self._engine = open_engine(path, precision=precision, backend=backend, threads=threads)
         self._batch = batch
-        # A TensorRT context serves one caller at a time, and one ONNX Runtime call already uses
-        # every core: letting calls overlap would gain nothing.
-        self._lock = threading.Lock()
-        self._closed = False
 
     def __call__(
         self, images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb"
@@ -103,11 +98,7 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        faces = to_faces(images, color=color)
-        with self._lock:
-            if self._closed:
-                raise InferenceError("This Recognizer is closed.", hint="Make a new one.")
-            return Prediction(run_all(self._engine, faces, self._batch))
+        return Prediction(run_all(self._engine, to_faces(images, color=color), self._batch))
 
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""
@@ -115,9 +106,7 @@ class Recognizer:
 
     def close(self) -> None:
         """Free the engine after the call in progress. May be called more than once."""
-        with self._lock:
-            self._closed = True
-            self._engine.close()
+        self._engine.close()
 
     def __enter__(self) -> "Recognizer":
         return self

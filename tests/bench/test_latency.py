@@ -16,7 +16,8 @@ def _short_warm_up(monkeypatch):
 
 def test_a_slow_engine_is_timed_as_slow():
     result = measure_latency(FakeEngine(delay=0.005), 4, seconds=0.1, min_repeats=1)
-    assert (result.batch, result.repeats) == (4, pytest.approx(20, abs=8))
+    assert result.batch == 4
+    assert 8 <= result.repeats <= 24
     assert 5 <= result.p50_ms <= result.p90_ms <= result.p99_ms
     assert result.faces_per_second == pytest.approx(4000 / result.mean_ms)
 

@@ -51,6 +51,16 @@ def test_scores_are_what_the_engines_give(artifact, faces):
     assert artifact.manifest.scores["int8"].agreement_with_fp32 > 0.8
 
 
+def test_both_forms_of_int8_are_compared(artifact, faces):
+    labels = [
+        run(onnx.load(artifact.folder / name), faces.faces)[0].argmax(axis=1)
+        for name in ("int8.onnx", "int8.cpu.onnx")
+    ]
+    same = (labels[0] == labels[1]).mean()
+    assert artifact.manifest.graphs["int8"].cpu_agreement == pytest.approx(same)
+    assert same > 0.9
+
+
 def test_parity_is_recorded(artifact):
     assert 0 < artifact.manifest.parity["fp16"] < 0.01
     assert 0 < artifact.manifest.parity["int8"] < 0.2

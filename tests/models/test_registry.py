@@ -1,0 +1,124 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fer_edge.errors import MissingDependencyError, UsageError
+from fer_edge.models import MODELS, build_model, model_spec
+
+
+def multiply_adds(model: nn.Module) -> int:
+    """Multiply-adds of convolutions and linear layers for one face."""
+    total = 0
+
+    def count(layer: nn.Module, _: tuple[Tensor], out: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += out.numel() * layer.weight[0].numel()
+        elif isinstance(layer, nn.Linear):
+            total += layer.weight.numel()
+
+    for module in model.modules():
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 1, 48, 48))
+    return total
+
+
+@pytest.fixture(scope="module")
+def build() -> Callable[[str], nn.Module]:
+    built: dict[str, nn.Module] = {}
+
+    def get(name: str) -> nn.Module:
+        return built.setdefault(name, build_model(name).eval())
+
+    return get
+
+
+def widths(model: nn.Module) -> list[int]:
+    return [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_turns_faces_into_seven_logits(
+    build: Callable[[str], nn.Module], name: str
+) -> None:
+    model = build(name)
+    with torch.no_grad():
+        logits = model(torch.randn(2, 1, 48, 48))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+    first = model.get_submodule(model_spec(name).first_convolution)
+    assert isinstance(first, nn.Conv2d)
+    assert first.in_channels == (1 if name == "compact" else 3)
+    assert first is next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_compact_keeps_its_limits(build: Callable[[str], nn.Module]) -> None:
+    model = build("compact")
+    assert sum(p.numel() for p in model.parameters()) <= 3_000_000
+    # The stem alone: 48 * 48 * 32 * 9.
+    assert 663_552 < multiply_adds(model) <= 90_000_000
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert all(c.out_channels % 32 == 0 for c in convolutions)
+
+
+def test_resnet50_has_one_linear_layer_and_its_variant_two_more(
+    build: Callable[[str], nn.Module],
+) -> None:
+    assert widths(build("resnet50")) == [7]
+    head = build("resnet50-fc").network.fc
+    assert widths(head) == [1024, 4096, 7]
+    assert [m.p for m in head if isinstance(m, nn.Dropout)] == [0.5, 0.5]
+
+
+def test_vgg19_has_nineteen_layers_with_weights_and_batch_norm(
+    build: Callable[[str], nn.Module],
+) -> None:
+    kinds = [type(m) for m in build("vgg19").modules()]
+    assert kinds.count(nn.Conv2d) == kinds.count(nn.BatchNorm2d) == 16
+    assert kinds.count(nn.Linear) == 3
+    assert nn.Dropout in kinds
+
+
+def test_colour_networks_see_the_gray_channel_three_times(
+    build: Callable[[str], nn.Module],
+) -> None:
+    model = build("resnet50")
+    seen: list[Tensor] = []
+    handle = model.network.conv1.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    faces = torch.randn(1, 1, 48, 48)
+    with torch.no_grad():
+        model(faces)
+    handle.remove()
+    assert torch.equal(seen[0], faces.repeat(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("resnet-50", "Did you mean resnet50?"), ("yolo", "Models: compact, ")]
+)
+def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"no model '{name}'") as caught:
+        build_model(name)
+    assert hint in caught.value.hint
+
+
+def test_both_kinds_of_weights_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        build_model("resnet50", pretrained=True, weights=tmp_path / "w.safetensors")
+
+
+def test_building_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "fer_edge.models.compact")
+    with pytest.raises(MissingDependencyError, match=r"needs torch.*fer-edge\[train\]"):
+        build_model("compact")
+
+
+def test_listing_models_needs_no_torch() -> None:
+    code = "import sys, fer_edge.models as m; assert m.MODELS; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

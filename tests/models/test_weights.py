@@ -1,0 +1,152 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+from fer_edge.errors import ModelError
+from fer_edge.models import build_model
+from fer_edge.models.weights import load_weights
+
+
+class CreatesFile:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    """A compact whose every tensor differs from those of a fresh one."""
+    model = build_model("compact")
+    for tensor in model.state_dict().values():
+        tensor.add_(1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> dict[str, Tensor]:
+    """A file of ImageNet weights as torchvision publishes them: 1000 classes, no prefix."""
+    with torch.device("meta"):
+        state = resnet.resnet50().state_dict()
+    return {k: torch.full(v.shape, 3, dtype=v.dtype) for k, v in state.items()}
+
+
+def assert_same(a: nn.Module, b: nn.Module) -> None:
+    torch.testing.assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=0)
+
+
+def assert_backbone_of(model: nn.Module, imagenet: dict[str, Tensor]) -> None:
+    """All layers hold the threes of ``imagenet``, except for the new classifier."""
+    for name, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, imagenet[name]) != name.startswith("fc."), name
+    assert model.network.fc.out_features == 7
+
+
+@pytest.mark.parametrize("save", [save_file, torch.save])
+def test_weights_survive_a_file(
+    trained: nn.Module, tmp_path: Path, save: Callable[..., None]
+) -> None:
+    path = tmp_path / ("w.safetensors" if save is save_file else "w.pt")
+    save(trained.state_dict(), path)
+    assert_same(build_model("compact", weights=path), trained)
+
+
+def test_weights_of_another_model_are_refused(trained: nn.Module, tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.zeros(7, 4)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match=r"no tensor stem\.0\.weight: it belongs to another model"):
+        build_model("compact", weights=tmp_path / "other.safetensors")
+
+    state = trained.state_dict() | {"classifier.weight": torch.zeros(8, 256)}
+    save_file(state, tmp_path / "eight.safetensors")
+    with pytest.raises(ModelError, match=r"classifier\.weight has shape \(8, 256\).*\(7, 256\)"):
+        build_model("compact", weights=tmp_path / "eight.safetensors")
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])
+def test_a_pickle_with_code_is_refused_and_does_not_run(
+    tmp_path: Path, save: Callable[[object, Path], None]
+) -> None:
+    save({"stem.0.weight": CreatesFile(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(ModelError, match="was not loaded"):
+        build_model("compact", weights=tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("content", [b"", b"hello world", b"\xff\xd8\xff\xe0 a picture", b"PK\3\4"])
+def test_a_foreign_file_is_no_weights(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"foreign{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"foreign{suffix}") as caught:
+        build_model("compact", weights=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("held", [torch.zeros(3), [torch.zeros(3)], {"state_dict": {}}])
+def test_tensors_without_names_are_no_weights(tmp_path: Path, held: object) -> None:
+    torch.save(held, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="not a state dict"):
+        build_model("compact", weights=tmp_path / "w.pt")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no weights file .*nowhere\.pt"):
+        build_model("compact", weights=tmp_path / "nowhere.pt")
+
+
+def test_pretrained_offline_says_how_to_get_the_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(ModelError, match=r"resnet50 cannot be downloaded: .*no route") as caught:
+        build_model("resnet50", pretrained=True)
+    assert "--weights" in caught.value.hint
+
+
+def test_pretrained_fills_all_but_the_classifier(
+    monkeypatch: pytest.MonkeyPatch, imagenet: dict[str, Tensor]
+) -> None:
+    asked: dict[str, object] = {}
+
+    def download(_: str, **options: object) -> dict[str, Tensor]:
+        asked.update(options)
+        return imagenet
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    assert_backbone_of(build_model("resnet50", pretrained=True), imagenet)
+    assert asked["check_hash"]
+    assert asked["weights_only"]
+
+
+def test_the_file_of_torchvision_does_what_pretrained_does(
+    imagenet: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(imagenet, tmp_path / "resnet50.pth")
+    model = build_model("resnet50", weights=tmp_path / "resnet50.pth")
+    assert_backbone_of(model, imagenet)
+    # A whole model is asked for: half of one will not do.
+    with pytest.raises(ModelError, match="belongs to another model"):
+        load_weights(model, tmp_path / "resnet50.pth")
+
+    torch.save({k: v for k, v in imagenet.items() if "layer4.2" not in k}, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match=r"layer4\.2\.conv1\.weight: it belongs to another model"):
+        build_model("resnet50", weights=tmp_path / "other.pth")
+
+
+def test_compact_has_no_imagenet_weights() -> None:
+    with pytest.raises(ModelError, match="no ImageNet weights for compact"):
+        build_model("compact", pretrained=True)

@@ -1,0 +1,142 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from fer_edge.training.augment import augment
+from fer_edge.training.config import TrainConfig
+
+N = 300
+NOTHING = dict.fromkeys(("flip", "rotation", "shift", "scale", "brightness", "erasing"), 0.0)
+CENTRE = 23.5
+RADIUS = 12.0
+
+
+@pytest.fixture
+def augmented(config: Callable[..., TrainConfig]) -> Callable[..., Tensor]:
+    def apply(faces: Tensor, seed: int = 0, **strengths: float) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return augment(faces, config(**(NOTHING | strengths)), generator)
+
+    return apply
+
+
+@pytest.fixture
+def moved(augmented: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Where a dot right of the centre goes, as (x, y) from the centre, one per face."""
+    axis = torch.arange(48.0) - CENTRE
+    dot = torch.exp(-(axis[:, None] ** 2 + (axis[None, :] - RADIUS) ** 2) / 4)
+
+    def move(**strengths: float) -> tuple[Tensor, Tensor]:
+        out = augmented(dot.expand(N, 1, 48, 48), **strengths)[:, 0]
+        mass = out.sum((1, 2))
+        return (out * axis).sum((1, 2)) / mass, (out * axis[:, None]).sum((1, 2)) / mass
+
+    return move
+
+
+def faces() -> Tensor:
+    return torch.randn(N, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+
+
+def assert_fills(values: Tensor, low: float, high: float) -> None:
+    """Values lie within the bounds, and reach into the outer tenth on either side."""
+    margin = (high - low) / 10
+    assert low - margin / 10 <= values.min() < low + margin
+    assert high - margin < values.max() <= high + margin / 10
+
+
+def test_no_strength_changes_nothing(augmented: Callable[..., Tensor]) -> None:
+    torch.testing.assert_close(augmented(faces()), faces(), atol=1e-4, rtol=0)
+
+
+def test_flip_mirrors_the_share_of_faces_asked_for(augmented: Callable[..., Tensor]) -> None:
+    mirrored = faces().flip(3)
+    torch.testing.assert_close(augmented(faces(), flip=1.0), mirrored, atol=1e-4, rtol=0)
+
+    out = augmented(faces(), flip=0.5)
+    flipped = (out - mirrored).abs().amax((1, 2, 3)) < 1e-3
+    kept = (out - faces()).abs().amax((1, 2, 3)) < 1e-3
+    assert (flipped ^ kept).all()
+    assert 0.4 < flipped.float().mean() < 0.6
+
+
+def test_rotation_turns_up_to_the_limit_either_way(
+    moved: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    x, y = moved(rotation=10.0)
+    assert_fills(torch.rad2deg(torch.atan2(y, x)), -10, 10)
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((N,), RADIUS), atol=0.2, rtol=0)
+
+
+def test_rotation_and_flip_together_keep_the_shape(
+    moved: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    x, y = moved(rotation=10.0, flip=1.0)
+    assert_fills(torch.rad2deg(torch.atan2(y, -x)), -10, 10)
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((N,), RADIUS), atol=0.2, rtol=0)
+
+
+def test_shift_moves_up_to_its_share_of_the_side(
+    moved: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    x, y = moved(shift=0.1)
+    assert_fills(x - RADIUS, -4.8, 4.8)
+    assert_fills(y, -4.8, 4.8)
+
+
+def test_scale_changes_the_distance_from_the_centre(
+    moved: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    x, y = moved(scale=0.1)
+    assert_fills(RADIUS / x, 0.9, 1.1)
+    assert y.abs().max() < 0.05
+
+
+def test_brightness_changes_light_and_contrast(augmented: Callable[..., Tensor]) -> None:
+    # Draws in the order of the code: with one seed both calls get the same light.
+    light = augmented(torch.zeros(N, 1, 48, 48), brightness=0.2)
+    assert light.std((1, 2, 3)).max() < 1e-6
+    assert_fills(light[:, 0, 0, 0], -0.4, 0.4)
+    contrast = augmented(torch.ones(N, 1, 48, 48), brightness=0.2) - light
+    assert_fills(contrast[:, 0, 0, 0], 0.8, 1.2)
+
+
+def test_erasing_covers_one_rectangle_within_bounds(augmented: Callable[..., Tensor]) -> None:
+    flat = torch.full((N, 1, 48, 48), 9.0)  # noise does not reach it
+    erased = (augmented(flat, erasing=1.0) != 9)[:, 0]
+    heights = erased.any(2).sum(1)
+    widths = erased.any(1).sum(1)
+    area = erased.sum((1, 2))
+    assert torch.equal(area, heights * widths)
+    # 2 to 20 % of the area; the sides are rounded to whole pixels.
+    sides = torch.stack([heights, widths]).float()
+    assert ((sides - 1).prod(0) < 0.2 * 48**2).all()
+    assert ((sides + 1).prod(0) > 0.02 * 48**2).all()
+    ratio = heights / widths
+    assert 0.4 < ratio.min() < 0.8
+    assert 1.3 < ratio.max() < 2.5
+
+    share = (augmented(flat, erasing=0.25) != 9).any(3).any(2).float().mean()
+    assert 0.15 < share < 0.35
+
+
+def test_the_generator_is_the_only_source_of_randomness(
+    config: Callable[..., TrainConfig],
+) -> None:
+    before = torch.get_rng_state()
+    first, again, other = (
+        augment(faces(), config(), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_shape_and_type_stay(augmented: Callable[..., Tensor]) -> None:
+    out = augmented(faces()[:5], rotation=180.0, shift=1.0, scale=0.9, erasing=1.0)
+    assert out.shape == (5, 1, 48, 48)
+    assert out.dtype == torch.float32
+    assert math.isfinite(out.sum())

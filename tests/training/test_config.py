@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import TrainingError, UsageError
+from fer_edge.training.config import CONFIG, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch", 0),
+        ("batch", 1),
+        ("lr", 0),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("momentum", 1),
+        ("weight_decay", -1),
+        ("schedule", "linear"),
+        ("label_smoothing", 1),
+        ("ema", 1),
+        ("class_weights", "cube"),
+        ("flip", 1.1),
+        ("rotation", -1),
+        ("shift", 2),
+        ("scale", 1),
+        ("brightness", 1),
+        ("erasing", -0.1),
+        ("precision", "int8"),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("nonsense", 1),
+    ],
+)
+def test_a_value_out_of_range_is_named_by_its_option(name: str, value: object) -> None:
+    option = "--" + name.replace("_", "-")
+    with pytest.raises(UsageError, match=f"^{option} {value}: .*[a-z]") as caught:
+        TrainConfig.checked(data="d", **{name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_survives_its_file(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    saved = config(lr=0.3, schedule="cosine", weights="w.safetensors", compile=True)
+    saved.save(tmp_path)
+    assert TrainConfig.load(tmp_path) == saved
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"data": "d", "epochs": 0}', "epochs: Input should be greater"),
+        ('{"epochs": 3}', "data: Field required"),
+        ('{"data": "d", "ep', "Invalid JSON"),
+        ("", "Invalid JSON"),
+        ("[]", "valid dictionary|object"),
+    ],
+)
+def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(TrainingError, match=rf"config\.json is damaged: ({problem})"):
+        TrainConfig.load(tmp_path)
+
+
+def test_a_folder_without_a_config_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is not a training run"):
+        TrainConfig.load(tmp_path)

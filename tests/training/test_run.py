@@ -1,0 +1,170 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from fer_edge.errors import StorageError, TrainingError, UsageError
+from fer_edge.training import trainer as trainers
+from fer_edge.training.checkpoint import BEST, LAST
+from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.run import resume, start
+from fer_edge.training.trainer import METRICS
+
+pytestmark = pytest.mark.usefixtures("_made_up_data")
+
+STEPS = 4
+"""Of an epoch: 70 faces in batches of 16."""
+TIMES = {"seconds", "faces_per_second", "loader_share"}
+
+
+def contents(path: Path) -> dict[str, object]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata()) | {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+
+
+def results(run: Path) -> list[dict[str, object]]:
+    """Metrics without times."""
+    lines = map(json.loads, (run / METRICS).read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert results(a) == results(b)
+    for name in (LAST, BEST):
+        torch.testing.assert_close(contents(a / name), contents(b / name), rtol=0, atol=0)
+    assert {p.name for p in a.iterdir()} == {p.name for p in b.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("step", "values"),
+    [
+        (STEPS + 2, {}),
+        (STEPS + 2, {"ema": 0.0, "schedule": "cosine"}),
+        (STEPS + 2, {"momentum": 0.0, "class_weights": "sqrt"}),
+        (STEPS + 2, {"precision": "fp16"}),
+        (2, {}),
+    ],
+    ids=["second epoch", "no average", "no momentum", "fp16", "first epoch"],
+)
+def test_a_resumed_run_ends_as_an_unbroken_one(
+    config: Callable[..., TrainConfig], tmp_path: Path, step: int, values: dict[str, object]
+) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    start(config(**values), unbroken)
+    with pytest.raises(KeyboardInterrupt):
+        start(config(**values), broken, on_step=interrupt)
+    assert not list(broken.glob(".*"))
+    # What else drew random numbers meanwhile does not matter.
+    torch.manual_seed(99)
+    steps: list[int] = []
+    resume(broken, on_step=lambda done, _: steps.append(done))
+    assert steps[0] == step // STEPS * STEPS + 1
+    assert_same_run(broken, unbroken)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_stopped_between_metrics_and_checkpoint_repeats_no_line(
+    config: Callable[..., TrainConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    epoch: int,
+) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    start(config(), unbroken)
+    save = trainers.save_state
+
+    def interrupted(*args: object) -> None:
+        if args[-1].epoch == epoch:
+            raise KeyboardInterrupt
+        save(*args)
+
+    monkeypatch.setattr(trainers, "save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(config(), broken)
+    monkeypatch.undo()
+    assert len(results(broken)) == epoch
+
+
+def test_a_finished_run_is_resumed_without_training(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    finished = start(config(epochs=1), tmp_path / "run")
+    before = results(tmp_path / "run")
+    assert resume(tmp_path / "run", on_step=pytest.fail) == finished
+    assert results(tmp_path / "run") == before
+
+
+def test_resuming_needs_no_weights_file(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    start(config(epochs=1), tmp_path / "first")
+    weights = tmp_path / "first" / BEST
+    start(config(epochs=1, weights=str(weights)), tmp_path / "second")
+    weights.unlink()
+    assert resume(tmp_path / "second").epoch == 1
+
+
+def test_two_seeds_give_two_runs_and_one_seed_the_same(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    for name, seed in (("a", 1), ("again", 1), ("b", 2)):
+        start(config(epochs=1, seed=seed), tmp_path / name)
+    assert results(tmp_path / "a") == results(tmp_path / "again")
+    assert results(tmp_path / "a") != results(tmp_path / "b")
+
+
+def test_a_folder_with_a_run_is_not_trained_into(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config().save(tmp_path)
+    with pytest.raises(TrainingError, match="holds a run already") as caught:
+        start(config(), tmp_path)
+    assert f"--resume {tmp_path}" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_what_is_no_run_is_not_resumed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError, match=f"{name} is not a training run"):
+        resume(tmp_path / name)
+
+
+def test_a_damaged_checkpoint_stops_a_resume_and_stays(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    start(config(epochs=1), tmp_path / "run")
+    before = results(tmp_path / "run")
+    (tmp_path / "run" / LAST).write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match=rf"{LAST} cannot be resumed from"):
+        resume(tmp_path / "run")
+    assert results(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    "values", [{"batch": 71}, {"device": "meta"}, {"model": "resnet-50"}], ids=str
+)
+def test_a_run_that_cannot_start_leaves_no_folder(
+    config: Callable[..., TrainConfig], tmp_path: Path, values: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        start(config(**values), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"):
+        start(config(), tmp_path / "file" / "run")
+
+
+def test_a_run_keeps_its_config(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    start(config(epochs=1, lr=0.03), tmp_path / "run")
+    assert TrainConfig.load(tmp_path / "run") == config(epochs=1, lr=0.03)
+    assert (tmp_path / "run" / CONFIG).is_file()

@@ -1,0 +1,282 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from fer_edge import metrics
+from fer_edge.data import FaceDataset, synthetic_dataset
+from fer_edge.errors import TrainingError, UsageError
+from fer_edge.models import build_model
+from fer_edge.models.weights import load_weights
+from fer_edge.training.checkpoint import BEST, LAST
+from fer_edge.training.trainer import (
+    METRICS,
+    Trainer,
+    best_epoch,
+    class_weights,
+    normalise,
+    resolve_device,
+)
+
+STEPS = 4
+"""Of an epoch: 70 faces in batches of 16."""
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def rows(run: Path) -> list[dict[str, object]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = (run / METRICS).read_text().splitlines()
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+def test_it_learns(trainer: Callable[..., Trainer]) -> None:
+    made = trainer(synthetic_dataset(490), synthetic_dataset(140, split="val"), epochs=8, lr=0.05)
+    made.fit()
+    best = best_epoch(made.run)
+    assert best["val_accuracy"] > 0.35  # chance is 0.14
+    assert best["val_loss"] < 1.8  # chance is log 7 = 1.95
+    assert rows(made.run)[-1]["train_loss"] < rows(made.run)[0]["train_loss"]
+
+
+def test_every_epoch_leaves_metrics_and_pictures(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    steps: list[tuple[int, int]] = []
+    trainer().fit(lambda step, total: steps.append((step, total)))
+    assert steps == [(i + 1, 3 * STEPS) for i in range(3 * STEPS)]
+    assert [row["epoch"] for row in rows(tmp_path)] == [1, 2, 3]
+    for row in rows(tmp_path):
+        assert 0 <= row["val_accuracy"] <= 1
+        assert 0 < row["loader_share"] < 1
+        assert np.mean(list(row["val_recall"].values())) == pytest.approx(row["val_accuracy"])
+    for name in ("curves.png", "confusion_matrix.png"):
+        with Image.open(tmp_path / name) as image:
+            image.verify()
+    assert {p.name for p in tmp_path.iterdir()} == {
+        BEST,
+        LAST,
+        METRICS,
+        "curves.png",
+        "confusion_matrix.png",
+    }
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_best_holds_the_first_of_the_best_epochs(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    val_set: FaceDataset,
+    ema: float,
+) -> None:
+    scores = iter([0.3, 0.8, 0.5, 0.8])
+    monkeypatch.setattr(metrics, "accuracy", lambda _: next(scores))
+    made = trainer(epochs=4, ema=ema)
+    published: list[dict[str, Tensor]] = []
+    losses: list[float] = []
+
+    def on_epoch(epoch: object) -> None:
+        published.append(copied(made.model if not ema else made.average.module))
+        losses.append(epoch.val_loss)
+
+    made.fit(on_epoch=on_epoch)
+    assert best_epoch(tmp_path)["epoch"] == 2
+    with safe_open(tmp_path / BEST, framework="pt") as file:
+        assert file.metadata() == {"model": '"tiny"', "epoch": "2", "val": "0.8"}
+    model = build_model("tiny").eval()
+    load_weights(model, tmp_path / BEST)
+    torch.testing.assert_close(copied(model), published[1], rtol=0, atol=0)
+    with torch.no_grad():
+        logits = model(normalise(torch.as_tensor(val_set.faces))[:, None])
+    loss = nn.functional.cross_entropy(logits, torch.as_tensor(val_set.labels))
+    assert float(loss) == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_the_average_follows_weights_and_buffers(trainer: Callable[..., Trainer]) -> None:
+    made = trainer(ema=0.75, epochs=1)
+    expected: dict[str, Tensor] = {}
+
+    def follow(step: int, _: int) -> None:
+        for name, value in made.model.state_dict().items():
+            if step == 1:
+                expected[name] = value.double()
+            else:
+                expected[name] = 0.75 * expected[name] + 0.25 * value
+
+    made.fit(follow)
+    for name, value in made.average.module.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[name].float(), msg=name)
+
+
+def test_norms_and_biases_are_not_decayed(trainer: Callable[..., Trainer]) -> None:
+    made = trainer(weight_decay=0.1)
+    decay = {id(p): g["weight_decay"] for g in made.optimizer.param_groups for p in g["params"]}
+    decayed = [name for name, p in made.model.named_parameters() if decay[id(p)] == 0.1]
+    assert decayed == ["0.weight", "3.weight", "7.weight"]
+    assert len(decay) == len(list(made.model.parameters()))
+
+
+def test_soft_labels_replace_labels(
+    trainer: Callable[..., Trainer], train_set: FaceDataset
+) -> None:
+    hard = trainer(epochs=1)
+    hard.fit()
+    shares = np.eye(7, dtype=np.float32)[train_set.labels]
+    soft = trainer(
+        replace(train_set, labels=np.zeros_like(train_set.labels), soft_labels=shares), epochs=1
+    )
+    soft.fit()
+    torch.testing.assert_close(copied(soft.model), copied(hard.model), rtol=0, atol=0)
+
+    halves = np.full_like(shares, 1 / 7)
+    vague = trainer(replace(train_set, soft_labels=halves), epochs=1)
+    vague.fit()
+    assert not torch.equal(vague.model[7].weight, hard.model[7].weight)
+
+
+def test_class_weights_worked_out_by_hand() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 2, 3, 4, 5, 6])
+    assert class_weights(labels, "none") is None
+    # 1/n per class, times 10 faces over 7 classes.
+    torch.testing.assert_close(
+        class_weights(labels, "balanced"), torch.tensor([10 / 28] + [10 / 7] * 6)
+    )
+    # 1/sqrt(n) per class sums to 4 * 1/2 + 6 = 8 over the faces.
+    torch.testing.assert_close(class_weights(labels, "sqrt"), torch.tensor([0.625] + [1.25] * 6))
+
+
+def test_class_weights_reach_the_loss(
+    trainer: Callable[..., Trainer], train_set: FaceDataset
+) -> None:
+    skewed = train_set.subset(np.argsort(train_set.labels)[:40])
+    trained = []
+    for kind in ("none", "balanced"):
+        made = trainer(skewed, epochs=1, class_weights=kind)
+        made.fit()
+        trained.append(made.model[7].bias.detach())
+    assert not torch.equal(*trained)
+
+
+def test_an_emotion_without_val_faces_has_no_recall(
+    trainer: Callable[..., Trainer], val_set: FaceDataset, tmp_path: Path
+) -> None:
+    trainer(val=val_set.subset(val_set.labels != 1), epochs=1).fit()
+    recall = rows(tmp_path)[0]["val_recall"]
+    assert recall["disgust"] is None
+    assert all(value is not None for name, value in recall.items() if name != "disgust")
+
+
+@pytest.mark.parametrize(
+    ("part", "step"), [("training", STEPS + 1), ("val", 2 * STEPS)], ids=["first", "last"]
+)
+def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_checkpoint(
+    trainer: Callable[..., Trainer], tmp_path: Path, part: str, step: int
+) -> None:
+    made = trainer(ema=0)
+
+    def poison(done: int, _: int) -> None:
+        if done == step:
+            with torch.no_grad():
+                made.model[7].weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match=f"The {part} loss became nan in epoch 2") as caught:
+        made.fit(poison)
+    assert "--lr" in caught.value.hint
+    assert len(rows(tmp_path)) == 1
+    with safe_open(tmp_path / LAST, framework="pt") as file:
+        assert json.loads(file.metadata()["progress"])["epoch"] == 1
+        assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118
+
+
+def test_a_learning_rate_far_too_high_is_a_training_error(
+    trainer: Callable[..., Trainer],
+) -> None:
+    with pytest.raises(TrainingError, match="loss became (nan|inf) in epoch 1"):
+        trainer(lr=1e30).fit()
+
+
+def test_a_full_gpu_asks_for_a_smaller_batch(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    made = trainer()
+    monkeypatch.setattr(made, "_step", full)
+    with pytest.raises(TrainingError, match="memory of cpu is full.*smaller --batch"):
+        made.fit()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_float32_weights(
+    trainer: Callable[..., Trainer], precision: str
+) -> None:
+    made = trainer(precision=precision, epochs=1)
+    types: list[torch.dtype] = []
+    made.model[7].register_forward_hook(lambda _, __, out: types.append(out.dtype))
+    made.fit()
+    assert types[0] == {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert made.scaler.is_enabled() == (precision == "fp16")
+    assert made.model[7].weight.dtype == torch.float32
+    assert made.model[7].weight.isfinite().all()
+
+
+def test_a_batch_of_more_than_the_data_is_a_usage_error(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="--batch 71 is more than the 70 training faces"):
+        trainer(batch=71)
+    trainer(batch=70, epochs=1).fit()
+    assert len(rows(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "message"),
+    [
+        ("cuda", 0, "--device cuda: torch sees no GPU"),
+        ("cuda:1", 1, "--device cuda:1: torch sees 1 GPU"),
+        ("meta", 0, "--device meta is not supported"),
+        ("gpu", 0, "--device gpu is not a device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UsageError, match=message):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
+def test_auto_takes_the_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    assert resolve_device("auto") == torch.device(device)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_as_well(trainer: Callable[..., Trainer], tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    trainer(device="cuda", precision="fp16").fit()
+    assert len(rows(tmp_path)) == 3
+
+
+def test_normalised_pixels_are_exact() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8)
+    assert normalise(pixels).tolist() == [-2.0, 0.0, 127 / 64]
