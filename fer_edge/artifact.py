@@ -147,6 +147,10 @@ class Artifact:
             for other labels or another input.
         """
         path = folder / MANIFEST
+        if not folder.exists():
+            raise ArtifactError(
+                f"There is no {folder}.", hint="Make it with: fer-edge export RUN --out FOLDER"
+            )
         if not path.is_file():
             raise ArtifactError(
                 f"{folder} is not an artifact: it has no {MANIFEST}.",
@@ -172,11 +176,19 @@ class Artifact:
                 f"{path} has other labels: {', '.join(manifest.labels)}.",
                 hint=f"Export a model with the labels {', '.join(EMOTIONS)}, in this order.",
             )
-        if manifest.input != InputContract():
-            raise ArtifactError(
-                f"{path} describes another input: {manifest.input.model_dump()}.",
-                hint=f"Export a model for {InputContract().model_dump()}.",
-            )
+        for field, wanted in InputContract():
+            found = getattr(manifest.input, field)
+            if found != wanted:
+                raise ArtifactError(
+                    f"{path} describes another input: {field} is {found}, not {wanted}.",
+                    hint="Export the model again with this version.",
+                )
+        for name in _named(manifest):
+            if name not in manifest.files:
+                raise ArtifactError(
+                    f"{path} is damaged: it names {name}, and has no hash of it.",
+                    hint="Export the model again.",
+                )
         return cls(folder, manifest)
 
     def read(self, name: str) -> bytes:
@@ -219,10 +231,11 @@ class Artifact:
             return self.manifest.graphs[precision]
         except KeyError:
             have = ", ".join(self.manifest.graphs) or "none"
-            flag = "" if precision == "fp32" else f" --{precision}"
             raise ArtifactError(
                 f"{self.folder} has no {precision} graph (it has: {have}).",
-                hint=f"Make it with: fer-edge export {self.folder}{flag} --out FOLDER",
+                hint="Export the model again."
+                if precision == "fp32"
+                else f"Make it with: fer-edge export {self.folder} --{precision} --out FOLDER",
             ) from None
 
     def _record(self, name: str) -> FileRecord:
@@ -249,6 +262,15 @@ def seal(folder: Path, manifest: Manifest) -> Artifact:
     }
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     return Artifact(folder, manifest)
+
+
+def _named(manifest: Manifest) -> list[str]:
+    """Files that the manifest says something about."""
+    names = [name for graph in manifest.graphs.values() for name in (graph.file, graph.cpu_file)]
+    names += [engine.file for engine in manifest.engines]
+    if manifest.calibration is not None:
+        names.append(manifest.calibration.file)
+    return [name for name in names if name is not None]
 
 
 def _first_problem(error: Exception) -> str:

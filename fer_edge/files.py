@@ -1,11 +1,11 @@
 """Files that are either whole or not there: write beside, then rename."""
 
+import atexit
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +38,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        name = str(error.filename or path)
+        # Nobody asked for the temporary file that an atomic write goes to.
+        shown = path if f".{path.name}." in name else name
         raise StorageError(
-            f"Cannot access {error.filename or path}: {reason}.",
+            f"Cannot access {shown}: {reason}.",
             hint="Free some space or choose another place."
             if error.errno == errno.ENOSPC
             else "Check the path and its permissions.",
@@ -59,17 +62,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(path, f"tmp{path.suffix}")
         try:
+            temporary.touch(exist_ok=False)
             yield temporary
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
 
 
 @contextlib.contextmanager
@@ -77,14 +77,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Like :func:`atomic_path` for a folder: ``path`` is replaced as a whole, or not touched."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        temporary = _beside(path, "tmp")
         try:
+            temporary.mkdir()
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
             if path.is_dir():
-                old = Path(
-                    tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)
-                )
+                old = path.with_name(f".{path.name}.{os.urandom(4).hex()}.old")
+                old.mkdir()
                 try:
                     path.replace(old / path.name)
                     temporary.replace(path)
@@ -97,7 +96,33 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             else:
                 temporary.replace(path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _discard(temporary)
+
+
+_unfinished: set[Path] = set()
+"""Temporaries in use. Ctrl-C between two instructions of a context manager gets past its
+``finally``, so what is still here when Python exits is removed then."""
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{suffix}").absolute()
+    _unfinished.add(temporary)
+    return temporary
+
+
+def _discard(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
+    _unfinished.discard(temporary)
+
+
+@atexit.register
+def _discard_unfinished() -> None:
+    for temporary in list(_unfinished):
+        with contextlib.suppress(OSError):
+            _discard(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

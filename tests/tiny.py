@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fer_edge.artifact import Artifact, GraphRecord, Manifest, seal
 from fer_edge.contract import FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.engines.base import EngineInfo, Faces, Probabilities, check_faces
+from fer_edge.engines.ort import PRECISION_KEY
 
 
 def weights(seed: int = 0) -> np.ndarray:
@@ -83,6 +84,8 @@ def tiny_artifact(folder: Path, *precisions: Precision) -> Artifact:
     folder.mkdir(parents=True)
     manifest = Manifest(model="tiny")
     for seed, precision in enumerate(precisions):
-        onnx.save(tiny_graph(seed), folder / f"{precision}.onnx")
+        graph = tiny_graph(seed)
+        helper.set_model_props(graph, {PRECISION_KEY: precision})
+        onnx.save(graph, folder / f"{precision}.onnx")
         manifest.graphs[precision] = GraphRecord(file=f"{precision}.onnx")
     return seal(folder, manifest)

@@ -12,6 +12,18 @@ _COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73"}
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
 
 
+def check_plot(path: Path) -> None:
+    """Raise what :func:`plot_bench` would of a wrong name or no matplotlib, before a long run."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path} is not a name for a PNG.", hint="End it in .png")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "Plotting needs matplotlib.", hint="Install it with: pip install 'fer-edge[plot]'"
+        ) from error
+
+
 def plot_bench(result: BenchResult, path: Path) -> None:
     """Write a PNG: latency against accuracy, or faces per second where no accuracy is known.
 
@@ -27,16 +39,10 @@ def plot_bench(result: BenchResult, path: Path) -> None:
     StorageError
         ``path`` cannot be written.
     """
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path} is not a name for a PNG.", hint="End it in .png")
-    try:
-        # Not pyplot: it keeps global state and looks for a display.
-        from matplotlib.axes import Axes
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "Plotting needs matplotlib.", hint="Install it with: pip install 'fer-edge[plot]'"
-        ) from error
+    check_plot(path)
+    # Not pyplot: it keeps global state and looks for a display.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     def accuracy(axes: Axes) -> None:
         measured = all(row.score for row in result.precisions)

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import typer
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # Typer's usage errors: their class is click's or, since Typer carries a copy, its own.
             if not hasattr(error, "format_message"):
                 raise
-            _fail_usage(error)
+            _fail_usage(cast(typer.BadParameter, error))
     raise SystemExit(code)
 
 

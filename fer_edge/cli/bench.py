@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fer_edge.cli.arguments import Backend, Json, ModelArgument, Threads, batches, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
@@ -34,12 +33,15 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write the result as JSON, too.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure latency, throughput, memory and accuracy of every precision, side by side.
+    """Measure latency, memory and accuracy of every precision side by side.
 
     Precisions take turns, so that a noisy machine slows all alike.
 
-    Example: fer-edge bench build/r50 --data fer2013.zip --batch 1,8,64 --plot r50.png
+    Example:
+    fer-edge bench build/r50 --data fer2013.zip --batch 1,8,64 --plot r50.png
     """
+    from fer_edge.artifact import Artifact
+    from fer_edge.bench.plot import check_plot, plot_bench
     from fer_edge.bench.report import render
     from fer_edge.bench.suite import run_bench
     from fer_edge.data import load_dataset
@@ -49,6 +51,11 @@ def bench(
         if name not in PRECISIONS:
             raise UsageError(f"--precision {name}: choose from {', '.join(PRECISIONS)}.")
     sizes = batches(batch)
+    path = model_or_carried(model)
+    # Before the data, which may take a minute to read, and the measurement, which takes more.
+    Artifact.load(path)
+    if plot is not None:
+        check_plot(plot)
     with staged_progress(quiet=json) as tell:
         faces = (
             load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
@@ -56,7 +63,7 @@ def bench(
             else None
         )
         result = run_bench(
-            model_or_carried(model),
+            path,
             data=faces,
             batches=sizes,
             precisions=precision,  # type: ignore[arg-type]
@@ -65,13 +72,13 @@ def bench(
             seconds=seconds,
             progress=tell,
         )
-    if out is not None:
-        write_text(out, result.model_dump_json(indent=2) + "\n")
-    if plot is not None:
-        from fer_edge.bench.plot import plot_bench
-
-        plot_bench(result, plot)
     if json:
         print_json(result.model_dump(mode="json"))
     else:
+        from rich.console import Console
+
         Console().print(render(result))
+    if out is not None:
+        write_text(out, result.model_dump_json(indent=2) + "\n")
+    if plot is not None:
+        plot_bench(result, plot)

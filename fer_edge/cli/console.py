@@ -43,9 +43,13 @@ def reported() -> Iterator[None]:
         _drop_output()
         raise SystemExit(1) from None
     except OSError as error:
+        reason = error.strerror or error
+        if error.filename is not None:
+            fail(
+                f"Cannot access {error.filename}: {reason}. Check the path and its permissions.", 1
+            )
         _drop_output()
-        what = error.filename or "the output"
-        fail(f"Cannot access {what}: {error.strerror or error}. Free some space or check it.", 1)
+        fail(f"Cannot write the output: {reason}. Free some space.", 1)
 
 
 def fail(message: str, code: int) -> NoReturn:

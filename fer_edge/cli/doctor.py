@@ -1,11 +1,6 @@
 """fer-edge doctor"""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
@@ -23,14 +18,21 @@ class Ability(NamedTuple):
 
 
 def doctor(json: Json = False) -> None:
-    """Say what this machine can train, export, build and run, and what to install for the rest.
+    """Say what this machine can train, export, build and run.
 
-    Example: fer-edge doctor
+    And what to install for the rest.
+
+    Example:
+    fer-edge doctor
     """
     abilities = _abilities()
     if json:
         print_json([ability._asdict() for ability in abilities])
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table.grid(padding=(0, 2))
     for ability in abilities:
         mark = "[green]yes[/]" if ability.able else "[red]no[/]"
@@ -75,6 +77,8 @@ def _needs(name: str, packages: tuple[str, ...], extra: str) -> Ability:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,19 +1,18 @@
 """fer-edge export"""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from fer_edge.artifact import Artifact
 from fer_edge.cli.arguments import Json, batches, model_or_carried
-from fer_edge.cli.console import counted, errors, print_json, staged_progress
+from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    from fer_edge.artifact import Artifact
     from fer_edge.engines.tensorrt import TensorRTBackend
 
 
@@ -57,15 +56,17 @@ def export(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Export a model to ONNX in FP32, FP16 and INT8, and build TensorRT engines from it.
+    """Export a model to ONNX in FP32, FP16 and INT8, and build TensorRT engines.
 
-    INT8 needs activation ranges: from --data, from --calibration, or from the artifact itself
-    (the carried model has them). What cannot be done leaves the folder as it was.
+    INT8 needs activation ranges: from --data, from --calibration, or from the
+    artifact itself (the carried model has them). An export that fails leaves the
+    folder as it was.
 
-    Example: fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
+    Example:
+    fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
     """
     try:
-        from fer_edge.export.pipeline import BatchRange, export_model
+        from fer_edge.export.pipeline import BatchRange, check_out, export_model
         from fer_edge.export.ranges import METHODS
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -83,8 +84,12 @@ def export(
     sizes = batches(batch)
     if len(sizes) != 3:
         raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,8,64")
+    ranges = BatchRange(*sizes)
     origin = model_or_carried(source)
-    target = out or Path("build") / origin.name
+    target = out or Path("build") / origin.resolve().name.removesuffix(".onnx")
+    # Before the data, which may take a minute to read.
+    check_out(origin, target)
+    backends = _backends(engine)
     with staged_progress(quiet=json) as tell:
         faces = load_dataset(data, "val", progress=counted(tell, "Reading faces")) if data else None
         artifact = export_model(
@@ -96,16 +101,19 @@ def export(
             method=method,
             samples=samples,
             seed=seed,
-            backends=_backends(engine),
-            batch=BatchRange(*sizes),
+            backends=backends,
+            batch=ranges,
             workspace_mib=workspace,
             half_weights=half_weights,
             progress=tell,
         )
     if json:
         print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
-    else:
-        _show(artifact)
+        return
+    _show(artifact)
+    if engine is None and not backends:
+        typer.echo("No engines: this machine has no TensorRT (see fer-edge doctor).")
+    typer.echo(f"Next: fer-edge bench {shlex.quote(str(target))} --data FER2013")
 
 
 def _precisions(fp16: bool, int8: bool) -> list[Precision]:
@@ -125,10 +133,7 @@ def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
 
     states = {status.backend: status for status in backend_status()}
     if named is None:
-        able = [name for name in TENSORRT_BACKENDS if states[name].can_build]
-        if not able:
-            errors.print("No engines: this machine has no TensorRT (see fer-edge doctor).")
-        return able
+        return [name for name in TENSORRT_BACKENDS if states[name].can_build]
     if named == ["none"]:
         return []
     for name in named:
@@ -143,9 +148,13 @@ def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
     return [name for name in TENSORRT_BACKENDS if name in named]
 
 
-def _show(artifact: Artifact) -> None:
+def _show(artifact: "Artifact") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     manifest = artifact.manifest
-    table = Table(title=f"{manifest.model} in {artifact.folder}", title_justify="left")
+    table = Table(title=Text(f"{manifest.model} in {artifact.folder}"), title_justify="left")
     for column in ("file", "MB", "difference", "val %", "as fp32 %"):
         table.add_column(column, justify="left" if column == "file" else "right", overflow="fold")
     for precision, graph in manifest.graphs.items():
@@ -165,6 +174,4 @@ def _show(artifact: Artifact) -> None:
     for engine in manifest.engines:
         size = manifest.files[engine.file].bytes
         table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "")
-    console = Console()
-    console.print(table)
-    console.print(f"Next: fer-edge bench {artifact.folder} --data FER2013")
+    Console().print(table)

@@ -1,18 +1,31 @@
 """fer-edge info"""
 
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
-from fer_edge.artifact import Artifact, Manifest
 from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
 from fer_edge.cli.console import print_json
+from fer_edge.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fer_edge.artifact import Artifact, Manifest
 
 
 def info(model: ModelArgument = None, json: Json = False) -> None:
-    """Say what an artifact is, how it was made and what it scored; check every file's hash.
+    """Say what an artifact is, how it was made and what it scored.
 
-    Example: fer-edge info build/r50
+    Every file is checked against its hash.
+
+    Example:
+    fer-edge info build/r50
     """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from fer_edge.artifact import Artifact
+
     artifact = Artifact.load(model_or_carried(model))
     artifact.verify()
     manifest = artifact.manifest
@@ -22,7 +35,8 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(artifact):
-        facts.add_row(f"[bold]{name}[/]", value)
+        # A manifest may come from anyone: what it says is text, not markup.
+        facts.add_row(Text(name, "bold"), Text(value))
     console.print(facts)
     if manifest.scores:
         console.print()
@@ -32,11 +46,11 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
     files.add_column("file")
     files.add_column("MB", justify="right")
     for name, record in manifest.files.items():
-        files.add_row(name, f"{record.bytes / 1e6:.2f}")
+        files.add_row(Text(name), f"{record.bytes / 1e6:.2f}")
     console.print(files)
 
 
-def _facts(artifact: Artifact) -> list[tuple[str, str]]:
+def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
     manifest = artifact.manifest
     facts = [
         ("model", manifest.model),
@@ -58,16 +72,8 @@ def _facts(artifact: Artifact) -> list[tuple[str, str]]:
                 f"{manifest.multiply_adds / 1e6:.1f} M multiply-adds per face",
             )
         )
-    if manifest.training:
-        config, best = manifest.training["config"], manifest.training["best_epoch"]
-        facts.append(
-            (
-                "training",
-                f"{manifest.training['epochs_run']} epochs on {config['data']}, seed "
-                f"{config['seed']}; epoch {best['epoch']} was best on val "
-                f"({100 * best['val_accuracy']:.2f} %)",
-            )
-        )
+    if manifest.training is not None:
+        facts.append(("training", _training(artifact)))
     if manifest.calibration:
         used = manifest.calibration
         facts.append(("calibration", f"{used.method} on {used.samples} faces, {used.file}"))
@@ -92,7 +98,25 @@ def _facts(artifact: Artifact) -> list[tuple[str, str]]:
     return facts
 
 
-def _scores(manifest: Manifest) -> Table:
+def _training(artifact: "Artifact") -> str:
+    training: dict[str, Any] = artifact.manifest.training or {}
+    try:
+        config, best = training["config"], training["best_epoch"]
+        return (
+            f"{training['epochs_run']} epochs on {config['data']}, seed {config['seed']}; "
+            f"epoch {best['epoch']} was best on val ({100 * best['val_accuracy']:.2f} %)"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{artifact.folder} is damaged: its manifest has no true record of the training "
+            f"({error}).",
+            hint="Export the model again.",
+        ) from error
+
+
+def _scores(manifest: "Manifest") -> "Table":
+    from rich.table import Table
+
     table = Table(title="Recorded scores in %, single crop", title_justify="left")
     for column in ("precision", "faces", "accuracy", "macro-F1", "as fp32", "McNemar p"):
         table.add_column(column, justify="left" if column == "precision" else "right")

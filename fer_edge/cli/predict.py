@@ -19,9 +19,11 @@ def predict(
 ) -> None:
     """Name the expression of each face, with probabilities.
 
-    An image is taken as one face, cropped as FER2013 has it: the face fills the frame.
+    An image is taken as one face, cropped as FER2013 has it: the face fills the
+    frame.
 
-    Example: fer-edge predict photo.jpg --model build/r50
+    Example:
+    fer-edge predict photo.jpg --model build/r50
     """
     from fer_edge.contract import EMOTIONS
     from fer_edge.runtime import Recognizer, read_image

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
@@ -164,14 +165,25 @@ def _open_graph(
 ) -> Engine:
     def on_cuda() -> Engine:
         chosen = precision or _first(_CUDA_ORDER, artifact)
-        graph = artifact.read(artifact.graph(chosen).file)
-        return OnnxRuntimeEngine(graph, precision=chosen, device="cuda")
+        return opened(chosen, artifact.graph(chosen).file, device="cuda")
 
     def on_cpu() -> Engine:
         chosen = precision or _first(_CPU_ORDER, artifact)
         record = artifact.graph(chosen)
-        graph = artifact.read(record.cpu_file or record.file)
-        return OnnxRuntimeEngine(graph, precision=chosen, threads=threads)
+        return opened(chosen, record.cpu_file or record.file, threads=threads)
+
+    def opened(chosen: Precision, file: str, **options: Any) -> Engine:
+        path = artifact.folder / file
+        with _named(path):
+            engine = OnnxRuntimeEngine(artifact.read(file), **options)
+        if engine.describe().precision != chosen:
+            have = engine.describe().precision
+            engine.close()
+            raise ArtifactError(
+                f"The manifest gives {path} as {chosen}, and it is {have}.",
+                hint="Export the model again.",
+            )
+        return engine
 
     return _on_first(backend, on_cuda, on_cpu)
 
@@ -186,14 +198,12 @@ def _open_file(
         )
     with storage_errors(path):
         graph = path.read_bytes()
-    try:
+    with _named(path):
         engine = _on_first(
             backend,
             lambda: OnnxRuntimeEngine(graph, device="cuda"),
             lambda: OnnxRuntimeEngine(graph, threads=threads),
         )
-    except EngineLoadError as error:
-        raise EngineLoadError(f"{path}: {error.message}", hint=error.hint) from error
     have = engine.describe().precision
     if precision not in (None, have):
         engine.close()
@@ -201,6 +211,15 @@ def _open_file(
             f"{path} is {have}, not {precision}.", hint="Leave out --precision, or name its graph."
         )
     return engine
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say of which file an EngineLoadError is."""
+    try:
+        yield
+    except EngineLoadError as error:
+        raise EngineLoadError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _on_first(backend: str, on_cuda: Callable[[], Engine], on_cpu: Callable[[], Engine]) -> Engine:

@@ -55,9 +55,9 @@ class CalibrationTable(pydantic.BaseModel):
             return cls.model_validate_json(text)
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
-            field = ".".join(map(str, problem["loc"]))
+            reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
             raise CalibrationError(
-                f"{where} is not a calibration table: {field}: {problem['msg']}.",
+                f"{where} is not a calibration table: {reason}.",
                 hint="Calibrate again with: fer-edge export --int8 --data FER2013",
             ) from error
 
@@ -157,11 +157,12 @@ def calibrate(
     Raises
     ------
     CalibrationError
-        An emotion is absent, or a tensor is zero on all faces or not finite.
+        An emotion is absent, or a tensor is zero on all faces or not finite, or the graph is not
+        one that FER-Edge exported.
     """
     faces = calibration_faces(data, samples, seed)
     placement = place(model)
-    centred = _centred_input(model)
+    centred = _centred_input(model, name)
     tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
     magnitudes = {tensor: Magnitudes() for tensor in tensors}
     done = 0
@@ -201,6 +202,14 @@ def calibrate(
     )
 
 
-def _centred_input(model: onnx.ModelProto) -> str:
-    view = GraphView(model)
-    return str(next(node.output[0] for node in view.nodes if node.op_type == "Sub"))
+def _centred_input(model: onnx.ModelProto, name: str) -> str:
+    nodes = GraphView(model).nodes
+    centred = [str(node.output[0]) for node in nodes if node.op_type == "Sub"]
+    named = len({node.name for node in nodes}) == len(nodes)
+    if not named or centred[:1] != list(place(model).activations[:1]):
+        raise CalibrationError(
+            f"The graph of {name} was not exported by FER-Edge, and INT8 goes by the form of "
+            "those: named nodes that begin with the subtraction of 128 from the pixels.",
+            hint="Export it without --int8, or from the training run.",
+        )
+    return centred[0]

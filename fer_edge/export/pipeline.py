@@ -110,11 +110,7 @@ def export_model(
     """
     tell = progress or (lambda _stage, _done: None)
     wanted = [p for p in PRECISIONS if p == "fp32" or p in set(precisions)]
-    if out.exists() and not _replaceable(out):
-        raise UsageError(
-            f"{out} exists and is not an artifact; it is left as it is.",
-            hint="Choose another --out.",
-        )
+    check_out(source, out)
     tell("Graph", 0)
     origin = open_source(source)
     if half_weights:
@@ -167,6 +163,20 @@ def export_model(
             _score(artifact, data, tell)
             artifact = seal(folder, manifest)
     return Artifact(out, artifact.manifest)
+
+
+def check_out(source: Path, out: Path) -> None:
+    """Raise UsageError unless an export of ``source`` may replace ``out``."""
+    if out.exists() and not _replaceable(out):
+        raise UsageError(
+            f"{out} exists and is not an artifact; it is left as it is.",
+            hint="Choose another --out.",
+        )
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(
+            f"{out} is what is being exported, and would lose what this export does not make.",
+            hint="Choose another --out.",
+        )
 
 
 def _replaceable(out: Path) -> bool:

@@ -5,6 +5,7 @@ from torchvision.models import resnet
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.models.gray import GrayInput
+from fer_edge.models.head import fully_connected
 
 
 def resnet50() -> nn.Module:
@@ -14,13 +15,5 @@ def resnet50() -> nn.Module:
 def resnet50_fc() -> nn.Module:
     """ResNet-50 with fully connected layers of 1024 and 4096 before the classifier."""
     model = resnet.resnet50(num_classes=len(EMOTIONS))
-    model.fc = nn.Sequential(
-        nn.Linear(2048, 1024),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(1024, 4096),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(4096, len(EMOTIONS)),
-    )
+    model.fc = fully_connected(2048, 1024, 4096, dropout=0.5)
     return GrayInput(model)

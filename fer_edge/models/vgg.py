@@ -5,19 +5,12 @@ from torchvision.models import vgg
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.models.gray import GrayInput
+from fer_edge.models.head import fully_connected
 
 
 def vgg19() -> nn.Module:
     """VGG-19 with batch norm; a 48x48 face leaves 1x1 features, so the head starts at 512."""
     model = vgg.vgg19_bn(num_classes=len(EMOTIONS))
     model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.classifier = nn.Sequential(
-        nn.Linear(512, 1024),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(1024, 1024),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(1024, len(EMOTIONS)),
-    )
+    model.classifier = fully_connected(512, 1024, 1024, dropout=0.5)
     return GrayInput(model)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
@@ -18,15 +19,18 @@ def plot_curves(metrics: Path, target: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for part, colour in (("train", "tab:gray"), ("val", "tab:blue")):
-        loss.plot(epochs, [row[f"{part}_loss"] for row in rows], color=colour, label=part)
+        # The marker shows the first epoch, too, when a line has nowhere to go yet.
+        style = {"color": colour, "label": part, "marker": "."}
+        loss.plot(epochs, [row[f"{part}_loss"] for row in rows], **style)
         shares = [100 * row[f"{part}_accuracy"] for row in rows]
-        accuracy.plot(epochs, shares, color=colour, label=part)
+        accuracy.plot(epochs, shares, **style)
     best = max(rows, key=lambda row: row["val_accuracy"])
     accuracy.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="tab:blue")
     accuracy.set_title(f"best val {100 * best['val_accuracy']:.2f} % in epoch {best['epoch']}")
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)")
     accuracy.set(xlabel="epoch", ylabel="accuracy (%)")
     for axes in (loss, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     with atomic_path(target) as temporary:
@@ -34,15 +38,20 @@ def plot_curves(metrics: Path, target: Path) -> None:
 
 
 def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:
-    """Draw a confusion matrix (7, 7) as PNG: shares per true emotion, in percent."""
-    shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    """Draw a confusion matrix (7, 7) as PNG: shares per true emotion, in percent.
+
+    The row of an emotion without faces stays empty.
+    """
+    totals = matrix.sum(axis=1)
+    shares = 100 * matrix / np.maximum(totals, 1)[:, None]
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(shares.shape):
         value = shares[row, column]
         colour = "white" if value > 55 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+        text = f"{value:.0f}" if totals[row] else ""
+        axes.text(column, row, text, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40)
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     total = int(matrix.sum())

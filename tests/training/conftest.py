@@ -12,6 +12,7 @@ from torch import nn
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.models.registry import MODELS, ModelSpec
 from fer_edge.training import run as runs
+from fer_edge.training import trainer as trainers
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.trainer import Trainer
 
@@ -39,6 +40,13 @@ def _tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
     module.tiny = tiny
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(MODELS, "tiny", ModelSpec("tiny", "for tests", "tiny:tiny", "0"))
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than the epoch that it shows."""
+    for name in ("plot_curves", "plot_confusion"):
+        monkeypatch.setattr(trainers, name, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -54,12 +54,12 @@ def test_a_config_survives_its_file(config: Callable[..., TrainConfig], tmp_path
         ('{"epochs": 3}', "data: Field required"),
         ('{"data": "d", "ep', "Invalid JSON"),
         ("", "Invalid JSON"),
-        ("[]", "valid dictionary|object"),
+        ("[]", "Input should be an object"),
     ],
 )
 def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / CONFIG).write_text(text)
-    with pytest.raises(TrainingError, match=rf"config\.json is damaged: ({problem})"):
+    with pytest.raises(TrainingError, match=rf"config\.json is damaged: {problem}"):
         TrainConfig.load(tmp_path)
 
 

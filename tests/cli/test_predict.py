@@ -1,0 +1,133 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge import Recognizer
+from fer_edge.contract import EMOTIONS
+from fer_edge.runtime import read_image
+from tests.engines.graphs import make_graph, make_nan_graph
+
+from .conftest import Command
+
+
+def test_label_and_probabilities_in_falling_order(
+    fer_edge: Command, exported: Path, face: Path
+) -> None:
+    result = fer_edge("predict", face, "--model", exported)
+    with Recognizer(exported) as recognizer:
+        (emotion,) = recognizer([read_image(face)]).emotions
+    assert (result.code, result.err) == (0, "")
+    head, *rows = result.out.splitlines()
+    assert head == f"{face}: {emotion}"
+    assert rows[0].split()[0] == emotion
+    shares = [float(row.split()[1]) for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.05)
+
+
+def test_json_has_one_entry_per_image(fer_edge: Command, exported: Path, face: Path) -> None:
+    result = fer_edge("predict", face, face, "-m", exported, "--precision", "fp32", "--json")
+    first, second = json.loads(result.out)
+    assert first == second
+    assert first["image"] == str(face)
+    assert tuple(first["probabilities"]) == EMOTIONS
+    assert first["probabilities"][first["emotion"]] == max(first["probabilities"].values())
+
+
+def test_a_lone_graph_is_enough(fer_edge: Command, exported: Path, face: Path) -> None:
+    assert fer_edge("predict", face, "-m", exported / "fp16.onnx").code == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: None, "No such file"),
+        (Path.mkdir, "Is a directory"),
+        (lambda path: path.write_text("hello"), "cannot be read as an image: unknown format"),
+        (Path.touch, "cannot be read as an image"),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "cannot be read as an image"),
+    ],
+    ids=["missing", "folder", "text", "empty", "cut"],
+)
+def test_what_is_no_image_is_named(
+    make: Callable[[Path], object],
+    says: str,
+    fer_edge: Command,
+    exported: Path,
+    face: Path,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "photo.jpg"
+    make(path)
+    error = fer_edge("predict", face, path, "--model", exported).error()
+    assert says in error
+    assert str(path) in error
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--precision", "fp64"], 2, "Unknown precision 'fp64'. Take auto, fp32, fp16, int8."),
+        (["--backend", "tpu"], 2, "Unknown backend 'tpu'. Take auto, tensorrt"),
+    ],
+)
+def test_what_cannot_be_had_says_what_can(
+    options: list[str], code: int, says: str, fer_edge: Command, exported: Path, face: Path
+) -> None:
+    assert says in fer_edge("predict", face, "-m", exported, *options).error(code)
+
+
+def test_a_backend_that_is_not_there_is_an_error(
+    fer_edge: Command, exported: Path, face: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    error = fer_edge("predict", face, "-m", exported, "--backend", "tensorrt").error()
+    assert "tensorrt cannot be imported" in error
+    assert "pip install 'fer-edge[tensorrt]'" in error
+
+
+def test_a_precision_that_was_not_exported_is_an_error(
+    fer_edge: Command,
+    artifact: Path,
+    face: Path,
+    edit: Callable[[Callable[[dict], object]], None],
+) -> None:
+    edit(lambda manifest: manifest["graphs"].pop("int8"))
+    error = fer_edge("predict", face, "-m", artifact, "--precision", "int8").error()
+    assert "has no int8 graph (it has: fp32, fp16)" in error
+    assert f"fer-edge export {artifact} --int8" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "graph", "says"),
+    [
+        ("shape.onnx", make_graph(size=64), "takes faces uint8 (N, 1, 64, 64)"),
+        ("cut.onnx", make_graph()[:500], "cannot load this graph"),
+        ("empty.onnx", b"", "cannot load this graph"),
+        ("nan.onnx", make_nan_graph(), "returned NaN"),
+    ],
+)
+def test_a_graph_that_cannot_be_run_is_an_error(
+    name: str, graph: bytes, says: str, fer_edge: Command, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    (tmp_path / name).write_bytes(graph)
+    Image.new("L", (48, 48)).save(tmp_path / "black.png")
+    error = fer_edge("predict", tmp_path / "black.png", "-m", tmp_path / name).error()
+    assert says in error
+    assert name in error or name == "nan.onnx"
+
+
+def test_a_changed_graph_is_not_run(fer_edge: Command, artifact: Path, face: Path) -> None:
+    with (artifact / "int8.cpu.onnx").open("ab") as stream:
+        stream.write(b"x")
+    error = fer_edge("predict", face, "-m", artifact).error()
+    assert f"{artifact}/int8.cpu.onnx does not match the hash" in error
+
+
+def test_no_artifact_is_an_error(fer_edge: Command, face: Path, tmp_path: Path) -> None:
+    assert "There is no nowhere" in fer_edge("predict", face, "-m", "nowhere").error()
+    assert "no manifest.json" in fer_edge("predict", face, "-m", tmp_path).error()
