@@ -5,10 +5,10 @@ import os
 import platform
 import subprocess
 from importlib import metadata
-from pathlib import Path
 
 import pydantic
 
+from fer_edge.engines.processor import describe_processor
 from fer_edge.version import __version__
 
 _FLAGS = (
@@ -40,7 +40,7 @@ class Machine(pydantic.BaseModel):
 
 def describe_machine() -> Machine:
     """Describe this machine. What cannot be found out is left empty."""
-    name, flags = _cpu()
+    name, flags = describe_processor()
     return Machine(
         cpu=name,
         cores=_cores(),
@@ -51,23 +51,6 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages={"fer-edge": __version__, **_packages()},
     )
-
-
-def _cpu() -> tuple[str, set[str]]:
-    fields: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
-    name = fields.get("model name")
-    if name is None:
-        # ARM kernels name no processor; boards name themselves in the device tree.
-        with contextlib.suppress(OSError):
-            name = Path("/proc/device-tree/model").read_text().rstrip("\0")
-    if name is None and platform.system() == "Darwin":
-        name = next(iter(_lines("sysctl", "-n", "machdep.cpu.brand_string")), None)
-    flags = fields.get("flags") or fields.get("Features") or ""
-    return name or platform.processor() or platform.machine(), set(flags.split())
 
 
 def _cores() -> int:

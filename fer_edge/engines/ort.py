@@ -1,9 +1,7 @@
 """ONNX Runtime on the CPU and on CUDA."""
 
 import os
-import platform
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
@@ -15,6 +13,7 @@ from fer_edge.engines.base import (
     check_faces,
     check_probabilities,
 )
+from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
 
@@ -74,7 +73,7 @@ class OnnxRuntimeEngine:
             backend=f"onnxruntime-{device}",
             backend_version=load_onnxruntime().__version__,
             precision=precision or metadata.get(PRECISION_KEY, "fp32"),
-            device=_processor_name() if device == "cpu" else _gpu_name(),
+            device=describe_processor()[0] if device == "cpu" else _gpu_name(),
             min_batch=batch or 1,
             max_batch=batch,
         )
@@ -187,15 +186,6 @@ def _reason(error: Exception) -> str:
     """First line of ORT's message, without ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).rstrip(".")
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _gpu_name() -> str:
