@@ -58,6 +58,17 @@ def test_a_precision_that_is_not_there_says_what_is(folder):
         Artifact.load(folder).graph("int8")
 
 
+def test_a_missing_fp32_is_not_to_be_had_from_the_artifact(folder):
+    edit(folder, graphs={})
+    with pytest.raises(ArtifactError, match=r"no fp32 graph \(it has: none\)\. Export the model"):
+        Artifact.load(folder).graph("fp32")
+
+
+def test_no_folder_is_said_to_be_none(tmp_path):
+    with pytest.raises(ArtifactError, match=r"There is no .*nowhere"):
+        Artifact.load(tmp_path / "nowhere")
+
+
 def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
     with pytest.raises(ArtifactError, match=r"no manifest\.json.*fer-edge export"):
         Artifact.load(tmp_path)
@@ -79,9 +90,11 @@ def test_what_is_not_a_manifest_is_refused(folder, content):
     [
         ({"schema_version": 2}, "schema version 2, this fer-edge reads 1"),
         ({"labels": ["happy", "angry"]}, "other labels: happy, angry"),
-        ({"input": {"shape": ["batch", 3, 224, 224]}}, "another input"),
+        ({"input": {"color": "rgb"}}, "another input: color is rgb, not grayscale"),
         ({"graphs": {"int4": {"file": "int4.onnx"}}}, "damaged: graphs"),
         ({"colour": "blue"}, "damaged: colour"),
+        ({"graphs": {"int8": {"file": "x.onnx"}}}, r"it names x\.onnx, and has no hash"),
+        ({"files": {}}, r"it names fp32\.onnx, and has no hash"),
     ],
 )
 def test_a_manifest_for_something_else_is_refused(folder, changes, says):

@@ -1,5 +1,7 @@
 import errno
 import hashlib
+import subprocess
+import sys
 
 import pytest
 
@@ -123,3 +125,14 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert files.cache_folder() == tmp_path
     monkeypatch.delenv("FER_EDGE_CACHE")
     assert files.cache_folder().name == "fer-edge"
+
+
+def test_what_an_interrupt_leaves_is_gone_when_python_exits(tmp_path):
+    # As when Ctrl-C comes between two instructions of the context manager.
+    script = (
+        "import pathlib, sys; from fer_edge import files; path = pathlib.Path(sys.argv[1])\n"
+        "files._beside(path, 'tmp').touch(); files._beside(path, 'tmp').mkdir()\n"
+        "assert len(list(path.parent.iterdir())) == 2"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "model.onnx")], check=True)
+    assert names(tmp_path) == []

@@ -35,7 +35,7 @@ def export(
     ] = None,
     method: Annotated[
         str, typer.Option(help="Calibration: minmax, percentile or entropy.")
-    ] = "entropy",
+    ] = "percentile",
     samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,
     seed: Annotated[int, typer.Option(help="Decides which faces calibrate.")] = 0,
     engine: Annotated[

@@ -133,7 +133,7 @@ def calibrate(
     name: str,
     data: FaceDataset,
     *,
-    method: Method = "entropy",
+    method: Method = "percentile",
     samples: int = 512,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

@@ -63,7 +63,7 @@ def export_model(
     precisions: Iterable[Precision] = ("fp32",),
     data: FaceDataset | None = None,
     calibration: Path | None = None,
-    method: Method = "entropy",
+    method: Method = "percentile",
     samples: int = 512,
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),

@@ -1,5 +1,6 @@
 """An exported model and data sets small enough for every command to take a second."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ import onnx
 import pytest
 from PIL import Image
 
-from fer_edge.artifact import Artifact
 from fer_edge.cli import main
 from fer_edge.cli.console import stderr
 from fer_edge.data import FaceDataset, synthetic_dataset
@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
+Edit = Callable[[Callable[[dict], object]], None]
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +106,8 @@ def artifact(exported: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def edit(artifact: Path) -> Callable[[Callable[[dict], object]], None]:
+def edit(artifact: Path) -> Edit:
     """Change the manifest of ``artifact`` in place."""
-    import json
 
     def change(how: Callable[[dict], object]) -> None:
         path = artifact / "manifest.json"
@@ -175,7 +175,7 @@ def bad_data(
     path = tmp_path / name
     good, bad = fer_lines[:2]
     label, pixels, usage = bad.split(",")
-    first, _, rest = pixels.partition(" ")
+    rest = pixels.partition(" ")[2]
     rows = {
         "short.csv": f"{label},{rest},{usage}",
         "label.csv": f"7,{pixels},{usage}",
@@ -204,9 +204,3 @@ def bad_data(
 def leftovers(folder: Path) -> list[str]:
     """Temporary files and folders below ``folder``."""
     return [str(path) for path in folder.rglob(".*")]
-
-
-def manifest_of(folder: Path) -> Artifact:
-    artifact = Artifact.load(folder)
-    artifact.verify()
-    return artifact

@@ -23,7 +23,7 @@ finally:
 
 def imported(process: subprocess.Popen[str]) -> set[str]:
     """Packages that a command had imported when it ended."""
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0
     return {module.partition(".")[0] for module in err.split()}
 
@@ -102,7 +102,7 @@ def test_a_closed_pipe_is_no_error(
     model = [exported] if command[0] == "info" else []
     process = python(RUN, *command, *model, stdout=write)
     os.close(write)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=300)[1] == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
@@ -113,7 +113,7 @@ def test_output_on_a_full_disk_takes_one_line(
     model = [exported] if command[0] == "info" else []
     with Path("/dev/full").open("w") as full:
         process = python(RUN, *command, *model, stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert err == ("error: Cannot write the output: No space left on device. Free some space.\n")
 
@@ -121,11 +121,10 @@ def test_output_on_a_full_disk_takes_one_line(
 def test_a_terminal_without_unicode_gets_what_it_can_show(
     python: Callable[..., subprocess.Popen[str]],
     exported: Path,
-    face: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    process = python(RUN, "predict", face, "--model", exported)
-    out, err = process.communicate(timeout=60)
+    process = python(RUN, "info", exported)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
-    assert "%  ?" in out
+    assert " ? " in out

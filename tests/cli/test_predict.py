@@ -1,15 +1,17 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fer_edge import Recognizer
 from fer_edge.contract import EMOTIONS
 from fer_edge.runtime import read_image
 from tests.engines.graphs import make_graph, make_nan_graph
 
-from .conftest import Command
+from .conftest import Command, Edit
 
 
 def test_label_and_probabilities_in_falling_order(
@@ -43,7 +45,7 @@ def test_a_lone_graph_is_enough(fer_edge: Command, exported: Path, face: Path) -
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: None, "No such file"),
+        (lambda _: None, "No such file"),
         (Path.mkdir, "Is a directory"),
         (lambda path: path.write_text("hello"), "cannot be read as an image: unknown format"),
         (Path.touch, "cannot be read as an image"),
@@ -82,7 +84,7 @@ def test_what_cannot_be_had_says_what_can(
 def test_a_backend_that_is_not_there_is_an_error(
     fer_edge: Command, exported: Path, face: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     error = fer_edge("predict", face, "-m", exported, "--backend", "tensorrt").error()
     assert "tensorrt cannot be imported" in error
     assert "pip install 'fer-edge[tensorrt]'" in error
@@ -92,7 +94,7 @@ def test_a_precision_that_was_not_exported_is_an_error(
     fer_edge: Command,
     artifact: Path,
     face: Path,
-    edit: Callable[[Callable[[dict], object]], None],
+    edit: Edit,
 ) -> None:
     edit(lambda manifest: manifest["graphs"].pop("int8"))
     error = fer_edge("predict", face, "-m", artifact, "--precision", "int8").error()
@@ -112,8 +114,6 @@ def test_a_precision_that_was_not_exported_is_an_error(
 def test_a_graph_that_cannot_be_run_is_an_error(
     name: str, graph: bytes, says: str, fer_edge: Command, tmp_path: Path
 ) -> None:
-    from PIL import Image
-
     (tmp_path / name).write_bytes(graph)
     Image.new("L", (48, 48)).save(tmp_path / "black.png")
     error = fer_edge("predict", tmp_path / "black.png", "-m", tmp_path / name).error()

@@ -199,6 +199,23 @@ def test_named_cuda_is_no_fallback(make_artifact: Callable[..., Artifact]) -> No
         open_engine(make_artifact(), backend="onnxruntime-cuda")
 
 
+@without_cuda_provider
+def test_graph_under_a_false_precision(make_artifact: Callable[..., Artifact]) -> None:
+    artifact = make_artifact()
+    artifact.manifest.graphs["int8"].cpu_file = "fp16.onnx"
+    with pytest.raises(ArtifactError, match=r"gives .*fp16\.onnx as int8, and it is fp16"):
+        open_engine(artifact, precision="int8")
+
+
+@without_cuda_provider
+def test_graph_of_an_artifact_that_does_not_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fp32.onnx").write_bytes(b"no graph")
+    graphs = {"fp32": GraphRecord(file="fp32.onnx")}
+    artifact = seal(tmp_path, Manifest(model="small", graphs=graphs))
+    with pytest.raises(EngineLoadError, match=rf"{tmp_path}/fp32\.onnx: ONNX Runtime"):
+        open_engine(artifact)
+
+
 class TestLoneFile:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:

@@ -78,6 +78,18 @@ def test_a_diverged_model_is_named(plain, faces):
         calibrate(broken, "plain", faces, samples=7)
 
 
+@pytest.mark.parametrize("strange", ["unnamed", "not-centred"])
+def test_a_graph_of_somebody_else_is_named(plain, faces, strange):
+    model = copy_of(plain)
+    for node in model.graph.node:
+        if strange == "unnamed":
+            node.name = ""
+        elif node.op_type == "Sub":
+            node.op_type = "Div"
+    with pytest.raises(CalibrationError, match="graph of theirs was not exported by FER-Edge"):
+        calibrate(model, "theirs", faces)
+
+
 def test_table_round_trip(residual_table, tmp_path):
     residual_table.save(tmp_path / "calibration.json")
     assert CalibrationTable.load(tmp_path / "calibration.json") == residual_table

@@ -141,6 +141,13 @@ def test_a_folder_of_somebody_else_is_left_alone(source, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_an_artifact_is_not_replaced_by_a_part_of_itself(artifact):
+    before = (artifact.folder / "manifest.json").read_bytes()
+    with pytest.raises(UsageError, match=r"is what is being exported.*another --out"):
+        export_model(artifact.folder, artifact.folder / ".." / artifact.folder.name)
+    assert (artifact.folder / "manifest.json").read_bytes() == before
+
+
 def test_ctrl_c_leaves_the_older_artifact_whole(source, faces, tmp_path, monkeypatch):
     out = tmp_path / "out"
     export_model(source, out)

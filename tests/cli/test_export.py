@@ -1,0 +1,302 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.artifact import Artifact
+from fer_edge.cli import export as command
+from fer_edge.engines import backend_status
+from fer_edge.export import pipeline
+from tests.engines.graphs import make_graph
+
+from .conftest import Command, Edit, leftovers
+
+BARE = ("--engine", "none")
+STOP_IN_CALIBRATION = """
+import sys, time
+from fer_edge.cli import main
+from fer_edge.export import pipeline
+
+def calibrate(*_, **__):
+    print("calibrating", flush=True)
+    time.sleep(60)
+
+pipeline.calibrate = calibrate
+main(sys.argv[1:])
+"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_three_precisions_calibrated_and_scored(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "build"
+    options = ("--fp16", "--int8", "--data", csv, "--samples", 35, "--method", "minmax")
+    result = fer_edge("export", exported, *options, "--out", out, *BARE)
+    assert (result.code, result.err) == (0, "")
+    assert f"Next: fer-edge bench {out} --data FER2013" in result.out
+    artifact = Artifact.load(out)
+    artifact.verify()
+    assert list(artifact.manifest.graphs) == ["fp32", "fp16", "int8"]
+    assert artifact.manifest.scores["int8"].n == 70
+    assert artifact.manifest.calibration is not None
+    assert artifact.manifest.calibration.method == "minmax"
+    assert leftovers(tmp_path) == []
+
+
+def test_json_is_the_manifest(fer_edge: Command, exported: Path, tmp_path: Path) -> None:
+    result = fer_edge("export", exported, "--out", tmp_path / "build", "--json", *BARE)
+    told = json.loads(result.out)
+    assert told.pop("artifact") == str(tmp_path / "build")
+    assert told == json.loads((tmp_path / "build" / "manifest.json").read_text())
+
+
+def test_the_table_of_an_artifact_stands_in_for_data(
+    fer_edge: Command, exported: Path, tmp_path: Path
+) -> None:
+    assert fer_edge("export", exported, "--int8", "--out", tmp_path / "a", *BARE).code == 0
+    table = ("--calibration", exported / "calibration.json")
+    lone = exported / "fp32.onnx"
+    assert fer_edge("export", lone, "--int8", *table, "--out", tmp_path / "b", *BARE).code == 0
+    quantized = [(folder / "int8.onnx").read_bytes() for folder in (exported, tmp_path / "a")]
+    assert quantized[0] == quantized[1] == (tmp_path / "b" / "int8.onnx").read_bytes()
+
+
+def test_the_folder_is_named_after_the_source(fer_edge: Command, exported: Path) -> None:
+    assert fer_edge("export", exported / "fp32.onnx", *BARE).code == 0
+    assert Artifact.load(Path("build/fp32")).manifest.model == "plain"
+
+
+def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
+    fer_edge: Command, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = fer_edge("export", exported, "--out", tmp_path / "build")
+    assert result.code == 0
+    assert "No engines: this machine has no TensorRT (see fer-edge doctor)." in result.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--method", "mean"], "--method mean: choose from minmax, percentile, entropy."),
+        (["--calibration", "x.json"], "--calibration is for INT8. Add --int8."),
+        (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),
+        (["--batch", "0,1,2"], "--batch 0,1,2: 0 is not a batch size"),
+        (["--batch", "8"], "give smallest,best,largest, for example 1,8,64"),
+        (["--batch", "8,1,64"], "Batch range 8,1,64 is not 1 <= min <= opt <= max"),
+        (["--engine", "openvino"], "choose from tensorrt, tensorrt-rtx or none."),
+    ],
+)
+def test_usage(options: list[str], says: str, fer_edge: Command, exported: Path) -> None:
+    assert says in fer_edge("export", exported, "--out", "build", *options).error(2)
+    assert not Path("build").exists()
+
+
+def test_an_engine_that_cannot_be_built_here_is_an_error(
+    fer_edge: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    error = fer_edge("export", exported, "--engine", "tensorrt").error()
+    assert "tensorrt cannot build here" in error
+    assert "pip install 'fer-edge[tensorrt]'" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("shape.onnx", make_graph(size=64), "does not take uint8 'faces' (N, 1, 48, 48)"),
+        ("half.onnx", make_graph("fp16"), "is not a float32 graph"),
+        ("int8.onnx", make_graph("int8"), "is not a float32 graph"),
+        ("cut.onnx", make_graph()[:500], "is not a valid ONNX graph"),
+        ("empty.onnx", b"", "is not a valid ONNX graph"),
+        ("text.txt", b"hello", "is not a valid ONNX graph"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(
+    name: str, content: bytes, says: str, fer_edge: Command
+) -> None:
+    Path(name).write_bytes(content)
+    error = fer_edge("export", name, "--out", "build", *BARE).error()
+    assert f"{name} {says}" in error
+    assert not Path("build").exists()
+
+
+def test_no_source_is_an_error(fer_edge: Command, tmp_path: Path) -> None:
+    assert "There is no nowhere" in fer_edge("export", "nowhere", *BARE).error()
+    (tmp_path / "run").mkdir()
+    error = fer_edge("export", "run", *BARE).error()
+    assert "run is neither an artifact nor a training run" in error
+
+
+def test_int8_of_a_foreign_graph_is_refused(fer_edge: Command, csv: Path) -> None:
+    Path("foreign.onnx").write_bytes(make_graph())
+    options = ("--int8", "--data", csv, "--samples", 7)
+    error = fer_edge("export", "foreign.onnx", *options, *BARE).error()
+    assert "The graph of foreign was not exported by FER-Edge" in error
+    assert "without --int8" in error
+
+
+def test_int8_without_ranges_says_where_to_get_them(fer_edge: Command, exported: Path) -> None:
+    error = fer_edge("export", exported / "fp32.onnx", "--int8", *BARE).error()
+    assert "INT8 needs the activation ranges of plain" in error
+    assert "--data FER2013" in error
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"schema_version": 1}'])
+def test_what_is_no_calibration_table_is_named(
+    content: bytes, fer_edge: Command, exported: Path
+) -> None:
+    Path("table.json").write_bytes(content)
+    options = ("--int8", "--calibration", "table.json")
+    error = fer_edge("export", exported, *options, *BARE).error()
+    assert error.startswith("table.json is not a calibration table: ")
+    assert ": :" not in error
+
+
+def test_a_table_of_another_model_is_refused(fer_edge: Command, artifact: Path) -> None:
+    path = artifact / "calibration.json"
+    table = json.loads(path.read_text())
+    table["graph"] = "0" * 64
+    Path("table.json").write_text(json.dumps(table))
+    options = ("--int8", "--calibration", "table.json")
+    error = fer_edge("export", artifact, *options, *BARE).error()
+    assert "is of other weights of plain" in error
+
+
+def test_bad_data_is_named(fer_edge: Command, exported: Path, bad_data: tuple[Path, str]) -> None:
+    path, says = bad_data
+    options = ("--int8", "--data", path, "--out", "build")
+    assert says in fer_edge("export", exported, *options, *BARE).error()
+    assert not Path("build").exists()
+
+
+def test_a_damaged_artifact_is_not_exported(fer_edge: Command, artifact: Path, edit: Edit) -> None:
+    with (artifact / "fp32.onnx").open("ab") as stream:
+        stream.write(b"x")
+    error = fer_edge("export", artifact, *BARE).error()
+    assert f"{artifact}/fp32.onnx does not match the hash" in error
+    edit(lambda manifest: manifest["graphs"].pop("fp32"))
+    assert "has no fp32 graph" in fer_edge("export", artifact, *BARE).error()
+
+
+def test_a_folder_that_is_no_artifact_is_left_alone(
+    fer_edge: Command, exported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
+    error = fer_edge("export", exported, "--out", "thesis", *BARE).error(2)
+    assert "thesis exists and is not an artifact; it is left as it is" in error
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "precious"
+
+
+def test_a_bad_folder_is_met_before_the_data_is_read(fer_edge: Command, exported: Path) -> None:
+    Path("thesis").touch()
+    options = ("--data", "missing", "--out", "thesis")
+    assert "thesis exists" in fer_edge("export", exported, *options, *BARE).error(2)
+
+
+def test_an_artifact_is_not_exported_over_itself(fer_edge: Command, artifact: Path) -> None:
+    before = contents(artifact)
+    error = fer_edge("export", artifact, "--out", artifact, *BARE).error(2)
+    assert "is what is being exported" in error
+    assert contents(artifact) == before
+
+
+def test_no_space_left_leaves_the_old_artifact(
+    fer_edge: Command,
+    exported: Path,
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pipeline, "seal", full)
+    before = contents(artifact)
+    error = fer_edge("export", exported, "--out", artifact, *BARE).error()
+    assert error == (
+        f"Cannot access {artifact}: No space left on device. "
+        "Free some space or choose another place."
+    )
+    assert contents(artifact) == before
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    fer_edge: Command, exported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    error = fer_edge("export", exported, "--out", tmp_path / "file" / "build", *BARE).error()
+    assert f"Cannot access {tmp_path / 'file'}" in error
+    assert ".tmp" not in error
+
+
+def test_ctrl_c_leaves_the_old_artifact(
+    python: Callable[..., subprocess.Popen[str]],
+    exported: Path,
+    artifact: Path,
+    csv: Path,
+    tmp_path: Path,
+) -> None:
+    before = contents(artifact)
+    options = ("--int8", "--data", csv, "--out", artifact)
+    process = python(STOP_IN_CALIBRATION, "export", exported, *options, *BARE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "calibrating\n"
+    assert leftovers(tmp_path)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (1, "")
+    assert err == "error: Interrupted; nothing half-written is left.\n"
+    assert contents(artifact) == before
+    assert leftovers(tmp_path) == []
+
+
+def test_no_onnx_says_what_to_install(
+    fer_edge: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fer_edge.export.pipeline", None)
+    assert "pip install 'fer-edge[export]'" in fer_edge("export", exported).error()
+
+
+@pytest.mark.skipif(
+    not any(s.can_build for s in backend_status() if s.backend == "tensorrt-rtx"),
+    reason="needs tensorrt-rtx",
+)
+def test_ctrl_c_reaches_a_build(
+    fer_edge: Command, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "build_engine", stop)
+    options = ("--engine", "tensorrt-rtx", "--out", "build")
+    assert "Interrupted" in fer_edge("export", exported, *options).error()
+    assert not Path("build").exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_backends_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Able:
+        can_build = True
+
+        def __init__(self, backend: str) -> None:
+            self.backend = backend
+
+    statuses = [Able("tensorrt"), Able("tensorrt-rtx")]
+    monkeypatch.setattr("fer_edge.engines.backend_status", lambda: statuses)
+    assert command._backends(None) == ["tensorrt", "tensorrt-rtx"]
+    assert command._backends(["tensorrt-rtx", "tensorrt"]) == ["tensorrt", "tensorrt-rtx"]
+    assert command._backends(["none"]) == []

@@ -1,0 +1,145 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.artifact import Artifact
+
+from .conftest import Command, leftovers
+
+RUN = "from fer_edge.cli import main; import sys; main(sys.argv[1:])"
+
+
+def test_the_whole_chain(fer_edge: Command, csv: Path, face: Path, tmp_path: Path) -> None:
+    """Train, export, ask, measure, predict: as the README has it."""
+    small = ("--epochs", 1, "--batch", 35, "--seed", 5)
+    trained = fer_edge("train", "--data", csv, "--out", "runs/x", *small)
+    assert trained.code == 0
+    assert "epoch   1" in trained.err
+    assert "Next: fer-edge export runs/x" in trained.out
+    for name in ("best.safetensors", "metrics.jsonl", "curves.png", "confusion_matrix.png"):
+        assert (tmp_path / "runs" / "x" / name).stat().st_size > 0
+
+    again = fer_edge("train", "--data", csv, "--out", "runs/x", *small).error()
+    assert "runs/x holds a run already" in again
+
+    options = ("--fp16", "--int8", "--data", csv, "--samples", 14, "--engine", "none")
+    exported = fer_edge("export", "runs/x", *options)
+    assert exported.code == 0
+    artifact = Artifact.load(Path("build/x"))
+    artifact.verify()
+    assert artifact.manifest.training is not None
+    assert artifact.manifest.training["config"]["seed"] == 5
+
+    told = json.loads(fer_edge("info", "build/x", "--json").out)
+    assert set(told["scores"]) == {"fp32", "fp16", "int8"}
+
+    quick = ("--seconds", 0.1, "--batch", 1, "--json")
+    measured = json.loads(fer_edge("bench", "build/x", "--data", csv, *quick).out)
+    for row in measured["precisions"]:
+        assert row["score"]["accuracy"] == told["scores"][row["precision"]]["accuracy"]
+
+    (prediction,) = json.loads(fer_edge("predict", face, "-m", "build/x", "--json").out)
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "Training needs faces. Pass --data fer2013.zip"),
+        (["--data", "x", "--model", "resnet"], "no model 'resnet'. Did you mean resnet50?"),
+        (["--data", "x", "--epochs", "0"], "--epochs 0: "),
+        (["--data", "x", "--batch", "0"], "--batch 0: "),
+        (["--data", "x", "--lr", "nan"], "--lr nan: "),
+        (["--data", "x", "--weight-decay", "-1"], "--weight-decay -1.0: "),
+        (["--data", "x", "--schedule", "step"], "--schedule step: "),
+        (["--resume", "x", "--data", "y"], "takes everything from the run, --data included"),
+        (["--resume", "x", "--epochs", "60"], "takes everything from the run, --epochs included"),
+        (["--resume", "x", "--weight-decay", "0"], "--weight-decay included"),
+    ],
+)
+def test_usage(options: list[str], says: str, fer_edge: Command) -> None:
+    assert says in fer_edge("train", *options, "--out", "runs/x").error(2)
+    assert not Path("runs").exists()
+
+
+def test_a_batch_beyond_the_data_is_refused(fer_edge: Command, csv: Path) -> None:
+    error = fer_edge("train", "--data", csv, "--batch", 71, "--out", "runs/x").error(2)
+    assert "--batch 71 is more than the 70 training faces" in error
+    assert not Path("runs").exists()
+
+
+def test_bad_data_is_named(fer_edge: Command, bad_data: tuple[Path, str]) -> None:
+    path, says = bad_data
+    error = fer_edge("train", "--data", path, "--out", "runs/x").error()
+    assert says in error
+    assert str(path) in error
+    assert not Path("runs").exists()
+
+
+def test_data_without_validation_faces_is_refused(
+    fer_edge: Command, tmp_path: Path, fer_lines: list[str]
+) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("\n".join(["emotion,pixels,Usage", *fer_lines[:70]]))
+    error = fer_edge("train", "--data", path, "--batch", 35, "--out", "runs/x").error()
+    assert "has no faces in split val; it has train (70)" in error
+
+
+def test_a_run_that_is_none_is_named(fer_edge: Command) -> None:
+    error = fer_edge("train", "--resume", "nowhere").error()
+    assert "nowhere is not a training run" in error
+
+
+def test_weights_that_are_none_are_named(fer_edge: Command, csv: Path) -> None:
+    options = ("--batch", 35, "--out", "runs/x", "--weights")
+    assert "no weights file" in fer_edge("train", "--data", csv, *options, "missing").error()
+    Path("text.safetensors").write_text("hello")
+    error = fer_edge("train", "--data", csv, *options, "text.safetensors").error()
+    assert "text.safetensors cannot be read as weights" in error
+    assert not Path("runs").exists()
+
+
+def test_no_torch_says_what_to_install(
+    fer_edge: Command, csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fer_edge.training.run", None)
+    assert "pip install 'fer-edge[train]'" in fer_edge("train", "--data", csv).error()
+
+
+def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
+    python: Callable[..., subprocess.Popen[str]], csv: Path, tmp_path: Path
+) -> None:
+    options = ("--data", csv, "--epochs", 1000, "--batch", 35, "--out", "runs/a run")
+    process = python(RUN, "train", *options)
+    last = tmp_path / "runs" / "a run" / "last.safetensors"
+    deadline = time.monotonic() + 300
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines()[-1] == (
+        "error: Interrupted; finished epochs are kept. "
+        "Go on with: fer-edge train --resume 'runs/a run'"
+    )
+    assert leftovers(tmp_path) == []
+    assert last.exists()
+
+
+def test_ctrl_c_before_the_first_step_leaves_nothing(
+    fer_edge: Command, csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_edge.training.run.load_dataset", stop)
+    error = fer_edge("train", "--data", csv, "--out", "runs/x").error()
+    assert error == "Interrupted; nothing half-written is left."
+    assert not Path("runs").exists()
