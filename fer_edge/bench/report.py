@@ -2,6 +2,7 @@
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -91,7 +92,7 @@ def _cost(result: BenchResult) -> Table:
         table.add_row(
             row.precision,
             f"{row.backend} {row.backend_version}",
-            row.file,
+            escape(row.file),
             f"{row.size_bytes / 1e6:.2f}",
             _or_dash(row.peak_memory_mib, "{:.0f}"),
         )

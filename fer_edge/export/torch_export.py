@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fer_edge.contract import (
@@ -96,10 +97,18 @@ def read_run(run: Path) -> dict[str, Any]:
         )
     try:
         epochs = [json.loads(line) for line in metrics.read_text().splitlines()]
-        best = max(epochs, key=lambda epoch: epoch["val_accuracy"])
+        # A run that still trains may have weights newer than its last line of metrics.
+        with safe_open(run / BEST, framework="pt") as weights:
+            saved = json.loads(weights.metadata()["epoch"])
+        best = next(epoch for epoch in epochs if epoch["epoch"] == saved)
         facts = json.loads(config.read_text())
         facts["model"]
-    except (ValueError, KeyError, TypeError) as error:
+    except StopIteration:
+        raise TrainingError(
+            f"{run} has no metrics of epoch {saved}, which its weights are of.",
+            hint="Wait for the epoch to end if it trains, else train again.",
+        ) from None
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{run} is damaged: {error}.", hint="Train again.") from error
     # The path of somebody's data says nothing to others.
     facts["data"] = Path(facts["data"]).name

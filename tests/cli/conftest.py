@@ -94,7 +94,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory, val: FaceDataset) -> Path
     folder = tmp_path_factory.mktemp("exported")
     onnx.save(plain_graph(), folder / "plain.onnx")
     export_model(
-        folder / "plain.onnx", folder / "build", precisions=("fp16", "int8"), data=val, samples=35
+        folder / "plain.onnx",
+        folder / "build",
+        precisions=("fp16", "int8"),
+        data=val,
+        method="minmax",
+        samples=35,
     )
     return folder / "build"
 

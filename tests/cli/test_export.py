@@ -40,7 +40,7 @@ def test_three_precisions_calibrated_and_scored(
     fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "build"
-    options = ("--fp16", "--int8", "--data", csv, "--samples", 35, "--method", "minmax")
+    options = ("--fp16", "--int8", "--data", csv, "--samples", 35, "--method", "entropy")
     result = fer_edge("export", exported, *options, "--out", out, *BARE)
     assert (result.code, result.err) == (0, "")
     assert f"Next: fer-edge bench {out} --data FER2013" in result.out
@@ -49,7 +49,7 @@ def test_three_precisions_calibrated_and_scored(
     assert list(artifact.manifest.graphs) == ["fp32", "fp16", "int8"]
     assert artifact.manifest.scores["int8"].n == 70
     assert artifact.manifest.calibration is not None
-    assert artifact.manifest.calibration.method == "minmax"
+    assert artifact.manifest.calibration.method == "entropy"
     assert leftovers(tmp_path) == []
 
 

@@ -11,7 +11,7 @@ def test_what_it_is_how_it_was_made_and_what_it_scored(fer_edge: Command, export
     result = fer_edge("info", exported)
     assert (result.code, result.err) == (0, "")
     assert "plain" in result.out
-    assert "entropy on 35 faces, calibration.json" in result.out
+    assert "minmax on 35 faces, calibration.json" in result.out
     assert "val 70" in result.out
     for file in ("fp32.onnx", "fp16.onnx", "int8.onnx", "int8.cpu.onnx", "calibration.json"):
         assert f"│ {file} " in result.out

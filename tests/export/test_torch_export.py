@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_edge.errors import ExportError, ModelError, TrainingError
+from fer_edge.errors import ExportError, TrainingError
 from fer_edge.export import torch_export
 from fer_edge.export.calibration import calibrate
 from fer_edge.export.float16 import to_float16
@@ -89,7 +89,7 @@ def test_compact_keeps_its_budget(exported):
 def trained(tmp_path):
     """A run folder of an untrained compact."""
     torch.manual_seed(1)
-    save_model(tmp_path / BEST, build_model("compact"), {"model": "compact"})
+    save_model(tmp_path / BEST, build_model("compact"), {"model": "compact", "epoch": 1})
     (tmp_path / "config.json").write_text('{"model": "compact", "data": "/home/me/fer.zip"}')
     (tmp_path / "metrics.jsonl").write_text(
         "".join(json.dumps({"epoch": i, "val_accuracy": a}) + "\n" for i, a in ((1, 0.6), (2, 0.5)))
@@ -134,5 +134,11 @@ def test_damaged_metrics_are_named(trained):
 
 def test_damaged_weights_are_named(trained):
     (trained / "best.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(ModelError, match=r"best\.safetensors cannot be read"):
+    with pytest.raises(TrainingError, match="is damaged"):
+        export_run(trained)
+
+
+def test_weights_without_metrics_are_not_passed_off_as_another_epoch(trained):
+    (trained / "metrics.jsonl").write_text('{"epoch": 2, "val_accuracy": 0.5}\n')
+    with pytest.raises(TrainingError, match="no metrics of epoch 1"):
         export_run(trained)
