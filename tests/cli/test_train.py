@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
     assert err.splitlines()[-1] == (
         "error: Interrupted; finished epochs are kept. "
