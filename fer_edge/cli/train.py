@@ -231,7 +231,6 @@ def _line(epoch: "Epoch", elapsed: float) -> str:
 def _report(run: Path, json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from fer_edge.training.trainer import best_epoch
 
@@ -239,17 +238,13 @@ def _report(run: Path, json: bool) -> None:
     if json:
         print_json({"run": str(run), "best": best})
         return
-    title = Text(f"Best epoch of {run}: {best['epoch']}")
-    table = Table(title=title, title_justify="left")
-    table.add_column("val accuracy %")
-    table.add_column("macro-F1 %")
-    for emotion in best["val_recall"]:
-        table.add_column(f"{emotion} recall %")
-    table.add_row(
-        f"{100 * best['val_accuracy']:.2f}",
-        f"{100 * best['val_macro_f1']:.2f}",
-        *("-" if v is None else f"{100 * v:.1f}" for v in best["val_recall"].values()),
+    typer.echo(
+        f"Best epoch of {run}: {best['epoch']}, accuracy {100 * best['val_accuracy']:.2f} %, "
+        f"macro-F1 {100 * best['val_macro_f1']:.2f} % on val"
     )
+    table = Table("", *best["val_recall"])
+    recalls = best["val_recall"].values()
+    table.add_row("recall %", *("-" if v is None else f"{100 * v:.1f}" for v in recalls))
     Console().print(table)
     typer.echo(f"Pictures: {run}/curves.png, {run}/confusion_matrix.png")
     quoted = shlex.quote(str(run))
