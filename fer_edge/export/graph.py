@@ -47,10 +47,6 @@ class GraphView:
         takers = self.consumers.get(tensor, [])
         return takers[0] if len(takers) == 1 and tensor not in self.outputs else None
 
-    def made_by(self, tensor: str, *operators: str) -> bool:
-        node = self.producer.get(tensor)
-        return node is not None and node.op_type in operators
-
 
 def load_graph(source: Path | bytes) -> onnx.ModelProto:
     """Read an ONNX file and check that it keeps the input contract.
