@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fer_edge.contract import FACE_SIZE
 from fer_edge.data.dataset import FaceDataset, content_fingerprint
 from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.legend import LegendReport
 from fer_edge.errors import StorageError
 from fer_edge.files import CACHE_VARIABLE, atomic_folder
 
@@ -19,7 +21,14 @@ _INDEX = "index.json"
 _VERSION = 1
 
 Kind = Literal["csv", "images"]
-Decoded = tuple[Kind, dict[Split, FaceDataset]]
+
+
+class Decoded(NamedTuple):
+    """What a source holds."""
+
+    kind: Kind
+    splits: dict[Split, FaceDataset]
+    report: LegendReport | None = None
 
 
 def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded]) -> Decoded:
@@ -50,19 +59,21 @@ def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded])
         return found
     try:
         with atomic_folder(entry) as temporary:
-            kind, splits = decode()
-            _save(temporary, kind, splits.values())
+            decoded = decode()
+            _save(temporary, decoded)
     except StorageError as error:
         raise StorageError(
             error.message,
             hint=f"Free some space, or set {CACHE_VARIABLE} to a folder for the cache.",
         ) from error
-    return _load(entry) or (kind, splits)
+    return _load(entry) or decoded
 
 
-def _save(folder: Path, kind: Kind, datasets: Iterable[FaceDataset]) -> None:
-    index: dict[str, Any] = {"kind": kind, "splits": {}}
-    for data in datasets:
+def _save(folder: Path, decoded: Decoded) -> None:
+    index: dict[str, Any] = {"kind": decoded.kind, "splits": {}}
+    if decoded.report is not None:
+        index["report"] = asdict(decoded.report)
+    for data in decoded.splits.values():
         assert data.names is not None  # every reader names its faces
         index["splits"][data.split] = data.fingerprint
         np.save(folder / f"{data.split}-faces.npy", data.faces)
@@ -91,6 +102,7 @@ def _load(folder: Path) -> Decoded | None:
                 if not whole:
                     return None
                 splits[split] = FaceDataset(faces, labels, split, fingerprint, names=names)
-        return index["kind"], splits
+        report = LegendReport(**index["report"]) if "report" in index else None
+        return Decoded(index["kind"], splits, report)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,10 +1,11 @@
 """FER2013 as images: ``[prefix/]<split>/<emotion>/<name>.jpg`` in a folder or zip."""
 
+import contextlib
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.labels import SPLIT_FOLDERS, SPLITS, USAGES, Split, emotion_label
 from fer_edge.data.sources import Source
 from fer_edge.errors import DataError
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
 _FACES_PER_REPORT = 100
@@ -84,8 +88,8 @@ def find_images(source: Source) -> list[Image]:
     images = [image for member in source.members if (image := _classify(source, member))]
     if not images:
         raise DataError(
-            f"{source.path} holds no faces: neither fer2013.csv nor images in "
-            "train/<emotion>/ and test/<emotion>/.",
+            f"{source.path} holds no faces: neither fer2013.csv, nor images in "
+            "train/<emotion>/ and test/<emotion>/, nor a csv that names images and emotions.",
             hint="Give the folder, zip or csv itself, not what it is packed in.",
         )
     # A well-known archive on Kaggle holds itself a second time, one folder deeper.
@@ -126,26 +130,60 @@ def decode_face(data: bytes, where: str) -> NDArray[np.uint8]:
     DataError
         The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
     """
+    with open_image(data, where) as image:
+        gray = image.convert("L")
+    return resize_face(gray)
+
+
+@contextlib.contextmanager
+def open_image(data: bytes, where: str) -> Iterator["PIL.Image.Image"]:
+    """Open an image file with Pillow; decode it within the block.
+
+    Raises
+    ------
+    DataError
+        The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
+    """
     from PIL import Image as Pillow
 
     try:
         with Pillow.open(io.BytesIO(data)) as image:
-            mode, gray = image.mode, image.convert("L")
+            if image.mode[0] in "IF":  # Pillow would clip the values at 255
+                raise DataError(
+                    f"{where} has more than 8 bits a channel.",
+                    hint="Convert it to 8 bits, or remove it.",
+                )
+            yield image
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
         raise DataError(
             f"{where} is not an image that can be read{'' if data else ': it is empty'}.",
             hint="Replace or remove it.",
         ) from error
-    if mode[0] in "IF":  # Pillow would clip the values at 255
-        raise DataError(
-            f"{where} has more than 8 bits a channel.", hint="Convert it to 8 bits, or remove it."
-        )
+
+
+def resize_face(gray: "PIL.Image.Image") -> NDArray[np.uint8]:
+    """Make a face, uint8 (48, 48), of a grayscale image of any size, with antialiasing."""
+    from PIL import Image as Pillow
+
     if gray.size != (FACE_SIZE, FACE_SIZE):
         gray = gray.resize((FACE_SIZE, FACE_SIZE), Pillow.Resampling.LANCZOS)
     return np.asarray(gray)
 
 
-def _classify(source: Source, member: str) -> Image | None:
+def holds_emotion_folders(source: Source) -> bool:
+    """Tell whether an image lies in the folder of one of the seven emotions in a split."""
+    places = map(_place, source.members)
+    return any(place is not None and emotion_label(place.emotion) is not None for place in places)
+
+
+class _Place(NamedTuple):
+    root: tuple[str, ...]
+    split: Split
+    official: bool
+    emotion: str
+
+
+def _place(member: str) -> _Place | None:
     path = PurePosixPath(member)
     if path.suffix.lower() not in SUFFIXES or len(path.parts) < 2:
         return None
@@ -155,14 +193,22 @@ def _classify(source: Source, member: str) -> Image | None:
     split = usage or folder
     if split is None:
         return None
-    label = emotion_label(emotion)
+    root = tuple(above[:-1] if folder else above)
+    return _Place(root, split, usage is not None, emotion)
+
+
+def _classify(source: Source, member: str) -> Image | None:
+    place = _place(member)
+    if place is None:
+        return None
+    label = emotion_label(place.emotion)
     if label is None:
         raise DataError(
-            f"{source.where(member)} lies in {emotion!r}, which is none of {', '.join(EMOTIONS)}.",
+            f"{source.where(member)} lies in {place.emotion!r}, which is none of "
+            f"{', '.join(EMOTIONS)}.",
             hint="Rename or remove that folder.",
         )
-    root = tuple(above[:-1] if folder else above)
-    return Image(member, root, split, usage is not None, label)
+    return Image(member, place.root, place.split, place.official, label)
 
 
 def _name_hash(member: str) -> bytes:

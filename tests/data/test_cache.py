@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.data import FaceDataset
+from fer_edge.data import FaceDataset, LegendReport
 from fer_edge.data.cache import Decoded, cached
 from fer_edge.errors import DataError, StorageError
 from tests.data.conftest import FACES
@@ -13,17 +13,19 @@ from tests.data.conftest import FACES
 class Decoder:
     """Counts how often it is asked."""
 
-    calls = 0
+    def __init__(self, report: LegendReport | None = None) -> None:
+        self.calls = 0
+        self.report = report
 
     def __call__(self) -> Decoded:
         self.calls += 1
         names = np.array([f"face {i}" for i in range(12)])
         data = FaceDataset.from_arrays(FACES, np.arange(12) % 7, "val", names=names)
-        return "csv", {"val": data}
+        return Decoded("csv", {"val": data}, self.report)
 
 
 def check(decoded: Decoded) -> None:
-    kind, splits = decoded
+    kind, splits, _ = decoded
     data = splits["val"]
     assert (kind, list(splits)) == ("csv", ["val"])
     assert (data.faces == FACES).all()
@@ -40,6 +42,13 @@ def test_decodes_once_a_source(tmp_path: Path) -> None:
     assert decode.calls == 1
     check(cached(tmp_path, "two", decode))
     assert decode.calls == 2
+
+
+@pytest.mark.parametrize("report", [None, LegendReport(12, {"contempt": 3}, 1)])
+def test_keeps_the_report(tmp_path: Path, report: LegendReport | None) -> None:
+    decode = Decoder(report)
+    assert [cached(tmp_path, "one", decode).report for _ in range(2)] == [report, report]
+    assert decode.calls == 1
 
 
 def flip_pixel(path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.data import load_dataset
+from fer_edge.data import LegendReport, describe_source, load_dataset
 from fer_edge.errors import DataError, UsageError
 from tests.data.conftest import FACES, encode, write_folder, write_zip
 from tests.data.test_ferplus import HEADER
@@ -77,6 +77,30 @@ def test_bad_image_in_a_zip_is_named(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"train/sad/broken.jpg": b"no image"})
     with pytest.raises(DataError, match=r"a\.zip/train/sad/broken\.jpg is not an image"):
         load_dataset(path, "train")
+
+
+def test_images_with_a_legend(tmp_path: Path, cache: Path) -> None:
+    legend = b"image,emotion\na.png,sad\nb.png,contempt\n"
+    files = {"legend.csv": legend, "a.png": encode(FACES[0])}
+    path = write_zip(tmp_path / "a.zip", files)
+    data = load_dataset(path, "train")
+    assert (data.faces == FACES[:1]).all()
+    decoded = {file: file.stat().st_mtime_ns for file in cache.rglob("*.npy")}
+    assert describe_source(path) == LegendReport(1, {"contempt": 1}, 0)
+    assert {file: file.stat().st_mtime_ns for file in cache.rglob("*.npy")} == decoded
+    with pytest.raises(DataError, match=r"no faces in split val; it has train \(1\)"):
+        load_dataset(path, "val")
+
+
+def test_legend_without_its_images(tmp_path: Path) -> None:
+    path = tmp_path / "legend.csv"
+    path.write_text("image,emotion\na.png,sad\n")
+    with pytest.raises(DataError, match=r"legend\.csv names images.* Give the folder or zip"):
+        load_dataset(path, "train")
+
+
+def test_source_without_legend_has_nothing_to_tell(fer_csv: Path) -> None:
+    assert describe_source(fer_csv) is None
 
 
 def test_usage(fer_csv: Path) -> None:

