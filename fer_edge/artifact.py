@@ -89,6 +89,10 @@ class Score(_Record):
     """Fingerprint of the data set."""
     agreement_with_fp32: float | None = None
     mcnemar_p: float | None = None
+    precision: dict[str, float] | None = None
+    f1: dict[str, float] | None = None
+    ece: float | None = None
+    """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
 
 
 class InputContract(_Record):

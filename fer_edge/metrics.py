@@ -1,4 +1,6 @@
-"""Classification metrics and the paired test that compares two precisions of one model."""
+"""Classification metrics, calibration of probabilities, and McNemar's paired test."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +8,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import EMOTIONS
 
 Labels = NDArray[np.integer]
+Probabilities = NDArray[np.floating]
 
 
 def confusion_matrix(truth: Labels, predicted: Labels) -> NDArray[np.int64]:
@@ -19,21 +22,128 @@ def accuracy(matrix: NDArray[np.int64]) -> float:
     return float(np.trace(matrix) / max(matrix.sum(), 1))
 
 
+def precisions(matrix: NDArray[np.int64]) -> dict[str, float]:
+    """Precision per emotion, 0..1; NaN for an emotion that was never predicted."""
+    return _per_emotion(np.diag(matrix), matrix.sum(axis=0))
+
+
 def recalls(matrix: NDArray[np.int64]) -> dict[str, float]:
     """Recall per emotion, 0..1; NaN for an emotion without faces."""
-    totals = matrix.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        values = np.diag(matrix) / totals
-    return dict(zip(EMOTIONS, map(float, values), strict=True))
+    return _per_emotion(np.diag(matrix), matrix.sum(axis=1))
+
+
+def f1s(matrix: NDArray[np.int64]) -> dict[str, float]:
+    """F1 per emotion, 0..1; NaN for one that occurs in neither truth nor prediction."""
+    return _per_emotion(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
 def macro_f1(matrix: NDArray[np.int64]) -> float:
     """Unweighted mean of F1 over the emotions that occur in truth or prediction, 0..1."""
-    support = matrix.sum(axis=1) + matrix.sum(axis=0)
-    present = support > 0
-    if not present.any():
-        return 0.0
-    return float((2 * np.diag(matrix)[present] / support[present]).mean())
+    values = [value for value in f1s(matrix).values() if not np.isnan(value)]
+    return float(np.mean(values)) if values else 0.0
+
+
+def taken_for(matrix: NDArray[np.int64], most: int = 2) -> dict[str, dict[str, float]]:
+    """For each emotion the ``most`` others that its faces were mistaken for, most often first.
+
+    Values are shares of the emotion's faces, 0..1; emotions without mistakes have none.
+    """
+    mistakes = {}
+    for i, emotion in enumerate(EMOTIONS):
+        wrong = matrix[i].copy()
+        wrong[i] = 0
+        order = np.argsort(-wrong, kind="stable")[:most]
+        total = int(matrix[i].sum())
+        mistakes[emotion] = {EMOTIONS[j]: int(wrong[j]) / total for j in order if wrong[j]}
+    return mistakes
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Faces whose confidence, the largest probability, is above ``low`` and at most ``high``."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    """Mean confidence, 0..1."""
+    accuracy: float
+    """Share that was right, 0..1."""
+
+
+def reliability(
+    probabilities: Probabilities, labels: Labels, bins: int = 15
+) -> list[ReliabilityBin]:
+    """Confidence against accuracy in ``bins`` bins of equal width; empty ones are left out.
+
+    Parameters
+    ----------
+    probabilities : float array, shape (N, 7)
+    labels : int array, shape (N,)
+
+    References
+    ----------
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return [
+        ReliabilityBin(
+            low=i / bins,
+            high=(i + 1) / bins,
+            n=int(inside.sum()),
+            confidence=float(confidence[inside].mean()),
+            accuracy=float(right[inside].mean()),
+        )
+        for i in range(bins)
+        if (inside := index == i).any()
+    ]
+
+
+def expected_calibration_error(
+    probabilities: Probabilities, labels: Labels, bins: int = 15
+) -> float:
+    """Mean distance of confidence from accuracy over the bins of :func:`reliability`, 0..1.
+
+    Bins weigh as much as they have faces (Guo et al. 2017, Eq. 3).
+    """
+    filled = reliability(probabilities, labels, bins)
+    return sum(bin_.n * abs(bin_.accuracy - bin_.confidence) for bin_ in filled) / max(
+        len(labels), 1
+    )
+
+
+def fit_temperature(logits: Probabilities, labels: Labels) -> float:
+    """Temperature T that minimises the cross-entropy of ``softmax(logits / T)``, 0.05..20.
+
+    Labels never change: T only makes probabilities more (T < 1) or less (T > 1) confident.
+
+    Parameters
+    ----------
+    logits : float array, shape (N, 7)
+        Logarithms of probabilities serve as well.
+    labels : int array, shape (N,)
+        At least one.
+
+    References
+    ----------
+    Guo et al. 2017, arXiv:1706.04599, Section 4.2.
+    """
+    z = logits.astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    true = z[np.arange(len(z)), labels]
+    coldest, hottest = 0.05, 20.0
+    # Cross-entropy is convex in 1 / T, so that its slope there changes sign once.
+    for _ in range(40):
+        middle = float(np.sqrt(coldest * hottest))
+        powers = np.exp(z / middle)
+        expected = (powers * z).sum(axis=1) / powers.sum(axis=1)
+        if (expected - true).mean() > 0:
+            coldest = middle
+        else:
+            hottest = middle
+    return float(np.sqrt(coldest * hottest))
 
 
 def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
@@ -57,3 +167,8 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
         ways = ways * (n - k) // (k + 1)
         tail += ways
     return min(1.0, 2 * tail / 2**n)
+
+
+def _per_emotion(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, float]:
+    with np.errstate(invalid="ignore"):
+        return dict(zip(EMOTIONS, map(float, counts / totals), strict=True))

@@ -35,7 +35,14 @@ def test_accuracy_recall_and_f1_by_hand():
     assert recalls["happy"] == pytest.approx(1 / 2)
     assert recalls["neutral"] == 1.0
     assert math.isnan(recalls["disgust"])
+    precisions = metrics.precisions(matrix)
+    assert precisions["angry"] == 1.0
+    assert precisions["happy"] == precisions["neutral"] == 0.5
+    assert math.isnan(precisions["sad"])
     # F1 = 2 TP / (support + predicted): angry 4/5, happy 2/4, neutral 2/3; the others do not occur.
+    f1s = metrics.f1s(matrix)
+    assert [f1s[name] for name in ("angry", "happy", "neutral")] == [4 / 5, 2 / 4, 2 / 3]
+    assert math.isnan(f1s["fear"])
     assert metrics.macro_f1(matrix) == pytest.approx((4 / 5 + 2 / 4 + 2 / 3) / 3)
 
 
@@ -48,6 +55,59 @@ def test_nothing_to_score_is_zero():
     empty = np.zeros((7, 7), np.int64)
     assert metrics.accuracy(empty) == 0.0
     assert metrics.macro_f1(empty) == 0.0
+
+
+def test_what_an_emotion_is_taken_for_comes_in_order_of_its_share():
+    truth = np.array([2] * 10 + [3])
+    predicted = np.array([2, 2, 4, 4, 4, 4, 0, 6, 6, 6, 3])
+    mistakes = metrics.taken_for(metrics.confusion_matrix(truth, predicted))
+    assert list(mistakes["fear"].items()) == [("sad", 0.4), ("neutral", 0.3)]
+    assert mistakes["happy"] == mistakes["angry"] == {}
+
+
+def said(confidence: list[float], right: list[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, 7) whose largest is for happy, and labels."""
+    largest = np.array(confidence)[:, None]
+    probabilities = np.repeat((1 - largest) / 6, 7, axis=1)
+    probabilities[:, 3:4] = largest
+    return probabilities, np.where(right, 3, 0)
+
+
+def test_calibration_by_hand():
+    probabilities, labels = said([0.55, 0.6, 0.95, 1.0], [True, False, True, True])
+    low, high = metrics.reliability(probabilities, labels, bins=10)
+    assert (low.low, low.high, low.n, low.accuracy) == (0.5, 0.6, 2, 0.5)
+    assert low.confidence == pytest.approx(0.575)
+    assert (high.low, high.high, high.n, high.accuracy) == (0.9, 1.0, 2, 1.0)
+    assert metrics.expected_calibration_error(probabilities, labels, bins=10) == pytest.approx(
+        (2 * 0.075 + 2 * 0.025) / 4
+    )
+
+
+def test_sure_and_always_wrong_is_an_error_of_one():
+    assert metrics.expected_calibration_error(*said([1.0] * 5, [False] * 5)) == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_labels_were_drawn_at_is_found(temperature):
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, (20_000, 7)).astype(np.float32)
+    # The largest of logits plus Gumbel noise is a draw from their softmax.
+    labels = (logits / temperature + generator.gumbel(size=logits.shape)).argmax(axis=1)
+    fitted = metrics.fit_temperature(logits, labels)
+    assert fitted == pytest.approx(temperature, rel=0.03)
+
+    scaled = np.exp(logits / fitted)
+    probabilities = scaled / scaled.sum(axis=1, keepdims=True)
+    assert metrics.expected_calibration_error(probabilities, labels) < 0.015
+    log_probabilities = np.log(probabilities)
+    assert metrics.fit_temperature(log_probabilities, labels) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(("right", "bound"), [(True, 0.05), (False, 20.0)])
+def test_a_temperature_that_would_run_away_is_bounded(right, bound):
+    probabilities, labels = said([0.9] * 3, [right] * 3)
+    assert metrics.fit_temperature(np.log(probabilities), labels) == pytest.approx(bound)
 
 
 def rights(first_only: int, second_only: int, both: int = 5) -> tuple[np.ndarray, np.ndarray]:

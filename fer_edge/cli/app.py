@@ -9,7 +9,9 @@ import typer
 
 from fer_edge.cli.bench import bench
 from fer_edge.cli.console import fail, reported
+from fer_edge.cli.data import data
 from fer_edge.cli.doctor import doctor
+from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
 from fer_edge.cli.info import info
 from fer_edge.cli.predict import predict
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, export, bench, predict, info, doctor):
+for command in (train, export, bench, evaluate, data, predict, info, doctor):
     app.command()(reported()(command))
 
 

@@ -155,7 +155,7 @@ def _show(artifact: "Artifact") -> None:
 
     manifest = artifact.manifest
     table = Table(title=Text(f"{manifest.model} in {artifact.folder}"), title_justify="left")
-    for column in ("file", "MB", "difference", "val %", "as fp32 %"):
+    for column in ("file", "MB", "difference", "val %", "ECE %", "as fp32 %"):
         table.add_column(column, justify="left" if column == "file" else "right", overflow="fold")
     for precision, graph in manifest.graphs.items():
         score = manifest.scores.get(precision)
@@ -166,12 +166,13 @@ def _show(artifact: "Artifact") -> None:
             f"{manifest.files[graph.file].bytes / 1e6:.2f}",
             "-" if difference is None else f"{difference:.1e}",
             "-" if score is None else f"{100 * score.accuracy:.2f}",
+            "-" if score is None or score.ece is None else f"{100 * score.ece:.2f}",
             "-" if agreement is None else f"{100 * agreement:.2f}",
         )
         if graph.cpu_file:
             size = manifest.files[graph.cpu_file].bytes
-            table.add_row(graph.cpu_file, f"{size / 1e6:.2f}", "", "", "")
+            table.add_row(graph.cpu_file, f"{size / 1e6:.2f}", "", "", "", "")
     for engine in manifest.engines:
         size = manifest.files[engine.file].bytes
-        table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "")
+        table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "", "")
     Console().print(table)

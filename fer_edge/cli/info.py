@@ -102,10 +102,14 @@ def _training(artifact: "Artifact") -> str:
     training: dict[str, Any] = artifact.manifest.training or {}
     try:
         config, best = training["config"], training["best_epoch"]
-        return (
+        told = (
             f"{training['epochs_run']} epochs on {config['data']}, seed {config['seed']}; "
             f"epoch {best['epoch']} was best on val ({100 * best['val_accuracy']:.2f} %)"
         )
+        # Older artifacts have none.
+        if "temperature" in training:
+            told += f"; temperature {training['temperature']:.3f}"
+        return told
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{artifact.folder} is damaged: its manifest has no true record of the training "
@@ -118,7 +122,7 @@ def _scores(manifest: "Manifest") -> "Table":
     from rich.table import Table
 
     table = Table(title="Recorded scores in %, single crop", title_justify="left")
-    for column in ("precision", "faces", "accuracy", "macro-F1", "as fp32", "McNemar p"):
+    for column in ("precision", "faces", "accuracy", "macro-F1", "ECE", "as fp32", "McNemar p"):
         table.add_column(column, justify="left" if column == "precision" else "right")
     for precision, score in manifest.scores.items():
         agreement, p = score.agreement_with_fp32, score.mcnemar_p
@@ -127,6 +131,7 @@ def _scores(manifest: "Manifest") -> "Table":
             f"{score.split} {score.n}",
             f"{100 * score.accuracy:.2f} ± {100 * score.standard_error:.2f}",
             f"{100 * score.macro_f1:.2f}",
+            "-" if score.ece is None else f"{100 * score.ece:.2f}",
             "-" if agreement is None else f"{100 * agreement:.2f}",
             "-" if p is None else f"{p:.3f}",
         )

@@ -3,7 +3,7 @@
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,19 +18,28 @@ if TYPE_CHECKING:
 _OPTIMISATION = "Optimisation"
 _AUGMENTATION = "Augmentation"
 _START = "Start and machine"
+_FIELDS = {"teacher": "teachers", "data_weight": "data_weights"}
+"""Fields of the config that options name in the singular."""
 
 
 def train(
     context: typer.Context,
     data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="FER2013 as csv, zip or folder; its val split chooses the best epoch. Again for "
+            "further data sets to train on."
+        ),
+    ] = None,
+    recipe: Annotated[
         Path | None,
-        typer.Option(help="FER2013 as csv, zip or folder; its val split chooses the best epoch."),
+        typer.Option(help="TOML file with values for all options; those given here come first."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="compact, resnet50, resnet50-fc or vgg19.")
+        str, typer.Option("--model", "-m", help="A wrong name lists them all.")
     ] = "compact",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. (default: runs/MODEL)")
+        Path | None, typer.Option(help="Folder of the run. (default: runs/RECIPE or runs/MODEL)")
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run, after its last finished epoch.")
@@ -63,9 +72,76 @@ def train(
             help="Decay of the averaged weights; 0 for none.", rich_help_panel=_OPTIMISATION
         ),
     ] = 0.999,
-    class_weights: Annotated[
-        str, typer.Option(help="none, sqrt or balanced.", rich_help_panel=_OPTIMISATION)
-    ] = "none",
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Rate of the model's dropout layers. (default: the model's own)",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    drop_path: Annotated[
+        float,
+        typer.Option(
+            help="Stochastic depth: how often the last residual block is skipped.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
+    class_balance: Annotated[
+        float,
+        typer.Option(
+            help="Weigh classes by count ** -this: 0 not at all, 1 all classes alike.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="best.safetensors of a trained model to learn from; again for an ensemble.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    distillation: Annotated[
+        float,
+        typer.Option(help="Share of the teachers in the loss.", rich_help_panel=_OPTIMISATION),
+    ] = 0.5,
+    distillation_temperature: Annotated[
+        float,
+        typer.Option(help="Softens what teachers and student say.", rich_help_panel=_OPTIMISATION),
+    ] = 2.0,
+    data_weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Weight of the faces of each --data in the loss. (default: 1 each)",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="Report of fer-edge data: leave out the training faces that it flags.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    exclude_weight: Annotated[
+        float,
+        typer.Option(
+            help="Weigh the flagged faces rather than leave them out.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
+    initial_size: Annotated[
+        int,
+        typer.Option(
+            help="Side of the faces in the first epochs, growing to 48: faster.",
+            rich_help_panel=_AUGMENTATION,
+        ),
+    ] = 48,
+    mixup: Annotated[
+        float, typer.Option(help="Alpha; 0 for none.", rich_help_panel=_AUGMENTATION)
+    ] = 0.0,
+    cutmix: Annotated[
+        float, typer.Option(help="Alpha; 0 for none.", rich_help_panel=_AUGMENTATION)
+    ] = 0.0,
     augment: Annotated[
         bool,
         typer.Option(
@@ -132,16 +208,21 @@ def train(
 ) -> None:
     """Train a model on FER2013.
 
-    Writes weights (best and last epoch), metrics.jsonl, curves.png and
-    confusion_matrix.png. Ctrl-C is safe: --resume goes on after the last finished
-    epoch and ends with the same weights.
+    A recipe (export/*.toml) holds every value of a published model. Writes weights
+    (best and last epoch), metrics.jsonl, curves.png and confusion_matrix.png. Ctrl-C
+    is safe: --resume goes on after the last finished epoch and ends with the same
+    weights.
 
     Examples:
     fer-edge train --data fer2013.zip --model resnet50 --out runs/r50
+    fer-edge train --recipe export/compact.toml --data fer2013.zip
+    torchrun --nproc-per-node 4 -m fer_edge train --data fer2013.zip
     fer-edge train --resume runs/r50
     """
     try:
         from fer_edge.training.config import CONFIG, TrainConfig
+        from fer_edge.training.distributed import Workers
+        from fer_edge.training.recipe import find_sources, read_recipe
         from fer_edge.training.run import resume as go_on
         from fer_edge.training.run import start
     except ModuleNotFoundError as error:
@@ -154,39 +235,61 @@ def train(
     if resume is not None:
         _refuse_others(context)
         run, config = resume, None
-    elif data is None:
-        raise UsageError("Training needs faces.", hint="Pass --data fer2013.zip")
     else:
-        model_spec(model)
-        run = out or Path("runs") / model
-        config = TrainConfig.checked(
-            model=model,
-            data=str(data.resolve()),
-            epochs=epochs,
-            batch=batch,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            schedule=schedule,
-            label_smoothing=label_smoothing,
-            ema=ema,
-            class_weights=class_weights,
-            augment=augment,
-            flip=flip,
-            rotation=rotation,
-            shift=shift,
-            scale=scale,
-            brightness=brightness,
-            erasing=erasing,
-            precision=precision,
-            seed=seed,
-            pretrained=pretrained,
-            weights=str(weights.resolve()) if weights else None,
-            fer_plus=str(fer_plus.resolve()) if fer_plus else None,
-            compile=compile,
-            device=device,
-        )
-    with staged_progress(quiet=json) as tell:
+        values: dict[str, Any] = {
+            "model": model,
+            "data": [str(path) for path in data or []],
+            "data_weights": data_weight or [],
+            "exclude": _text(exclude),
+            "exclude_weight": exclude_weight,
+            "epochs": epochs,
+            "batch": batch,
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "schedule": schedule,
+            "label_smoothing": label_smoothing,
+            "ema": ema,
+            "dropout": dropout,
+            "drop_path": drop_path,
+            "class_balance": class_balance,
+            "teachers": [str(path.resolve()) for path in teacher or []],
+            "distillation": distillation,
+            "distillation_temperature": distillation_temperature,
+            "initial_size": initial_size,
+            "mixup": mixup,
+            "cutmix": cutmix,
+            "augment": augment,
+            "flip": flip,
+            "rotation": rotation,
+            "shift": shift,
+            "scale": scale,
+            "brightness": brightness,
+            "erasing": erasing,
+            "precision": precision,
+            "seed": seed,
+            "pretrained": pretrained,
+            "weights": _text(weights),
+            "fer_plus": _text(fer_plus),
+            "compile": compile,
+            "device": device,
+        }
+        if recipe is not None:
+            told = read_recipe(recipe)
+            told.values["data"] = find_sources(told.values["data"], data or [])
+            if told.svm:
+                _fit_svm(context, recipe, told.values, out, json)
+                return
+            given = {_FIELDS.get(name, name) for name in _given(context)}
+            values |= {k: v for k, v in told.values.items() if k not in given - {"data"}}
+        if not values["data"]:
+            raise UsageError("Training needs faces.", hint="Pass --data fer2013.zip")
+        values["data"] = [str(Path(path).resolve()) for path in values["data"]]
+        config = TrainConfig.checked(**values)
+        model_spec(config.model)
+        run = out or Path("runs") / (recipe.stem if recipe else config.model)
+    leads = Workers.from_environment().leads
+    with staged_progress(quiet=json or not leads) as tell:
         started = time.monotonic()
 
         def on_epoch(epoch: "Epoch") -> None:
@@ -206,18 +309,65 @@ def train(
                 "Interrupted; finished epochs are kept.",
                 hint=f"Go on with: fer-edge train --resume {shlex.quote(str(run))}",
             ) from None
+    if not leads:
+        return
+    if not json:
+        for source in config.data if config else ():
+            _say_what_was_left_out(source)
+    _report(run, json)
+
+
+def _fit_svm(
+    context: typer.Context, recipe: Path, values: dict[str, Any], out: Path | None, json: bool
+) -> None:
+    from fer_edge.training.svm import train_svm
+
+    for name in _given(context):
+        if name not in ("recipe", "data", "out", "json"):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is nothing for the SVM of {recipe}.",
+                hint="Drop it, or change the recipe.",
+            )
+    run = out or Path("runs") / recipe.stem
+    (data,) = values.pop("data")
+    source = Path(values.pop("source_run"))
+    with staged_progress(quiet=json) as tell:
+        load, step = counted(tell, "Reading faces"), counted(tell, "Features and SVM")
+        train_svm(source, data, run, on_load=load, on_step=step, **values)
     _report(run, json)
 
 
 def _refuse_others(context: typer.Context) -> None:
     """Raise UsageError if more than --resume and --json was given: a run keeps its config."""
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and name not in ("resume", "json"):
+    for name in _given(context):
+        if name not in ("resume", "json"):
             raise UsageError(
                 f"--resume takes everything from the run, --{name.replace('_', '-')} included.",
                 hint="Drop it, or train into a new folder.",
             )
+
+
+def _say_what_was_left_out(source: str) -> None:
+    from fer_edge.data import describe_source
+
+    report = describe_source(source)
+    if report is None:
+        return
+    left = [f"{count:,} {label}" for label, count in report.dropped.items()]
+    typer.echo(
+        f"{Path(source).name}: {report.faces:,} faces; dropped {', '.join(left) or 'none'}; "
+        f"no face found in {report.without_face:,}, which were used whole."
+    )
+
+
+def _given(context: typer.Context) -> list[str]:
+    """Parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
 
 
 def _line(epoch: "Epoch", elapsed: float) -> str:

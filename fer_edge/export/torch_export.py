@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fer_edge.contract import (
+    EMOTIONS,
     FACE_SIZE,
     INPUT_NAME,
     OUTPUT_NAME,
@@ -41,7 +43,7 @@ class ExportedRun:
     name: str
     graph: onnx.ModelProto
     training: dict[str, Any]
-    """Configuration and the best epoch's metrics."""
+    """Configuration, the best epoch's metrics, and the temperature that the graph has folded."""
     difference: float
     """Largest difference of a probability from torch."""
     torch_version: str
@@ -60,14 +62,15 @@ def export_run(run: Path) -> ExportedRun:
     TrainingError
         Not a run, or one without a finished epoch.
     ExportError
-        A probability differs from torch by more than 1e-4.
+        A probability differs from torch by more than 1e-4, or there is no one layer to fold the
+        temperature into.
     """
     training = read_run(run)
     name = training["config"]["model"]
     model = build_model(name)
     load_weights(model, run / BEST)
-    graph = canonicalise(torch_to_onnx(model, name))
-    difference = compare(model, graph)
+    graph = canonicalise(torch_to_onnx(model, name, training["temperature"]))
+    difference = compare(model, graph, training["temperature"])
     if difference > PARITY_LIMIT:
         raise ExportError(
             f"The exported {name} differs from torch by {difference:.1e}, more than "
@@ -78,7 +81,9 @@ def export_run(run: Path) -> ExportedRun:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Configuration and best epoch of a run folder, for the manifest.
+    """Configuration, best epoch and temperature of a run folder, for the manifest.
+
+    The temperature is 1 for runs that have not fitted one.
 
     Raises
     ------
@@ -100,6 +105,9 @@ def read_run(run: Path) -> dict[str, Any]:
         # A run that still trains may have weights newer than its last line of metrics.
         with safe_open(run / BEST, framework="pt") as weights:
             saved = json.loads(weights.metadata()["epoch"])
+            temperature = float(json.loads(weights.metadata().get("temperature", "1.0")))
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"its temperature is {temperature}")
         best = next(epoch for epoch in epochs if epoch["epoch"] == saved)
         facts = json.loads(config.read_text())
         facts["model"]
@@ -110,19 +118,32 @@ def read_run(run: Path) -> dict[str, Any]:
         ) from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{run} is damaged: {error}.", hint="Train again.") from error
-    # The path of somebody's data says nothing to others.
-    facts["data"] = Path(facts["data"]).name
-    return {"config": facts, "epochs_run": len(epochs), "best_epoch": best}
+    # Somebody's folders say nothing to others; of weights, that of the run does.
+    facts["data"] = [Path(source).name for source in facts["data"]]
+    for name in ("weights", "exclude", "fer_plus"):
+        if facts.get(name):
+            facts[name] = _last_folder(facts[name])
+    facts["teachers"] = [_last_folder(teacher) for teacher in facts.get("teachers", ())]
+    return {
+        "config": facts,
+        "epochs_run": len(epochs),
+        "best_epoch": best,
+        "temperature": temperature,
+    }
+
+
+def _last_folder(path: str) -> str:
+    return "/".join(Path(path).parts[-2:])
 
 
 class FacesToProbabilities(nn.Module):
-    """What is exported: uint8 faces in, probabilities out, normalisation folded.
+    """What is exported: uint8 faces in, probabilities out, normalisation and temperature folded.
 
     The gray repetition and the division by 64 go into the first convolution. Subtracting 128 stays
     a node: a constant in the convolution's bias would be wrong along the padded border.
     """
 
-    def __init__(self, model: nn.Module, first_convolution: str) -> None:
+    def __init__(self, model: nn.Module, first_convolution: str, temperature: float = 1.0) -> None:
         super().__init__()
         model = copy.deepcopy(model).float().cpu().to(memory_format=torch.contiguous_format).eval()
         parent, _, name = first_convolution.rpartition(".")
@@ -140,6 +161,11 @@ class FacesToProbabilities(nn.Module):
             new.weight.copy_(old.weight.sum(1, keepdim=True) / PIXEL_SCALE)
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
+            if temperature != 1.0:
+                classifier = _classifier(model)
+                classifier.weight.div_(temperature)
+                if classifier.bias is not None:
+                    classifier.bias.div_(temperature)
         setattr(model.get_submodule(parent), name, new)
         # GrayInput repeats the channel for a convolution that no longer wants it.
         self.network = model.network if isinstance(model, GrayInput) else model
@@ -150,7 +176,23 @@ class FacesToProbabilities(nn.Module):
         return torch.softmax(logits, dim=1)
 
 
-def torch_to_onnx(model: nn.Module, name: str) -> onnx.ModelProto:
+def _classifier(model: nn.Module) -> nn.Linear:
+    """The layer that makes the logits."""
+    found = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == len(EMOTIONS)
+    ]
+    if len(found) != 1:
+        raise ExportError(
+            f"The temperature of the probabilities goes into the one linear layer with "
+            f"{len(EMOTIONS)} outputs, and this model has {len(found)}.",
+            hint="End the network in one nn.Linear, or train without a temperature.",
+        )
+    return found[0]
+
+
+def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx.ModelProto:
     """Export a model of the registry.
 
     Parameters
@@ -159,13 +201,15 @@ def torch_to_onnx(model: nn.Module, name: str) -> onnx.ModelProto:
         As built by :func:`fer_edge.models.build_model`.
     name : str
         Its name in the registry.
+    temperature : float
+        Divides the logits (Guo et al. 2017, arXiv:1706.04599), by way of the classifier's weights.
 
     Returns
     -------
     onnx.ModelProto
         Opset 19, input ``faces`` uint8 (N, 1, 48, 48), output ``probabilities`` float32 (N, 7).
     """
-    wrapped = FacesToProbabilities(model, model_spec(name).first_convolution).eval()
+    wrapped = FacesToProbabilities(model, model_spec(name).first_convolution, temperature).eval()
     example = torch.zeros((2, 1, FACE_SIZE, FACE_SIZE), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
@@ -185,11 +229,14 @@ def torch_to_onnx(model: nn.Module, name: str) -> onnx.ModelProto:
 
 
 @torch.no_grad()
-def compare(model: nn.Module, graph: onnx.ModelProto) -> float:
-    """Largest difference of a probability between torch and ONNX Runtime on 64 noisy faces."""
+def compare(model: nn.Module, graph: onnx.ModelProto, temperature: float = 1.0) -> float:
+    """Largest difference of a probability between torch and ONNX Runtime on 64 noisy faces.
+
+    torch's logits are divided by ``temperature``, which the graph has folded.
+    """
     faces = random_faces(PARITY_FACES)
     pixels = (torch.from_numpy(faces).float() - PIXEL_MEAN) / PIXEL_SCALE
-    expected = torch.softmax(model.eval()(pixels), dim=1).numpy()
+    expected = torch.softmax(model.eval()(pixels) / temperature, dim=1).numpy()
     with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
         actual = engine.run(faces)
     return float(np.abs(actual - expected).max())

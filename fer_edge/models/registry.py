@@ -25,7 +25,11 @@ class ModelSpec:
     """Path of the convolution that sees the image, with 1 or 3 input channels."""
     imagenet_weights: str | None = None
     """Name in torchvision's weight registry; None where there are none."""
+    residual_branch: str | None = None
+    """Pattern of the paths of the modules that end a residual branch, in order of depth."""
 
+
+_BOTTLENECK = r"network\.layer\d\.\d+\.bn3"
 
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
@@ -35,13 +39,30 @@ MODELS: dict[str, ModelSpec] = {
             "residual network of 1.9 M parameters made for INT8 (the carried model)",
             "compact:compact",
             "stem.0",
+            residual_branch=r"stages\.\d+\.residual",
         ),
         ModelSpec(
             "resnet50",
-            "torchvision ResNet-50 with a 7-way linear layer",
+            "ResNet-50 with a stem for small faces (no max pool)",
             "resnet:resnet50",
             "network.conv1",
             "ResNet50_Weights.IMAGENET1K_V2",
+            _BOTTLENECK,
+        ),
+        ModelSpec(
+            "resnet14",
+            "one block a stage: resnet50 can start from its weights",
+            "resnet:resnet14",
+            "network.conv1",
+            residual_branch=_BOTTLENECK,
+        ),
+        ModelSpec(
+            "resnet50-linear",
+            "torchvision ResNet-50 with a 7-way linear layer",
+            "resnet:resnet50_linear",
+            "network.conv1",
+            "ResNet50_Weights.IMAGENET1K_V2",
+            _BOTTLENECK,
         ),
         ModelSpec(
             "resnet50-fc",
@@ -49,6 +70,7 @@ MODELS: dict[str, ModelSpec] = {
             "resnet:resnet50_fc",
             "network.conv1",
             "ResNet50_Weights.IMAGENET1K_V2",
+            _BOTTLENECK,
         ),
         ModelSpec(
             "vgg19",
@@ -56,6 +78,28 @@ MODELS: dict[str, ModelSpec] = {
             "vgg:vgg19",
             "network.features.0",
             "VGG19_BN_Weights.IMAGENET1K_V1",
+        ),
+        ModelSpec(
+            "inception",
+            "torchvision GoogLeNet with a stem for small faces (no first max pool)",
+            "inception:inception",
+            "network.conv1.conv",
+            "GoogLeNet_Weights.IMAGENET1K_V1",
+        ),
+        ModelSpec(
+            "se-resnet50",
+            "resnet50 with squeeze-and-excitation (timm)",
+            "se_resnet:se_resnet50",
+            "network.conv1",
+            residual_branch=r"network\.layer\d\.\d+\.se",
+        ),
+        ModelSpec(
+            "efficientnet-lite0",
+            "EfficientNet-Lite0 (timm) with a first stride of 1, for small faces",
+            "efficientnet:efficientnet_lite0",
+            "network.conv_stem",
+            # The first block of a stage changes the width and has no skip.
+            residual_branch=r"network\.blocks\.\d\.[1-9]\.bn3",
         ),
     )
 }
@@ -72,7 +116,14 @@ def model_spec(name: str) -> ModelSpec:
     )
 
 
-def build_model(name: str, *, pretrained: bool = False, weights: Path | None = None) -> "nn.Module":
+def build_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    dropout: float | None = None,
+    drop_path: float = 0.0,
+) -> "nn.Module":
     """Build a model: input float32 (N, 1, 48, 48) normalised pixels, output (N, 7) logits.
 
     Parameters
@@ -84,14 +135,20 @@ def build_model(name: str, *, pretrained: bool = False, weights: Path | None = N
         classifier) stay as initialised.
     weights : Path, optional
         Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
-        this model, or from torchvision's file of ImageNet weights.
+        this model or of a shallower one, or from torchvision's or timm's file of ImageNet weights.
+    dropout : float, optional
+        Rate of every dropout layer, 0 to 1. Default: the model's own rates.
+    drop_path : float
+        Stochastic depth (Huang et al. 2016, arXiv:1603.09382): probability, 0 to 1, that a face
+        skips the last residual branch in training. It grows linearly from 0 for the first.
 
     Raises
     ------
     UsageError
-        Unknown name, or both kinds of weights.
+        Unknown name, both kinds of weights, a rate outside 0 to 1, or one that the model has no
+        layers for.
     MissingDependencyError
-        torch is not installed.
+        torch, or timm where it serves the model, is not installed.
     ModelError
         The weights cannot be had or do not fit.
     """
@@ -101,12 +158,17 @@ def build_model(name: str, *, pretrained: bool = False, weights: Path | None = N
     module, function = spec.builder.split(":")
     try:
         builder = getattr(importlib.import_module(f"fer_edge.models.{module}"), function)
+        from fer_edge.models.regularisation import set_drop_path, set_dropout
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Building {name} needs {error.name}, which is not installed.",
             hint="Install it with: pip install 'fer-edge[train]'",
         ) from error
     model = cast("Callable[[], nn.Module]", builder)()
+    if dropout is not None:
+        set_dropout(model, name, dropout)
+    if drop_path:
+        set_drop_path(model, spec, drop_path)
     if pretrained or weights is not None:
         from fer_edge.models.weights import load_imagenet, load_weights
 

@@ -1,16 +1,19 @@
 """Weights from files and from torchvision. Pickles are never trusted."""
 
+import json
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 import torchvision
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fer_edge.errors import ModelError
 from fer_edge.models.gray import GrayInput
-from fer_edge.models.registry import ModelSpec
+from fer_edge.models.registry import ModelSpec, build_model
 
 State = dict[str, Tensor]
 
@@ -59,7 +62,50 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
     ):
         _load_backbone(model.network, state, str(path))
     else:
-        load_state(model, state, str(path))
+        load_state(model, _grown(model, state), str(path))
+
+
+def _grown(model: nn.Module, state: State) -> State:
+    """Fill in the residual blocks that a shallower network of the same stages has not.
+
+    They start as identities (Chen et al. 2016, arXiv:1511.05641): the last norm of each has
+    weight 0, so that the deeper network computes what the shallower one did.
+    """
+    own = model.state_dict()
+    stages = {m[1] for m in map(_BLOCK.match, state) if m}
+    new = [m for m in map(_BLOCK.match, own) if m and m.string not in state and m[1] in stages]
+    known = {m[0] for m in map(_BLOCK.match, state) if m}
+    filled = {m.string: own[m.string] for m in new if m[0] not in known}
+    for name in filled:
+        if name.endswith("bn3.weight"):
+            filled[name] = torch.zeros_like(filled[name])
+    return state | filled
+
+
+_BLOCK = re.compile(r"(network\.layer\d+)\.\d+\.")
+
+
+def load_model(path: Path) -> nn.Module:
+    """Build the model that a training wrote to ``path`` (``best.safetensors``).
+
+    Raises
+    ------
+    ModelError
+        Not there, damaged, or it does not say which model it is.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no weights file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            name = json.loads((file.metadata() or {}).get("model", "null"))
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors: {_line(error)}.") from error
+    if name is None:
+        raise ModelError(
+            f"{path} does not say which model it holds.",
+            hint="Give best.safetensors of a training run.",
+        )
+    return build_model(name, weights=path)
 
 
 def load_state(model: nn.Module, state: State, source: str) -> None:

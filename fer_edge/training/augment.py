@@ -50,6 +50,58 @@ def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> T
     return _erase(faces, config.erasing, generator)
 
 
+def resized(faces: Tensor, size: int) -> Tensor:
+    """Scale (N, 1, H, W) faces down to ``size`` pixels a side."""
+    if faces.shape[-1] == size:
+        return faces
+    return functional.interpolate(
+        faces, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+def mix(
+    faces: Tensor, targets: Tensor, config: TrainConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Blend each face and its target with another one of the batch.
+
+    Mixup (Zhang et al. 2017, arXiv:1710.09412) where ``config.mixup`` is set, CutMix (Yun et al.
+    2019, arXiv:1905.04899) where ``config.cutmix`` is, one of the two by chance where both are.
+
+    Parameters
+    ----------
+    faces : float32 tensor, shape (N, 1, H, W)
+    targets : float32 tensor, shape (N, 7)
+    config : TrainConfig
+    generator : torch.Generator
+
+    Returns
+    -------
+    faces, targets : the same shapes
+    """
+    if not config.mixup and not config.cutmix:
+        return faces, targets
+    n, _, height, width = faces.shape
+    device = faces.device
+    draws = torch.rand(3, device=device, generator=generator).tolist()
+    cut = bool(config.cutmix) and (not config.mixup or draws[0] < 0.5)
+    alpha = config.cutmix if cut else config.mixup
+    # Draws from torch's global generator, which the trainer seeds every epoch.
+    keep = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(n, device=device, generator=generator)
+    if cut:
+        side = math.sqrt(1 - keep)
+        h, w = round(height * side), round(width * side)
+        top, left = round(draws[1] * (height - h)), round(draws[2] * (width - w))
+        faces = faces.clone()
+        faces[:, :, top : top + h, left : left + w] = faces[
+            other, :, top : top + h, left : left + w
+        ]
+        keep = 1 - h * w / (height * width)
+    else:
+        faces = keep * faces + (1 - keep) * faces[other]
+    return faces, keep * targets + (1 - keep) * targets[other]
+
+
 def _erase(faces: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Random erasing (Zhong et al. 2017, arXiv:1708.04896) of 2 to 20 % of the area, with noise."""
     n, _, height, width = faces.shape

@@ -1,7 +1,7 @@
 """What a training run is made from."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -17,7 +17,13 @@ class TrainConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "compact"
-    data: str
+    data: tuple[str, ...] = pydantic.Field(min_length=1)
+    """Data sets to train on; val is the first one's."""
+    data_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = ()
+    """Weight in the loss of each data set's faces; empty for 1 each."""
+    exclude: str | None = None
+    """Report of ``fer-edge data`` whose flagged training faces count ``exclude_weight``."""
+    exclude_weight: float = pydantic.Field(0.0, ge=0, le=1)
     epochs: int = pydantic.Field(30, ge=1)
     batch: int = pydantic.Field(128, ge=2)
     lr: float = pydantic.Field(0.1, gt=0)
@@ -27,7 +33,19 @@ class TrainConfig(pydantic.BaseModel):
     label_smoothing: float = pydantic.Field(0.1, ge=0, lt=1)
     ema: float = pydantic.Field(0.999, ge=0, lt=1)
     """Decay per step of the averaged weights; 0 turns averaging off."""
-    class_weights: Literal["none", "sqrt", "balanced"] = "none"
+    class_balance: float = pydantic.Field(0.0, ge=0, le=1)
+    """Exponent of the loss weights ``count ** -class_balance``: 0 none, 1 all classes alike."""
+    teachers: tuple[str, ...] = ()
+    """Weights (``.safetensors`` that name their model) whose mean probabilities are learned."""
+    distillation: float = pydantic.Field(0.5, ge=0, le=1)
+    """Share of the teachers in the loss; nothing without teachers."""
+    distillation_temperature: float = pydantic.Field(2.0, gt=0)
+    initial_size: int = pydantic.Field(48, ge=16, le=48)
+    """Side of the faces in the first epochs; it grows in steps of 8 to 48."""
+    mixup: float = pydantic.Field(0.0, ge=0)
+    """Alpha of mixup; 0 turns it off."""
+    cutmix: float = pydantic.Field(0.0, ge=0)
+    """Alpha of CutMix; 0 turns it off. With both, every batch draws one of them."""
     augment: bool = True
     flip: float = pydantic.Field(0.5, ge=0, le=1)
     rotation: float = pydantic.Field(10.0, ge=0, le=180)
@@ -39,6 +57,10 @@ class TrainConfig(pydantic.BaseModel):
     """Share of contrast, and of half the pixel scale, either way."""
     erasing: float = pydantic.Field(0.25, ge=0, le=1)
     """Probability that a rectangle is erased."""
+    dropout: float | None = pydantic.Field(None, ge=0, lt=1)
+    """None for the model's own."""
+    drop_path: float = pydantic.Field(0.0, ge=0, lt=1)
+    """Stochastic depth: probability that the last residual block is skipped; 0 for the first."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = pydantic.Field(0, ge=0, lt=2**32)
     pretrained: bool = False
@@ -47,6 +69,17 @@ class TrainConfig(pydantic.BaseModel):
     compile: bool = False
     device: str = "auto"
 
+    @pydantic.field_validator("data", mode="before")
+    @classmethod
+    def _one_source(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _as_many_weights_as_sources(self) -> "TrainConfig":
+        if self.data_weights and len(self.data_weights) != len(self.data):
+            raise ValueError(f"{len(self.data_weights)} data_weights for {len(self.data)} data")
+        return self
+
     @classmethod
     def checked(cls, **values: object) -> "TrainConfig":
         """Build a config; UsageError says which value cannot be used and why."""
@@ -54,6 +87,8 @@ class TrainConfig(pydantic.BaseModel):
             return cls.model_validate(values)
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
+            if not problem["loc"]:
+                raise UsageError(f"{problem['msg'].removeprefix('Value error, ')}.") from error
             name = "--" + str(problem["loc"][0]).replace("_", "-")
             raise UsageError(f"{name} {problem['input']}: {problem['msg'].lower()}.") from error
 

@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.data import load_dataset
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.data import FaceDataset, load_dataset, mix
+from fer_edge.data.analysis import DataReport, flagged
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import LAST, Progress
 from fer_edge.training.config import CONFIG, TrainConfig
@@ -42,7 +46,8 @@ def start(
             hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
         )
     trainer = _trainer(config, run, False, on_load)
-    config.save(run)
+    if trainer.workers.leads:
+        config.save(run)
     return trainer.fit(on_step, on_epoch)
 
 
@@ -66,9 +71,23 @@ def resume(
 
 def _trainer(config: TrainConfig, run: Path, again: bool, on_load: Listener | None) -> Trainer:
     soft = config.fer_plus is not None
-    train = load_dataset(
-        config.data, "train", fer_plus=config.fer_plus, soft=soft, progress=on_load
-    )
+    first, *others = config.data
+    train = load_dataset(first, "train", fer_plus=config.fer_plus, soft=soft, progress=on_load)
     # Scores stay comparable: val keeps the labels of FER2013.
-    val = load_dataset(config.data, "val", progress=on_load)
-    return Trainer(config, train, val, run, resume=again)
+    val = load_dataset(first, "val", progress=on_load)
+    kept = _kept(config, train)
+    if kept is not None and config.exclude_weight == 0:
+        train, kept = train.subset(kept == 1), None
+    sets = [train, *(load_dataset(other, "train", progress=on_load) for other in others)]
+    mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
+    if kept is not None:
+        weights[: len(train)] *= kept
+    return Trainer(config, mixture, val, run, resume=again, face_weights=weights)
+
+
+def _kept(config: TrainConfig, train: FaceDataset) -> NDArray[np.float32] | None:
+    """Weight of each face of the first data set, by the report that the config names."""
+    if config.exclude is None:
+        return None
+    mask = flagged(DataReport.load(Path(config.exclude)), train)
+    return np.where(mask, config.exclude_weight, 1).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import math
 
+from fer_edge.contract import FACE_SIZE
 from fer_edge.training.config import TrainConfig
 
 WARM_UP = {"one-cycle": 0.25, "cosine": 0.02}
@@ -18,3 +19,18 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     if step < rise:
         return config.lr * (0.04 + 0.96 * (1 - math.cos(math.pi * step / rise)) / 2)
     return config.lr * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+
+
+FULL_SIZE = 0.7
+"""Share of the epochs after which faces have their full size."""
+_SIZE_STEP = 8
+
+
+def face_size(config: TrainConfig, epoch: int) -> int:
+    """Side in pixels of the faces in ``epoch`` (from 0): from ``config.initial_size`` up to 48.
+
+    Progressive resizing, as in fastai and Tan and Le 2021 (arXiv:2104.00298), section 4.
+    """
+    share = min(epoch / (FULL_SIZE * config.epochs), 1.0)
+    size = config.initial_size + share * (FACE_SIZE - config.initial_size)
+    return FACE_SIZE if share == 1 else int(size) // _SIZE_STEP * _SIZE_STEP

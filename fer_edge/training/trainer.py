@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge import metrics
 from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PIXEL_SCALE
 from fer_edge.data import FaceDataset
 from fer_edge.errors import TrainingError, UsageError
+from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.files import storage_errors, write_text
 from fer_edge.models import build_model
-from fer_edge.training.augment import augment
+from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.checkpoint import (
     BEST,
     LAST,
@@ -30,18 +32,23 @@ from fer_edge.training.checkpoint import (
     save_state,
 )
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.plots import plot_confusion, plot_curves
-from fer_edge.training.schedule import learning_rate
+from fer_edge.training.distill import Teacher
+from fer_edge.training.distributed import Workers
+from fer_edge.training.plots import plot_curves
+from fer_edge.training.schedule import face_size, learning_rate
 
 METRICS = "metrics.jsonl"
 EVALUATION_BATCH = 256
+_RANK_SEED = 7_919
+"""Keeps the workers' random numbers apart."""
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One line of ``metrics.jsonl``. Losses are cross-entropies in nats; shares are 0..1.
 
-    ``train_*`` are of augmented faces, with label smoothing and class weights; ``val_*`` without.
+    ``train_*`` are of augmented and mixed faces, with label smoothing, weights and teachers;
+    ``val_*`` without.
     """
 
     epoch: int
@@ -79,6 +86,10 @@ class Trainer:
         Folder for checkpoints and metrics.
     resume : bool
         Go on from ``run/last.safetensors``.
+    face_weights : float32 array, shape (N,), optional
+        Weight of each training face in the loss.
+
+    Under ``torchrun`` every process takes its share of each batch; the first one writes.
     """
 
     def __init__(
@@ -89,21 +100,31 @@ class Trainer:
         run: Path,
         *,
         resume: bool = False,
+        face_weights: NDArray[np.float32] | None = None,
     ) -> None:
         if len(train) < config.batch:
             raise UsageError(
                 f"--batch {config.batch} is more than the {len(train)} training faces.",
                 hint="Choose a smaller batch.",
             )
+        self.workers = Workers.from_environment()
+        if config.batch % self.workers.size:
+            raise UsageError(
+                f"--batch {config.batch} does not divide by the {self.workers.size} processes.",
+                hint="It counts the faces of a step in all processes together.",
+            )
         self.config = config
         self.run = run
-        self.device = resolve_device(config.device)
+        self.device = resolve_device(config.device, self.workers.local_rank)
+        self.workers.join(self.device)
         torch.manual_seed(config.seed)
         model = build_model(
             config.model,
             # A checkpoint holds all weights: resuming needs neither network nor file.
             pretrained=config.pretrained and not resume,
             weights=Path(config.weights) if config.weights and not resume else None,
+            dropout=config.dropout,
+            drop_path=config.drop_path,
         )
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.average = (
@@ -126,20 +147,32 @@ class Trainer:
             self.progress = load_state(
                 run / LAST, self.model, self.average, self.optimizer, self.scaler
             )
-        self._drop_lines_after(self.progress.epoch)
-        self.forward: Callable[[Tensor], Tensor] = (
-            torch.compile(self.model) if config.compile else self.model
-        )
+        if self.workers.leads:
+            self._drop_lines_after(self.progress.epoch)
+        self.forward: Callable[[Tensor], Tensor] = self.model
+        if self.workers.size > 1:
+            self.forward = DistributedDataParallel(
+                self.model, [self.device.index] if self.device.type == "cuda" else None
+            )
+        if config.compile:
+            self.forward = torch.compile(self.forward)
         self.faces = _on_device(train.faces, self.device)
         self.labels = torch.as_tensor(np.array(train.labels), device=self.device)
-        self.targets = (
+        targets = (
             torch.as_tensor(np.array(train.soft_labels), device=self.device)
             if train.soft_labels is not None
             else functional.one_hot(self.labels, len(EMOTIONS)).float()
         )
+        smoothing = config.label_smoothing
+        self.targets = (1 - smoothing) * targets + smoothing / len(EMOTIONS)
+        if face_weights is not None:
+            # Cross-entropy is linear in its targets, so a face's weight can sit in them.
+            weights = torch.as_tensor(face_weights / face_weights.mean(), device=self.device)
+            self.targets *= weights[:, None]
         self.val_faces = _on_device(val.faces, self.device)
         self.val_labels = np.array(val.labels)
-        self.weights = class_weights(self.labels, config.class_weights)
+        self.weights = class_weights(self.labels, config.class_balance)
+        self.teacher = Teacher.load(config, self.device) if config.teachers else None
         self.generator = torch.Generator(self.device)
         self.steps_per_epoch = len(train) // config.batch
 
@@ -172,13 +205,20 @@ class Trainer:
                     f"The memory of {self.device} is full.", hint="Choose a smaller --batch."
                 ) from error
             self.progress.epoch = epoch.epoch
+            if not self.workers.leads:
+                continue
             if epoch.val_accuracy > self.progress.best_accuracy:
                 self.progress.best_accuracy = epoch.val_accuracy
                 self.progress.best_epoch = epoch.epoch
                 save_model(
                     self.run / BEST,
                     self.evaluated,
-                    {"model": self.config.model, "epoch": epoch.epoch, "val": epoch.val_accuracy},
+                    {
+                        "model": self.config.model,
+                        "epoch": epoch.epoch,
+                        "val": epoch.val_accuracy,
+                        "temperature": metrics.fit_temperature(logits.numpy(), self.val_labels),
+                    },
                 )
                 matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
                 plot_confusion(matrix, self.run / "confusion_matrix.png")
@@ -203,11 +243,15 @@ class Trainer:
         torch.manual_seed(seed)
         self.generator.manual_seed(seed)
         order = torch.randperm(len(self.faces), device=self.device, generator=self.generator)
+        if not self.workers.leads:
+            # The order is the same for all, what happens to the faces is not.
+            self.generator.manual_seed(seed + self.workers.rank * _RANK_SEED)
         steps = self.steps_per_epoch * config.epochs
         loss_sum = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
         loader_seconds = 0.0
         lr = 0.0
+        size = face_size(config, index)
         self.model.train()
         started = time.perf_counter()
         for i in range(self.steps_per_epoch):
@@ -217,16 +261,19 @@ class Trainer:
                 group["lr"] = lr
             loading = time.perf_counter()
             chosen = order[i * config.batch : (i + 1) * config.batch]
+            chosen = chosen[self.workers.rank :: self.workers.size]
             faces = normalise(self.faces[chosen])
             if config.augment:
                 faces = augment(faces, config, self.generator)
+            faces, targets = mix(faces, self.targets[chosen], config, self.generator)
             loader_seconds += time.perf_counter() - loading
-            loss, logits = self._step(faces, self.targets[chosen])
+            loss, logits = self._step(resized(faces, size), targets)
             loss_sum += loss.detach()
             right += (logits.argmax(1) == self.labels[chosen]).sum()
             if on_step:
                 on_step(step + 1, steps)
-        train_loss = float(loss_sum) / self.steps_per_epoch
+        loss_sum, right = self.workers.total(loss_sum), self.workers.total(right)
+        train_loss = float(loss_sum) / self.steps_per_epoch / self.workers.size
         seconds = time.perf_counter() - started
         _check_finite("training", train_loss, index + 1)
         seen = self.steps_per_epoch * config.batch
@@ -255,9 +302,10 @@ class Trainer:
         with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
             logits = self.forward(faces)
         logits = logits.float()
-        loss = functional.cross_entropy(
-            logits, targets, self.weights, label_smoothing=self.config.label_smoothing
-        )
+        loss = functional.cross_entropy(logits, targets, self.weights)
+        if self.teacher is not None:
+            share = self.config.distillation
+            loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -288,10 +336,13 @@ def normalise(faces: Tensor) -> Tensor:
     return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one; UsageError if the device asked for is not there."""
+def resolve_device(name: str, number: int = 0) -> torch.device:
+    """``auto`` is the GPU where there is one; UsageError if the device asked for is not there.
+
+    ``number`` chooses the GPU where the name does not.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -301,6 +352,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name} is not supported.", hint="Use auto, cpu or cuda.")
     if device.type == "cuda":
+        device = torch.device("cuda", number if device.index is None else device.index)
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise UsageError(
@@ -310,12 +362,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def class_weights(labels: Tensor, kind: str) -> Tensor | None:
-    """Weights of the loss per class, mean 1 over the faces; None for ``"none"``."""
-    if kind == "none":
+def class_weights(labels: Tensor, exponent: float) -> Tensor | None:
+    """Weights of the loss per class, mean 1 over the faces; None for an exponent of 0."""
+    if exponent == 0:
         return None
     counts = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1).float()
-    weights = counts.reciprocal() if kind == "balanced" else counts.rsqrt()
+    weights = counts**-exponent
     return weights / (weights * counts).sum() * counts.sum()
 
 

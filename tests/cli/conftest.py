@@ -166,7 +166,7 @@ def write_csv(path: Path, rows: list[str]) -> Path:
         ("pixel.csv", "line 3: pixel 1 is 'x', not 0..255"),
         ("cut.csv", "line 3: 2 fields instead of 3"),
         ("cut.zip", "is a damaged or incomplete zip"),
-        ("foreign.zip", "holds no faces: neither fer2013.csv nor images"),
+        ("foreign.zip", "holds no faces: neither fer2013.csv, nor images"),
         ("text.zip", "train/happy/1.jpg is not an image that can be read"),
         ("binary.csv", "is neither csv nor zip nor folder"),
     ],

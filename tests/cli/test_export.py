@@ -48,6 +48,8 @@ def test_three_precisions_calibrated_and_scored(
     artifact.verify()
     assert list(artifact.manifest.graphs) == ["fp32", "fp16", "int8"]
     assert artifact.manifest.scores["int8"].n == 70
+    for score in artifact.manifest.scores.values():
+        assert f"│ {100 * (score.ece or 0):5.2f} │" in result.out
     assert artifact.manifest.calibration is not None
     assert artifact.manifest.calibration.method == "entropy"
     assert leftovers(tmp_path) == []

@@ -13,6 +13,7 @@ def test_what_it_is_how_it_was_made_and_what_it_scored(fer_edge: Command, export
     assert "plain" in result.out
     assert "minmax on 35 faces, calibration.json" in result.out
     assert "val 70" in result.out
+    assert "ECE" in result.out
     for file in ("fp32.onnx", "fp16.onnx", "int8.onnx", "int8.cpu.onnx", "calibration.json"):
         assert f"│ {file} " in result.out
     assert max(map(len, result.out.splitlines())) <= 80
@@ -24,9 +25,25 @@ def test_training_is_told(fer_edge: Command, artifact: Path, edit: Edit) -> None
         "epochs_run": 5,
         "best_epoch": {"epoch": 4, "val_accuracy": 0.6825},
     }
+    told = "5 epochs on fer2013.zip, seed 3; epoch 4 was best on val (68.25 %)"
+    edit(lambda manifest: manifest.update(training=training))
+    assert f"{told} " in " ".join(fer_edge("info", artifact).out.split())
+    training["temperature"] = 1.25
     edit(lambda manifest: manifest.update(training=training))
     line = " ".join(fer_edge("info", artifact).out.split())
-    assert "5 epochs on fer2013.zip, seed 3; epoch 4 was best on val (68.25 %)" in line
+    assert f"{told}; temperature 1.250" in line
+
+
+def test_scores_of_older_artifacts_have_no_calibration_error(
+    fer_edge: Command, artifact: Path, edit: Edit
+) -> None:
+    def age(manifest: dict) -> None:
+        for score in manifest["scores"].values():
+            for field in ("ece", "precision", "f1"):
+                del score[field]
+
+    edit(age)
+    assert fer_edge("info", artifact).code == 0
 
 
 def test_json_is_the_manifest(fer_edge: Command, exported: Path) -> None:

@@ -105,8 +105,49 @@ def test_a_run_is_exported_with_its_history(trained):
     assert exported.difference < torch_export.PARITY_LIMIT
 
 
+def with_temperature(run, value):
+    torch.manual_seed(1)
+    facts = {"model": "compact", "epoch": 1, "temperature": value}
+    save_model(run / BEST, build_model("compact"), facts)
+
+
+def test_a_temperature_is_folded_without_a_node(trained, faces):
+    plain = export_run(trained)
+    assert plain.training["temperature"] == 1.0
+    with_temperature(trained, 0.25)
+    exported = export_run(trained)
+    assert exported.training["temperature"] == 0.25
+    assert exported.difference < torch_export.PARITY_LIMIT
+    operators = [[n.op_type for n in graph.graph.node] for graph in (plain.graph, exported.graph)]
+    assert operators[0] == operators[1]
+    (before,), (after,) = (run(e.graph, faces.faces[:20]) for e in (plain, exported))
+    expected = before**4 / (before**4).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(after, expected, atol=1e-5)
+    assert np.abs(after - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), "hot"])
+def test_a_temperature_that_is_none_is_refused(trained, value):
+    with_temperature(trained, value)
+    with pytest.raises(TrainingError, match="is damaged"):
+        export_run(trained)
+
+
+def test_a_temperature_needs_one_layer_to_go_into(trained, monkeypatch):
+    def two_heads(name):
+        model = build_model(name)
+        model.other = torch.nn.Linear(3, 7)
+        return model
+
+    with_temperature(trained, 2.0)
+    monkeypatch.setattr(torch_export, "build_model", two_heads)
+    monkeypatch.setattr(torch_export, "load_weights", lambda *_: None)
+    with pytest.raises(ExportError, match=r"linear layer with 7 outputs, and this model has 2"):
+        export_run(trained)
+
+
 def test_a_graph_that_differs_from_torch_is_refused(trained, monkeypatch):
-    def other_weights(_model, name):
+    def other_weights(_model, name, _temperature):
         torch.manual_seed(2)
         return torch_to_onnx(build_model(name), name)
 

@@ -85,6 +85,29 @@ def test_vgg19_has_nineteen_layers_with_weights_and_batch_norm(
     assert nn.Dropout in kinds
 
 
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("resnet50", "network.avgpool"),
+        ("inception", "network.avgpool"),
+        ("se-resnet50", "network.global_pool"),
+        ("efficientnet-lite0", "network.global_pool"),
+    ],
+)
+def test_stems_for_small_faces_leave_three_by_three_features(
+    build: Callable[[str], nn.Module], name: str, pool: str
+) -> None:
+    model = build(name)
+    seen: list[Tensor] = []
+    handle = model.get_submodule(pool).register_forward_pre_hook(
+        lambda _, args: seen.append(args[0])
+    )
+    with torch.no_grad():
+        model(torch.zeros(1, 1, 48, 48))
+    handle.remove()
+    assert seen[0].shape[2:] == (3, 3)
+
+
 def test_colour_networks_see_the_gray_channel_three_times(
     build: Callable[[str], nn.Module],
 ) -> None:
@@ -122,3 +145,10 @@ def test_building_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_listing_models_needs_no_torch() -> None:
     code = "import sys, fer_edge.models as m; assert m.MODELS; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_building_without_timm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    monkeypatch.delitem(sys.modules, "fer_edge.models.se_resnet", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"needs timm.*fer-edge\[train\]"):
+        build_model("se-resnet50")

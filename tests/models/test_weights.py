@@ -11,7 +11,8 @@ from torchvision.models import resnet
 
 from fer_edge.errors import ModelError
 from fer_edge.models import build_model
-from fer_edge.models.weights import load_weights
+from fer_edge.models.weights import load_model, load_weights
+from fer_edge.training.checkpoint import save_model
 
 
 class CreatesFile:
@@ -150,3 +151,45 @@ def test_the_file_of_torchvision_does_what_pretrained_does(
 def test_compact_has_no_imagenet_weights() -> None:
     with pytest.raises(ModelError, match="no ImageNet weights for compact"):
         build_model("compact", pretrained=True)
+
+
+def test_a_deeper_network_starts_as_the_function_of_the_shallower_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shallow = build_model("resnet14").eval()
+    for module in shallow.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    save_model(tmp_path / "w.safetensors", shallow, {})
+    deep = build_model("resnet50", weights=tmp_path / "w.safetensors").eval()
+    faces = torch.randn(4, 1, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(deep(faces), shallow(faces), rtol=0, atol=1e-5)
+    # Identities, but ones that learn.
+    block = deep.network.layer3[5]
+    assert not block.bn3.weight.any()
+    assert block.conv3.weight.any()
+
+
+def test_a_block_with_half_of_its_tensors_is_not_filled_in(tmp_path: Path) -> None:
+    state = build_model("resnet14").state_dict()
+    del state["network.layer2.0.bn3.weight"]
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"no tensor network\.layer2\.0\.bn3\.weight"):
+        build_model("resnet50", weights=tmp_path / "w.safetensors")
+
+
+def test_a_trained_file_says_which_model_it_holds(trained: nn.Module, tmp_path: Path) -> None:
+    save_model(tmp_path / "best.safetensors", trained, {"model": "compact"})
+    assert_same(load_model(tmp_path / "best.safetensors"), trained)
+
+    save_model(tmp_path / "nameless.safetensors", trained, {})
+    with pytest.raises(ModelError, match="does not say which model"):
+        load_model(tmp_path / "nameless.safetensors")
+
+    (tmp_path / "damaged.safetensors").write_bytes(b"hello world")
+    with pytest.raises(ModelError, match="cannot be read as safetensors"):
+        load_model(tmp_path / "damaged.safetensors")
+
+    with pytest.raises(ModelError, match=r"no weights file .*nowhere"):
+        load_model(tmp_path / "nowhere.safetensors")

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fer_edge.data import FaceDataset, synthetic_dataset
@@ -76,9 +78,12 @@ def trainer(
     tmp_path: Path,
 ) -> Callable[..., Trainer]:
     def make(
-        train: FaceDataset = train_set, val: FaceDataset = val_set, **values: object
+        train: FaceDataset = train_set,
+        val: FaceDataset = val_set,
+        face_weights: NDArray[np.float32] | None = None,
+        **values: object,
     ) -> Trainer:
-        return Trainer(config(**values), train, val, tmp_path)
+        return Trainer(config(**values), train, val, tmp_path, face_weights=face_weights)
 
     return make
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fer_edge.training.augment import augment
+from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.config import TrainConfig
 
 N = 300
@@ -140,3 +140,51 @@ def test_shape_and_type_stay(augmented: Callable[..., Tensor]) -> None:
     assert out.shape == (5, 1, 48, 48)
     assert out.dtype == torch.float32
     assert math.isfinite(out.sum())
+
+
+@pytest.fixture
+def mixed(config: Callable[..., TrainConfig]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Faces of one value each, mixed, and the share of itself that each target keeps."""
+
+    def apply(seed: int = 0, **alphas: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(seed)
+        values = torch.arange(64.0)[:, None, None, None].expand(64, 1, 48, 48)
+        targets = torch.eye(64)
+        return mix(values, targets, config(**alphas), torch.Generator().manual_seed(seed))
+
+    return apply
+
+
+@pytest.mark.parametrize("alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+def test_a_mixed_target_has_the_shares_of_its_face(
+    mixed: Callable[..., tuple[Tensor, Tensor]], alphas: dict[str, float]
+) -> None:
+    for seed in range(4):
+        faces, targets = mixed(seed, **alphas)
+        torch.testing.assert_close(targets.sum(1), torch.ones(64))
+        expected = targets @ torch.arange(64.0)
+        torch.testing.assert_close(faces.mean((1, 2, 3)), expected, atol=1e-3, rtol=0)
+
+
+def test_mixup_blends_and_cutmix_pastes(mixed: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    def patchworks(**alphas: float) -> int:
+        batches = [mixed(seed, **alphas)[0] for seed in range(20)]
+        return sum(bool((faces.amax((2, 3)) != faces.amin((2, 3))).any()) for faces in batches)
+
+    assert patchworks(mixup=1.0) == 0
+    assert patchworks(cutmix=1.0) >= 18  # a patch may have no area
+    assert 4 <= patchworks(mixup=1.0, cutmix=1.0) <= 16
+
+
+def test_no_alpha_mixes_nothing(mixed: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    faces, targets = mixed()
+    assert torch.equal(faces[:, 0, 0, 0], torch.arange(64.0))
+    assert torch.equal(targets, torch.eye(64))
+
+
+def test_a_smaller_face_keeps_its_mean() -> None:
+    small = resized(faces() + 3, 32)
+    assert small.shape == (N, 1, 32, 32)
+    torch.testing.assert_close(
+        small.mean((1, 2, 3)), (faces() + 3).mean((1, 2, 3)), atol=0.05, rtol=0
+    )

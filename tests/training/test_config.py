@@ -21,7 +21,13 @@ from fer_edge.training.config import CONFIG, TrainConfig
         ("schedule", "linear"),
         ("label_smoothing", 1),
         ("ema", 1),
-        ("class_weights", "cube"),
+        ("class_balance", 1.1),
+        ("initial_size", 49),
+        ("mixup", -1),
+        ("distillation", 2),
+        ("distillation_temperature", 0),
+        ("dropout", 1),
+        ("drop_path", 1),
         ("flip", 1.1),
         ("rotation", -1),
         ("shift", 2),
@@ -66,3 +72,12 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, text: str, problem: s
 def test_a_folder_without_a_config_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="is not a training run"):
         TrainConfig.load(tmp_path)
+
+
+def test_one_source_needs_no_list() -> None:
+    assert TrainConfig.checked(data="a.zip").data == ("a.zip",)
+
+
+def test_weights_are_as_many_as_data_sets() -> None:
+    with pytest.raises(UsageError, match=r"^1 data_weights for 2 data"):
+        TrainConfig.checked(data=("a", "b"), data_weights=(0.5,))

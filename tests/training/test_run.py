@@ -46,7 +46,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     [
         (STEPS + 2, {}),
         (STEPS + 2, {"ema": 0.0, "schedule": "cosine"}),
-        (STEPS + 2, {"momentum": 0.0, "class_weights": "sqrt"}),
+        (STEPS + 2, {"momentum": 0.0, "class_balance": 0.5, "mixup": 0.2, "cutmix": 1.0}),
         (STEPS + 2, {"precision": "fp16"}),
         (2, {}),
     ],

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.schedule import learning_rate
+from fer_edge.training.schedule import face_size, learning_rate
 
 STEPS = 400
 
@@ -38,3 +38,15 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_zero(
 @pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
 def test_a_run_of_one_step_has_a_rate(config: Callable[..., TrainConfig], schedule: str) -> None:
     assert 0 < learning_rate(config(schedule=schedule, lr=1), 0, 1) <= 1
+
+
+def test_faces_grow_in_steps_of_eight_to_their_full_size(
+    config: Callable[..., TrainConfig],
+) -> None:
+    sizes = [face_size(config(initial_size=24, epochs=20), epoch) for epoch in range(20)]
+    # 14 epochs from 24 to 48: 8 more pixels every 14 / 3 of them.
+    assert sizes == [24] * 5 + [32] * 5 + [40] * 4 + [48] * 6
+
+
+def test_faces_stay_whole_by_default(config: Callable[..., TrainConfig]) -> None:
+    assert {face_size(config(epochs=3), epoch) for epoch in range(3)} == {48}

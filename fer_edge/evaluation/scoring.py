@@ -41,8 +41,8 @@ def score(
     Returns
     -------
     Score
-        The standard error is the binomial one, sqrt(p (1 - p) / N); recall leaves out emotions
-        without faces.
+        The standard error is the binomial one, sqrt(p (1 - p) / N). Precision, recall and F1 leave
+        out emotions for which they are not defined: never predicted, without faces, or both.
     float32 array, shape (N, 7)
         The probabilities.
 
@@ -79,7 +79,10 @@ def score(
         accuracy=accuracy,
         standard_error=math.sqrt(accuracy * (1 - accuracy) / n),
         macro_f1=metrics.macro_f1(matrix),
-        recall={k: v for k, v in metrics.recalls(matrix).items() if not math.isnan(v)},
+        precision=_defined(metrics.precisions(matrix)),
+        recall=_defined(metrics.recalls(matrix)),
+        f1=_defined(metrics.f1s(matrix)),
+        ece=metrics.expected_calibration_error(probabilities, dataset.labels),
         backend=engine.describe().backend,
         data=dataset.fingerprint,
     )
@@ -90,3 +93,7 @@ def score(
             expected == dataset.labels, predicted == dataset.labels
         )
     return result, probabilities
+
+
+def _defined(values: dict[str, float]) -> dict[str, float]:
+    return {emotion: value for emotion, value in values.items() if not math.isnan(value)}

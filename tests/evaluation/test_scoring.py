@@ -18,6 +18,7 @@ def test_a_score_says_what_the_engine_got_right():
     result, probabilities = score(FakeEngine(max_batch=50), DATASET)
     predicted = classify(FACES).argmax(1)
     p = float((predicted == TRUTH).mean())
+    matrix = metrics.confusion_matrix(TRUTH, predicted)
     np.testing.assert_allclose(probabilities, classify(FACES), atol=1e-5)
     assert 0.6 < p < 0.9
     assert result == Score(
@@ -25,8 +26,12 @@ def test_a_score_says_what_the_engine_got_right():
         n=600,
         accuracy=p,
         standard_error=(p * (1 - p) / 600) ** 0.5,
-        macro_f1=metrics.macro_f1(metrics.confusion_matrix(TRUTH, predicted)),
-        recall=metrics.recalls(metrics.confusion_matrix(TRUTH, predicted)),
+        macro_f1=metrics.macro_f1(matrix),
+        # Disgust, fear and neutral are never predicted.
+        precision={k: metrics.precisions(matrix)[k] for k in ("angry", "happy", "sad", "surprise")},
+        recall=metrics.recalls(matrix),
+        f1=metrics.f1s(matrix),
+        ece=metrics.expected_calibration_error(probabilities, TRUTH),
         backend="fake",
         data=DATASET.fingerprint,
     )

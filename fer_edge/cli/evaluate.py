@@ -1,0 +1,124 @@
+"""fer-edge evaluate"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.arguments import Backend, Json, Threads, model_or_carried
+from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.contract import EMOTIONS, PRECISIONS
+from fer_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from fer_edge.evaluation import Evaluation
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="FER2013, or data in one of its layouts.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="Artifact folder or ONNX file. (default: the carried one)"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or int8. (default: fp32, of an ONNX file its own)"),
+    ] = None,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for confusion_matrix.png, reliability.png, worst.png, predictions.csv "
+            "and evaluation.json."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a model gets wrong: per emotion, and how far its probabilities go.
+
+    ECE is the expected calibration error: how far confidence is from accuracy, on
+    average. worst.png has the faces that the model gets most wrong.
+
+    Example:
+    fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
+    """
+    from fer_edge.artifact import Artifact
+    from fer_edge.data import load_dataset
+    from fer_edge.engines import open_engine
+    from fer_edge.evaluation import evaluate
+    from fer_edge.evaluation.plots import check_matplotlib
+    from fer_edge.evaluation.report import write_report
+
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}.")
+    if out is not None:
+        check_matplotlib()
+    path = model_or_carried(model)
+    lone = path.suffix == ".onnx"
+    name = path.stem if lone else Artifact.load(path).manifest.model
+    wanted = precision or ("auto" if lone else "fp32")
+    with (
+        open_engine(path, precision=wanted, backend=backend, threads=threads) as engine,
+        staged_progress(quiet=json) as tell,
+    ):
+        faces = load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+        evaluation, probabilities = evaluate(
+            engine, faces, name, progress=counted(tell, "Classifying")
+        )
+    if json:
+        print_json(evaluation.model_dump(mode="json"))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(_render(evaluation))
+    if out is not None:
+        written = write_report(out, evaluation, faces, probabilities)
+        if not json:
+            typer.echo(f"In {out}: {', '.join(path.name for path in written)}")
+
+
+def _render(evaluation: "Evaluation") -> "Group":
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    score = evaluation.score
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("accuracy", f"{100 * score.accuracy:.2f} ± {100 * score.standard_error:.2f} %"),
+        ("macro-F1", f"{100 * score.macro_f1:.2f} %"),
+        (
+            "ECE",
+            f"{_percent(score.ece, 2)} % (a temperature of {evaluation.temperature:.3f} would fit "
+            "best)",
+        ),
+    ):
+        facts.add_row(name, value)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", pad_edge=False)
+    for column in ("", "faces", "precision %", "recall %", "F1 %"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_column("taken for (% of its faces)")
+    for emotion in EMOTIONS:
+        table.add_row(
+            emotion,
+            str(evaluation.support[emotion]),
+            *(
+                _percent((shares or {}).get(emotion), 1)
+                for shares in (score.precision, score.recall, score.f1)
+            ),
+            ", ".join(
+                f"{other} {100 * share:.0f}"
+                for other, share in evaluation.taken_for[emotion].items()
+            ),
+        )
+    heading = f"{evaluation.model} {evaluation.precision} on {score.split}, {score.n} faces"
+    return Group(Text(heading, "bold"), "", facts, "", table)
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f}"

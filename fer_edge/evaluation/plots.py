@@ -1,0 +1,112 @@
+"""Confusion matrix and reliability diagram as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.errors import MissingDependencyError
+from fer_edge.files import atomic_path
+from fer_edge.metrics import ReliabilityBin
+
+
+def check_matplotlib() -> None:
+    """Raise MissingDependencyError if there is no matplotlib, before what takes long."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "Plotting needs matplotlib.", hint="Install it with: pip install 'fer-edge[plot]'"
+        ) from error
+
+
+def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:
+    """Draw a confusion matrix (7, 7) as PNG: shares per true emotion, in percent.
+
+    The row of an emotion without faces stays empty.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    StorageError
+        ``target`` cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    totals = matrix.sum(axis=1)
+    shares = 100 * matrix / np.maximum(totals, 1)[:, None]
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(shares.shape):
+        value = shares[row, column]
+        colour = "white" if value > 55 else "black"
+        text = f"{value:.0f}" if totals[row] else ""
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40)
+    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    total = int(matrix.sum())
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"{100 * np.trace(matrix) / max(total, 1):.2f} % of {total} faces",
+    )
+    figure.colorbar(image, label="% of the true emotion")
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_reliability(bins: Sequence[ReliabilityBin], target: Path) -> None:
+    """Draw accuracy over confidence, and how many faces have which confidence, as PNG.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    StorageError
+        ``target`` cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    left = [100 * bin_.low for bin_ in bins]
+    width = [100 * (bin_.high - bin_.low) for bin_ in bins]
+    accuracy = np.array([100 * bin_.accuracy for bin_ in bins])
+    confidence = np.array([100 * bin_.confidence for bin_ in bins])
+    faces = np.array([bin_.n for bin_ in bins])
+    ece = np.average(np.abs(accuracy - confidence), weights=faces)
+    figure = Figure(figsize=(5.6, 6.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    style = {"align": "edge", "edgecolor": "white"}
+    top.bar(left, accuracy, width, color="#0072b2", label="accuracy", **style)
+    top.bar(
+        left,
+        confidence - accuracy,
+        width,
+        accuracy,
+        align="edge",
+        facecolor="none",
+        edgecolor="#d55e00",
+        hatch="////",
+        label="gap to the confidence",
+    )
+    top.plot([0, 100], [0, 100], "--", color="black", linewidth=1, label="calibrated")
+    top.set(
+        xlim=(0, 100),
+        ylim=(0, 100),
+        ylabel="accuracy (%)",
+        title=f"Expected calibration error {ece:.2f} % on {faces.sum()} faces",
+    )
+    top.legend(loc="upper left")
+    bottom.bar(left, 100 * faces / faces.sum(), width, color="tab:gray", **style)
+    bottom.set(xlabel="confidence: probability of the predicted emotion (%)", ylabel="faces (%)")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,100 @@
+import csv as csv_format
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.artifact import Artifact
+
+from .conftest import Command, leftovers
+from .test_app import IMPORTED, imported
+
+
+def test_errors_are_told_per_emotion(fer_edge: Command, exported: Path, csv: Path) -> None:
+    result = fer_edge("evaluate", exported, "--data", csv)
+    assert (result.code, result.err) == (0, "")
+    score = Artifact.load(exported).manifest.scores["fp32"]
+    assert "plain fp32 on val, 70 faces" in result.out
+    assert f"{100 * score.accuracy:.2f} ± {100 * score.standard_error:.2f} %" in result.out
+    assert f"ECE       {100 * (score.ece or 0):.2f} %" in result.out
+    assert re.search(r"\nneutral +10 +- +0\.0 +0\.0 +fear 100 *\n", result.out)
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_json_on_stdout_and_in_the_folder(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    options = ("--precision", "int8", "--json", "--out", tmp_path / "errors")
+    told = json.loads(fer_edge("evaluate", exported, "--data", csv, *options).out)
+    assert told == json.loads((tmp_path / "errors" / "evaluation.json").read_text())
+    assert told["precision"] == "int8"
+    recorded = Artifact.load(exported).manifest.scores["int8"]
+    for name in ("accuracy", "macro_f1", "ece", "f1", "data"):
+        assert told["score"][name] == getattr(recorded, name)
+    with (tmp_path / "errors" / "predictions.csv").open() as stream:
+        assert len(list(csv_format.DictReader(stream))) == 70
+    assert leftovers(tmp_path) == []
+
+
+def test_the_files_are_named(fer_edge: Command, exported: Path, csv: Path) -> None:
+    result = fer_edge("evaluate", exported, "--data", csv, "--split", "train", "--out", "errors")
+    assert "plain fp32 on train" in result.out
+    named = result.out.splitlines()[-1].removeprefix("In errors: ").split(", ")
+    assert sorted(named) == sorted(path.name for path in Path("errors").iterdir())
+
+
+def test_a_lone_graph_is_taken_at_its_own_precision(
+    fer_edge: Command, exported: Path, csv: Path
+) -> None:
+    graph = exported / "int8.cpu.onnx"
+    assert "int8.cpu int8 on val" in fer_edge("evaluate", graph, "--data", csv).out
+    error = fer_edge("evaluate", graph, "--data", csv, "--precision", "fp32").error(2)
+    assert f"{graph} is int8, not fp32" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--data", "x", "--precision", "fp64"], "--precision fp64: choose from fp32, fp16, int8."),
+        (["--data", "x", "--backend", "tpu"], "Unknown backend 'tpu'"),
+        ([], "Missing option '--data'"),
+    ],
+)
+def test_usage(options: list[str], says: str, fer_edge: Command, exported: Path) -> None:
+    assert says in fer_edge("evaluate", exported, *options).error(2)
+
+
+def test_bad_data_is_named(fer_edge: Command, exported: Path, bad_data: tuple[Path, str]) -> None:
+    path, says = bad_data
+    error = fer_edge("evaluate", exported, "--data", path).error()
+    assert says in error
+    assert str(path) in error
+
+
+def test_a_run_is_told_to_be_exported_before_the_data_is_read(
+    fer_edge: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    error = fer_edge("evaluate", "run", "--data", "missing").error()
+    assert "run is not an artifact" in error
+    assert "fer-edge export RUN" in error
+
+
+def test_no_matplotlib_is_met_before_the_data_is_read(
+    fer_edge: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    error = fer_edge("evaluate", exported, "--data", "missing", "--out", "errors").error()
+    assert "pip install 'fer-edge[plot]'" in error
+
+
+def test_evaluating_needs_neither_torch_nor_onnx_nor_matplotlib(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, csv: Path
+) -> None:
+    packages = imported(python(IMPORTED, "evaluate", exported, "--data", csv))
+    assert "onnxruntime" in packages
+    assert not packages & {"torch", "torchvision", "onnx", "safetensors", "matplotlib"}
