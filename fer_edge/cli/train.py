@@ -93,6 +93,13 @@ def train(
             rich_help_panel=_OPTIMISATION,
         ),
     ] = 0.0,
+    logit_adjustment: Annotated[
+        float,
+        typer.Option(
+            help="Name rare emotions more often: subtract this times the log of each one's share.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -253,6 +260,7 @@ def train(
             "dropout": dropout,
             "drop_path": drop_path,
             "class_balance": class_balance,
+            "logit_adjustment": logit_adjustment,
             "teachers": [str(path.resolve()) for path in teacher or []],
             "distillation": distillation,
             "distillation_temperature": distillation_temperature,

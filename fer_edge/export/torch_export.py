@@ -16,7 +16,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fer_edge.contract import (
-    EMOTIONS,
     FACE_SIZE,
     INPUT_NAME,
     OUTPUT_NAME,
@@ -28,6 +27,7 @@ from fer_edge.errors import ExportError, TrainingError
 from fer_edge.export.graph import canonicalise
 from fer_edge.models import build_model, model_spec
 from fer_edge.models.gray import GrayInput
+from fer_edge.models.head import classifier
 from fer_edge.models.weights import load_weights
 
 PARITY_LIMIT = 1e-4
@@ -62,8 +62,9 @@ def export_run(run: Path) -> ExportedRun:
     TrainingError
         Not a run, or one without a finished epoch.
     ExportError
-        A probability differs from torch by more than 1e-4, or there is no one layer to fold the
-        temperature into.
+        A probability differs from torch by more than 1e-4.
+    ModelError
+        There is no one layer to fold the temperature into.
     """
     training = read_run(run)
     name = training["config"]["model"]
@@ -119,7 +120,8 @@ def read_run(run: Path) -> dict[str, Any]:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{run} is damaged: {error}.", hint="Train again.") from error
     # Somebody's folders say nothing to others; of weights, that of the run does.
-    facts["data"] = [Path(source).name for source in facts["data"]]
+    sources = [facts["data"]] if isinstance(facts["data"], str) else facts["data"]
+    facts["data"] = [Path(source).name for source in sources]
     for name in ("weights", "exclude", "fer_plus"):
         if facts.get(name):
             facts[name] = _last_folder(facts[name])
@@ -162,10 +164,10 @@ class FacesToProbabilities(nn.Module):
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
             if temperature != 1.0:
-                classifier = _classifier(model)
-                classifier.weight.div_(temperature)
-                if classifier.bias is not None:
-                    classifier.bias.div_(temperature)
+                layer = classifier(model)
+                layer.weight.div_(temperature)
+                if layer.bias is not None:
+                    layer.bias.div_(temperature)
         setattr(model.get_submodule(parent), name, new)
         # GrayInput repeats the channel for a convolution that no longer wants it.
         self.network = model.network if isinstance(model, GrayInput) else model
@@ -174,22 +176,6 @@ class FacesToProbabilities(nn.Module):
         pixels = faces.to(torch.float32) - PIXEL_MEAN
         logits: Tensor = self.network(pixels)
         return torch.softmax(logits, dim=1)
-
-
-def _classifier(model: nn.Module) -> nn.Linear:
-    """The layer that makes the logits."""
-    found = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, nn.Linear) and layer.out_features == len(EMOTIONS)
-    ]
-    if len(found) != 1:
-        raise ExportError(
-            f"The temperature of the probabilities goes into the one linear layer with "
-            f"{len(EMOTIONS)} outputs, and this model has {len(found)}.",
-            hint="End the network in one nn.Linear, or train without a temperature.",
-        )
-    return found[0]
 
 
 def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from fer_edge.contract import EMOTIONS
+from fer_edge.errors import ModelError
 
 
 def fully_connected(*widths: int, dropout: float) -> nn.Sequential:
@@ -13,3 +14,25 @@ def fully_connected(*widths: int, dropout: float) -> nn.Sequential:
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], len(EMOTIONS)))
+
+
+def classifier(model: nn.Module) -> nn.Linear:
+    """The layer that makes the logits.
+
+    Raises
+    ------
+    ModelError
+        There is no linear layer with seven outputs, or more than one.
+    """
+    found = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == len(EMOTIONS)
+    ]
+    if len(found) != 1:
+        raise ModelError(
+            f"Temperature and logit adjustment go into the one linear layer with {len(EMOTIONS)} "
+            f"outputs, and this model has {len(found)}.",
+            hint="End the network in one nn.Linear.",
+        )
+    return found[0]

@@ -35,6 +35,8 @@ class TrainConfig(pydantic.BaseModel):
     """Decay per step of the averaged weights; 0 turns averaging off."""
     class_balance: float = pydantic.Field(0.0, ge=0, le=1)
     """Exponent of the loss weights ``count ** -class_balance``: 0 none, 1 all classes alike."""
+    logit_adjustment: float = pydantic.Field(0.0, ge=0)
+    """Tau of post-hoc logit adjustment: the published model names rare emotions more often."""
     teachers: tuple[str, ...] = ()
     """Weights (``.safetensors`` that name their model) whose mean probabilities are learned."""
     distillation: float = pydantic.Field(0.5, ge=0, le=1)

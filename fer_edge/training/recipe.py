@@ -43,6 +43,7 @@ _TABLES: dict[str, dict[str, str]] = {
     "loss": {
         "label_smoothing": "label_smoothing",
         "class_balance": "class_balance",
+        "logit_adjustment": "logit_adjustment",
         "teachers": "teachers",
         "distillation": "distillation",
         "distillation_temperature": "distillation_temperature",

@@ -17,6 +17,7 @@ from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.files import storage_errors, write_text
+from fer_edge.models.head import classifier
 from fer_edge.models.weights import load_model
 from fer_edge.training.checkpoint import BEST, save_model
 from fer_edge.training.config import CONFIG
@@ -119,7 +120,7 @@ def train_svm(
     standardised = scaler.transform(train_features.numpy())
     weights = np.bincount(train.labels, minlength=len(EMOTIONS)) ** -class_balance
     weights *= len(EMOTIONS) / weights.sum()
-    classifier = last_linear(model)
+    layer = classifier(model)
     best: tuple[float, float, NDArray[np.float64], NDArray[np.float64]] | None = None
     for index, cost in enumerate(costs):
         svm = LinearSVC(C=cost, dual=False, class_weight=dict(enumerate(weights)))
@@ -134,10 +135,12 @@ def train_svm(
     assert best is not None
     _, cost, weight, bias = best
     with torch.no_grad():
-        classifier.weight.copy_(torch.from_numpy(weight))
-        classifier.bias.copy_(torch.from_numpy(bias))
-    epoch = _epoch(classifier, (train_features, train_labels), (val_features, val.labels), started)
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
+    epoch = _epoch(layer, (train_features, train_labels), (val_features, val.labels), started)
     config["data"] = [str(data)]
+    # It was in the bias that the SVM replaces.
+    config.pop("logit_adjustment", None)
     config["svm"] = {
         "source_run": str(source_run),
         "cost": cost,
@@ -172,7 +175,7 @@ def features(
         Called with the faces done.
     """
     seen: list[Tensor] = []
-    handle = last_linear(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    handle = classifier(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         for start in range(0, len(data), EVALUATION_BATCH):
             faces = torch.as_tensor(np.array(data.faces[start : start + EVALUATION_BATCH]))[:, None]
@@ -183,11 +186,6 @@ def features(
     finally:
         handle.remove()
     return torch.cat(seen)
-
-
-def last_linear(model: nn.Module) -> nn.Linear:
-    """The classifier: the last linear layer of a model of the registry."""
-    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _source_config(run: Path) -> dict[str, Any]:
@@ -209,14 +207,14 @@ def _source_config(run: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def _epoch(
-    classifier: nn.Linear,
+    layer: nn.Linear,
     train: tuple[Tensor, NDArray[np.int64]],
     val: tuple[Tensor, NDArray[np.int64]],
     started: float,
 ) -> Epoch:
     losses, matrices = [], []
     for inputs, labels in (train, val):
-        logits = classifier(inputs)
+        logits = layer(inputs)
         losses.append(float(functional.cross_entropy(logits, torch.as_tensor(np.array(labels)))))
         matrices.append(metrics.confusion_matrix(labels, logits.argmax(1).numpy()))
     seconds = time.perf_counter() - started

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from fer_edge.errors import TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.files import storage_errors, write_text
 from fer_edge.models import build_model
+from fer_edge.models.head import classifier
 from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.checkpoint import (
     BEST,
@@ -172,6 +174,7 @@ class Trainer:
         self.val_faces = _on_device(val.faces, self.device)
         self.val_labels = np.array(val.labels)
         self.weights = class_weights(self.labels, config.class_balance)
+        self.adjustment = logit_adjustment(self.labels, config.logit_adjustment)
         self.teacher = Teacher.load(config, self.device) if config.teachers else None
         self.generator = torch.Generator(self.device)
         self.steps_per_epoch = len(train) // config.batch
@@ -180,6 +183,14 @@ class Trainer:
     def evaluated(self) -> nn.Module:
         """The model that is scored and published: averaged where averaging is on."""
         return self.model if self.average is None else self.average.module
+
+    def published(self) -> nn.Module:
+        """A copy of :attr:`evaluated` with the logit adjustment in its last bias."""
+        model = copy.deepcopy(self.evaluated)
+        if self.config.logit_adjustment:
+            with torch.no_grad():
+                classifier(model).bias.sub_(self.adjustment)
+        return model
 
     def fit(
         self, on_step: Listener | None = None, on_epoch: Callable[[Epoch], None] | None = None
@@ -212,7 +223,7 @@ class Trainer:
                 self.progress.best_epoch = epoch.epoch
                 save_model(
                     self.run / BEST,
-                    self.evaluated,
+                    self.published(),
                     {
                         "model": self.config.model,
                         "epoch": epoch.epoch,
@@ -316,13 +327,13 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self) -> Tensor:
-        """Logits of the evaluated model on val, float32 (N, 7), on the CPU."""
+        """Logits of the published model on val, float32 (N, 7), on the CPU."""
         model = self.evaluated.eval()
         parts = [
             model(normalise(part).contiguous(memory_format=torch.channels_last)).float().cpu()
             for part in self.val_faces.split(EVALUATION_BATCH)
         ]
-        return torch.cat(parts)
+        return torch.cat(parts) - self.adjustment.cpu()
 
     def _drop_lines_after(self, epoch: int) -> None:
         """A run stopped between writing metrics and checkpoint has one line too many."""
@@ -369,6 +380,15 @@ def class_weights(labels: Tensor, exponent: float) -> Tensor | None:
     counts = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1).float()
     weights = counts**-exponent
     return weights / (weights * counts).sum() * counts.sum()
+
+
+def logit_adjustment(labels: Tensor, tau: float) -> Tensor:
+    """What to subtract from the logits, float32 (7,): tau times the log of each class's share.
+
+    Menon et al. 2020 (arXiv:2007.07314), section 4.2.
+    """
+    shares = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1) / len(labels)
+    return tau * shares.log()
 
 
 def _check_finite(part: str, loss: float, epoch: int) -> None:

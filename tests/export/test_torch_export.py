@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_edge.errors import ExportError, TrainingError
+from fer_edge.errors import ExportError, ModelError, TrainingError
 from fer_edge.export import torch_export
 from fer_edge.export.calibration import calibrate
 from fer_edge.export.float16 import to_float16
@@ -101,7 +101,7 @@ def test_a_run_is_exported_with_its_history(trained):
     exported = export_run(trained)
     assert exported.name == "compact"
     assert exported.training["best_epoch"]["epoch"] == 1
-    assert exported.training["config"]["data"] == "fer.zip"
+    assert exported.training["config"]["data"] == ["fer.zip"]
     assert exported.difference < torch_export.PARITY_LIMIT
 
 
@@ -142,7 +142,7 @@ def test_a_temperature_needs_one_layer_to_go_into(trained, monkeypatch):
     with_temperature(trained, 2.0)
     monkeypatch.setattr(torch_export, "build_model", two_heads)
     monkeypatch.setattr(torch_export, "load_weights", lambda *_: None)
-    with pytest.raises(ExportError, match=r"linear layer with 7 outputs, and this model has 2"):
+    with pytest.raises(ModelError, match=r"linear layer with 7 outputs, and this model has 2"):
         export_run(trained)
 
 

@@ -10,11 +10,12 @@ from safetensors import safe_open
 
 from fer_edge.data import FaceDataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
+from fer_edge.models.head import classifier
 from fer_edge.models.weights import load_model
 from fer_edge.training import svm as svms
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import CONFIG
-from fer_edge.training.svm import features, last_linear, train_svm
+from fer_edge.training.svm import features, train_svm
 from fer_edge.training.trainer import METRICS, Trainer, best_epoch, normalise
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
@@ -23,7 +24,7 @@ pytest.importorskip("sklearn", reason="needs scikit-learn")
 @pytest.fixture
 def source(trainer: Callable[..., Trainer], tmp_path: Path) -> Path:
     """A run of one epoch."""
-    made = trainer(epochs=1)
+    made = trainer(epochs=1, logit_adjustment=0.1)
     made.config.save(tmp_path)
     made.fit()
     return tmp_path
@@ -70,9 +71,9 @@ def test_decision_values_are_those_of_scikit_learn(source: Path, train_set: Face
     both = torch.cat([straight, features(model, train_set, mirrored=True)]).numpy()
     labels = np.tile(train_set.labels, 2)
     expected = make_pipeline(StandardScaler(), LinearSVC(C=1e-2, dual=False)).fit(both, labels)
-    classifier = last_linear(load_model(source / "svm" / BEST))
+    layer = classifier(load_model(source / "svm" / BEST))
     with torch.no_grad():
-        actual = classifier(straight).numpy()
+        actual = layer(straight).numpy()
     np.testing.assert_allclose(actual, expected.decision_function(straight.numpy()), atol=1e-3)
 
 
@@ -87,6 +88,7 @@ def test_the_run_can_be_read_like_any_other(source: Path) -> None:
     config = json.loads((out / CONFIG).read_text())
     assert config["model"] == "tiny"
     assert config["data"] == ["made up"]
+    assert "logit_adjustment" not in config
     assert config["svm"] == {
         "source_run": str(source),
         "cost": 1e-3,

@@ -196,6 +196,26 @@ def test_class_weights_reach_the_loss(
     assert not torch.equal(*trained)
 
 
+def test_logit_adjustment_is_in_the_published_model_alone(
+    trainer: Callable[..., Trainer],
+    train_set: FaceDataset,
+    val_set: FaceDataset,
+    tmp_path: Path,
+) -> None:
+    disgust = np.flatnonzero(train_set.labels == 1)
+    rare = train_set.subset(np.setdiff1d(np.arange(len(train_set)), disgust[1:]))
+    made = trainer(rare, epochs=1, logit_adjustment=0.5)
+    made.fit()
+    shares = torch.bincount(torch.as_tensor(rare.labels)) / len(rare)
+    published = build_model("tiny").eval()
+    load_weights(published, tmp_path / BEST)
+    with torch.no_grad():
+        faces = normalise(torch.as_tensor(val_set.faces))[:, None]
+        difference = published(faces) - made.evaluated.eval()(faces)
+        torch.testing.assert_close(published(faces), made.predict())
+    torch.testing.assert_close(difference, (-0.5 * shares.log()).expand_as(difference))
+
+
 def test_face_weights_reach_the_loss(
     trainer: Callable[..., Trainer], train_set: FaceDataset
 ) -> None:
