@@ -4,11 +4,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from fer_edge.artifact import Artifact
+from fer_edge.cli.train import train
+from fer_edge.training.config import TrainConfig
 
 from .conftest import Command, leftovers
 
@@ -67,6 +70,54 @@ def test_the_whole_chain(fer_edge: Command, csv: Path, face: Path, tmp_path: Pat
 def test_usage(options: list[str], says: str, fer_edge: Command) -> None:
     assert says in fer_edge("train", *options, "--out", "runs/x").error(2)
     assert not Path("runs").exists()
+
+
+RECIPE = """
+[data]
+sources = ["fer2013.csv"]
+[model]
+name = "compact"
+[optimiser]
+epochs = 3
+batch = 35
+lr = 0.05
+"""
+SVM = """
+[data]
+sources = ["fer2013.csv"]
+[svm]
+run = "runs/mine"
+costs = [1e-3]
+"""
+
+
+def test_a_recipe_gives_the_values_and_options_come_first(
+    fer_edge: Command, csv: Path, tmp_path: Path
+) -> None:
+    Path("mine.toml").write_text(RECIPE)
+    done = fer_edge("train", "--recipe", "mine.toml", "--data", csv, "--epochs", 1)
+    assert done.code == 0
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
+    assert (config["lr"], config["batch"], config["epochs"]) == (0.05, 35, 1)
+    assert config["data"] == [str(csv)]
+
+    Path("svm.toml").write_text(SVM)
+    fitted = fer_edge("train", "--recipe", "svm.toml", "--data", csv)
+    assert fitted.code == 0
+    assert "Next: fer-edge export runs/svm" in fitted.out
+    error = fer_edge("train", "--recipe", "svm.toml", "--data", csv, "--lr", 1).error(2)
+    assert "--lr is nothing for the SVM of svm.toml" in error
+
+
+def test_a_recipe_whose_data_is_missing_says_which(fer_edge: Command) -> None:
+    Path("mine.toml").write_text(RECIPE)
+    assert "The recipe wants fer2013.csv" in fer_edge("train", "--recipe", "mine.toml").error(2)
+
+
+def test_the_defaults_are_those_of_the_config() -> None:
+    for name, parameter in signature(train).parameters.items():
+        if name in TrainConfig.model_fields and name != "data":
+            assert parameter.default == TrainConfig.model_fields[name].default, name
 
 
 def test_a_batch_beyond_the_data_is_refused(fer_edge: Command, csv: Path) -> None:

@@ -2,11 +2,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
+from fer_edge.data import FaceDataset
+from fer_edge.data.analysis import analyse
 from fer_edge.errors import StorageError, TrainingError, UsageError
+from fer_edge.training import run as runs
 from fer_edge.training import trainer as trainers
 from fer_edge.training.checkpoint import BEST, LAST
 from fer_edge.training.config import CONFIG, TrainConfig
@@ -173,3 +177,54 @@ def test_a_run_keeps_its_config(config: Callable[..., TrainConfig], tmp_path: Pa
     start(config(epochs=1, lr=0.03), tmp_path / "run")
     assert TrainConfig.load(tmp_path / "run") == config(epochs=1, lr=0.03)
     assert (tmp_path / "run" / CONFIG).is_file()
+
+
+@pytest.fixture
+def twice(
+    monkeypatch: pytest.MonkeyPatch, train_set: FaceDataset, val_set: FaceDataset, tmp_path: Path
+) -> Path:
+    """Make the data hold ten faces twice; the report that flags their second copies."""
+    copied = train_set.subset([*range(len(train_set)), *range(10)])
+    sets = {"train": copied, "val": val_set}
+    monkeypatch.setattr(runs, "load_dataset", lambda _, split, **__: sets[split])
+    report = tmp_path / "report.json"
+    analyse(sets).save(report)
+    return report
+
+
+def test_flagged_faces_are_left_out(
+    config: Callable[..., TrainConfig], twice: Path, tmp_path: Path
+) -> None:
+    flags = runs.flagged(runs.DataReport.load(twice), runs.load_dataset("made up", "train"))
+    assert flags[-10:].all()
+    trainer = runs._trainer(config(exclude=str(twice)), tmp_path / "run", False, None)
+    assert len(trainer.faces) == (~flags).sum()
+
+
+def test_flagged_faces_can_weigh_less(
+    config: Callable[..., TrainConfig], twice: Path, tmp_path: Path
+) -> None:
+    flags = runs.flagged(runs.DataReport.load(twice), runs.load_dataset("made up", "train"))
+    values = {"exclude": str(twice), "exclude_weight": 0.25, "label_smoothing": 0.0}
+    trainer = runs._trainer(config(**values), tmp_path / "run", False, None)
+    weights = trainer.targets.sum(1).numpy()
+    assert weights.mean() == pytest.approx(1)
+    assert weights[flags] / weights[~flags].mean() == pytest.approx(np.full(flags.sum(), 0.25))
+
+
+def test_a_second_data_set_is_trained_on_and_not_validated_on(
+    config: Callable[..., TrainConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    train_set: FaceDataset,
+    val_set: FaceDataset,
+    tmp_path: Path,
+) -> None:
+    more = train_set.subset(range(14))
+    sets = {("a", "train"): train_set, ("a", "val"): val_set, ("b", "train"): more}
+    monkeypatch.setattr(runs, "load_dataset", lambda name, split, **__: sets[name, split])
+    values = {"data": ("a", "b"), "data_weights": (1, 0.5), "label_smoothing": 0.0}
+    trainer = runs._trainer(config(**values), tmp_path / "run", False, None)
+    weights = trainer.targets.sum(1).numpy()
+    assert len(weights) == len(train_set) + 14
+    assert weights[-14:] / weights[0] == pytest.approx(np.full(14, 0.5))
+    assert len(trainer.val_labels) == len(val_set)
