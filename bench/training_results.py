@@ -6,12 +6,13 @@ python bench/training_results.py table
 
 import argparse
 import json
-import math
 import shutil
 from pathlib import Path
 
 from fer_edge.bench.machine import describe_machine
 from fer_edge.data import load_dataset
+from fer_edge.metrics import standard_error
+from fer_edge.training.trainer import best_epoch
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training"
@@ -22,7 +23,7 @@ BEGIN, END = "<!-- training table -->\n", "<!-- end of training table -->\n"
 def add(run: Path, recipe: str, data: Path, note: str) -> None:
     config = json.loads((run / "config.json").read_text())
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])
+    best = best_epoch(run)
     n = len(load_dataset(data, "val"))
     accuracy = best["val_accuracy"]
     sources = [config["data"]] if isinstance(config["data"], str) else config["data"]
@@ -38,7 +39,7 @@ def add(run: Path, recipe: str, data: Path, note: str) -> None:
         "val": {
             "n": n,
             "accuracy": accuracy,
-            "standard_error": math.sqrt(accuracy * (1 - accuracy) / n),
+            "standard_error": standard_error(accuracy, n),
             "macro_f1": best["val_macro_f1"],
             "recall": best["val_recall"],
         },

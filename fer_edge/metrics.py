@@ -1,5 +1,6 @@
 """Classification metrics, calibration of probabilities, and McNemar's paired test."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,11 @@ def confusion_matrix(truth: Labels, predicted: Labels) -> NDArray[np.int64]:
 def accuracy(matrix: NDArray[np.int64]) -> float:
     """Share of faces on the diagonal of a confusion matrix, 0..1."""
     return float(np.trace(matrix) / max(matrix.sum(), 1))
+
+
+def standard_error(accuracy: float, n: int) -> float:
+    """Binomial standard error of an accuracy measured on ``n`` faces, 0..1."""
+    return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
 def precisions(matrix: NDArray[np.int64]) -> dict[str, float]:

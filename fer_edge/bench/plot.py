@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from fer_edge.bench.suite import BenchResult
-from fer_edge.errors import MissingDependencyError, UsageError
+from fer_edge.errors import UsageError
+from fer_edge.evaluation.plots import check_matplotlib
 from fer_edge.files import atomic_path
 
 _COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73"}
@@ -16,12 +17,7 @@ def check_plot(path: Path) -> None:
     """Raise what :func:`plot_bench` would of a wrong name or no matplotlib, before a long run."""
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path} is not a name for a PNG.", hint="End it in .png")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "Plotting needs matplotlib.", hint="Install it with: pip install 'fer-edge[plot]'"
-        ) from error
+    check_matplotlib()
 
 
 def plot_bench(result: BenchResult, path: Path) -> None:

@@ -1,6 +1,5 @@
 """A bench result as tables for a terminal."""
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -9,6 +8,7 @@ from rich.text import Text
 from fer_edge.artifact import Score
 from fer_edge.bench.suite import BenchResult, PrecisionResult
 from fer_edge.contract import EMOTIONS
+from fer_edge.tables import plain_table
 
 
 def render(result: BenchResult) -> Group:
@@ -45,16 +45,8 @@ def _heading(result: BenchResult) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        header_style="",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    table = plain_table(title)
+    table.padding = (0, 1, 0, 0)
     table.add_column("Precision", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", overflow="fold")

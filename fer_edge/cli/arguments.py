@@ -42,3 +42,10 @@ def model_or_carried(model: Path | None) -> Path:
     from fer_edge.models.carried import carried_model
 
     return carried_model() if model is None else model
+
+
+def model_name(path: Path) -> str:
+    """What an artifact calls its model; an ONNX file goes by its own name."""
+    from fer_edge.artifact import Artifact
+
+    return path.stem if path.suffix == ".onnx" else Artifact.load(path).manifest.model

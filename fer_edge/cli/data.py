@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, ModelOption, Threads, model_or_carried
+from fer_edge.cli.arguments import (
+    Backend,
+    Json,
+    ModelOption,
+    Threads,
+    model_name,
+    model_or_carried,
+)
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.errors import UsageError
 
@@ -18,8 +25,6 @@ if TYPE_CHECKING:
 
     from fer_edge.data import FaceDataset, Split
     from fer_edge.data.analysis import DataReport, Probabilities
-
-_STEP = 512
 
 
 def data(
@@ -46,7 +51,6 @@ def data(
     Example:
     fer-edge data fer2013.zip --out report.json --page report.html
     """
-    from fer_edge.artifact import Artifact
     from fer_edge.data.analysis import analyse
     from fer_edge.data.page import render_page
     from fer_edge.files import write_text
@@ -54,9 +58,7 @@ def data(
     if no_model and model is not None:
         raise UsageError("--no-model and --model exclude each other.", hint="Choose one.")
     path = None if no_model else model_or_carried(model)
-    name = None
-    if path is not None:
-        name = path.stem if path.suffix == ".onnx" else Artifact.load(path).manifest.model
+    name = None if path is None else model_name(path)
     with staged_progress(quiet=json) as tell:
         splits = _load(source, counted(tell, "Reading faces"))
         probabilities = {} if path is None else _classify(path, splits, backend, threads, tell)
@@ -99,20 +101,14 @@ def _classify(
     threads: int | None,
     tell: "Callable[[str, float], None]",
 ) -> "dict[Split, Probabilities]":
-    import numpy as np
-
-    from fer_edge.engines import open_engine, run_all
+    from fer_edge.engines import open_engine
+    from fer_edge.evaluation import score
 
     with open_engine(model, backend=backend, threads=threads) as engine:
-        found = {}
-        for split, dataset in splits.items():
-            progress = counted(tell, f"Classifying {split}")
-            parts = []
-            for start in range(0, len(dataset), _STEP):
-                parts.append(run_all(engine, dataset.faces[start : start + _STEP]))
-                progress(min(start + _STEP, len(dataset)), len(dataset))
-            found[split] = np.concatenate(parts)
-        return found
+        return {
+            split: score(engine, faces, progress=counted(tell, f"Classifying {split}"))[1]
+            for split, faces in splits.items()
+        }
 
 
 def _render(report: "DataReport") -> "Group":
@@ -159,18 +155,9 @@ def _render(report: "DataReport") -> "Group":
 
 
 def _table(title: str, columns: tuple[str, ...]) -> "Table":
-    from rich import box
-    from rich.table import Table
+    from fer_edge.tables import plain_table
 
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        header_style="",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
+    table = plain_table(title)
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
     return table

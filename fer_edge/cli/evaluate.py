@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, Threads, model_or_carried
+from fer_edge.cli.arguments import Backend, Json, Threads, model_name, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import EMOTIONS, PRECISIONS
 from fer_edge.errors import UsageError
@@ -46,7 +46,6 @@ def evaluate(
     Example:
     fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
     """
-    from fer_edge.artifact import Artifact
     from fer_edge.data import load_dataset
     from fer_edge.engines import open_engine
     from fer_edge.evaluation import evaluate
@@ -58,9 +57,8 @@ def evaluate(
     if out is not None:
         check_matplotlib()
     path = model_or_carried(model)
-    lone = path.suffix == ".onnx"
-    name = path.stem if lone else Artifact.load(path).manifest.model
-    wanted = precision or ("auto" if lone else "fp32")
+    name = model_name(path)
+    wanted = precision or ("auto" if path.suffix == ".onnx" else "fp32")
     with (
         open_engine(path, precision=wanted, backend=backend, threads=threads) as engine,
         staged_progress(quiet=json) as tell,

@@ -284,12 +284,13 @@ def train(
         }
         if recipe is not None:
             told = read_recipe(recipe)
-            told.values["data"] = find_sources(told.values["data"], data or [])
+            if "data" in told.values:
+                values["data"] = find_sources(told.values.pop("data"), data or [])
             if told.svm:
-                _fit_svm(context, recipe, told.values, out, json)
+                _fit_svm(context, recipe, told.values, values["data"], out, json)
                 return
             given = {_FIELDS.get(name, name) for name in _given(context)}
-            values |= {k: v for k, v in told.values.items() if k not in given - {"data"}}
+            values |= {k: v for k, v in told.values.items() if k not in given}
         if not values["data"]:
             raise UsageError("Training needs faces.", hint="Pass --data fer2013.zip")
         values["data"] = [str(Path(path).resolve()) for path in values["data"]]
@@ -326,7 +327,12 @@ def train(
 
 
 def _fit_svm(
-    context: typer.Context, recipe: Path, values: dict[str, Any], out: Path | None, json: bool
+    context: typer.Context,
+    recipe: Path,
+    values: dict[str, Any],
+    sources: list[str],
+    out: Path | None,
+    json: bool,
 ) -> None:
     from fer_edge.training.svm import train_svm
 
@@ -337,11 +343,15 @@ def _fit_svm(
                 hint="Drop it, or change the recipe.",
             )
     run = out or Path("runs") / recipe.stem
-    (data,) = values.pop("data")
+    if len(sources) != 1:
+        raise UsageError(
+            f"The SVM of {recipe} is fitted on one data set, not on {len(sources)}.",
+            hint="Pass one --data; name one at most under sources in [data] of the recipe.",
+        )
     source = Path(values.pop("source_run"))
     with staged_progress(quiet=json) as tell:
         load, step = counted(tell, "Reading faces"), counted(tell, "Features and SVM")
-        train_svm(source, data, run, on_load=load, on_step=step, **values)
+        train_svm(source, sources[0], run, on_load=load, on_step=step, **values)
     _report(run, json)
 
 

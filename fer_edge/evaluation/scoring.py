@@ -77,7 +77,7 @@ def score(
         split=dataset.split,
         n=n,
         accuracy=accuracy,
-        standard_error=math.sqrt(accuracy * (1 - accuracy) / n),
+        standard_error=metrics.standard_error(accuracy, n),
         macro_f1=metrics.macro_f1(matrix),
         precision=_defined(metrics.precisions(matrix)),
         recall=_defined(metrics.recalls(matrix)),

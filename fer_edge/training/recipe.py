@@ -124,31 +124,17 @@ def read_recipe(path: Path) -> Recipe:
             f"{path} has [{others[0]}] beside [svm].",
             hint="An SVM takes all but its data from the run that its features are of.",
         )
+    if svm and "source_run" not in values:
+        raise UsageError(
+            f"{path}: [svm] names no run.",
+            hint='Write run = "runs/RUN", a run of fer-edge train.',
+        )
     for name in _PATHS:
         if isinstance(value := values.get(name), str):
             values[name] = str(Path(value).resolve())
     if isinstance(teachers := values.get("teachers"), list):
         values["teachers"] = [str(Path(str(teacher)).resolve()) for teacher in teachers]
     return Recipe(**{name: str(fact) for name, fact in facts.items()}, values=values, svm=svm)
-
-
-def load_recipe(path: Path) -> dict[str, object]:
-    """Values of :class:`~fer_edge.training.config.TrainConfig` that a recipe sets, by field.
-
-    Raises
-    ------
-    UsageError
-        As :func:`read_recipe`, or the recipe is one of an SVM.
-    StorageError
-        The file cannot be read.
-    """
-    recipe = read_recipe(path)
-    if recipe.svm:
-        raise UsageError(
-            f"{path} fits an SVM on a trained network; it trains none.",
-            hint="Train the network of its [svm] run first, then call train_svm on that.",
-        )
-    return recipe.values
 
 
 def find_sources(names: object, given: Sequence[Path]) -> list[str]:

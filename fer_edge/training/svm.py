@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,12 @@ from fer_edge import metrics
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
-from fer_edge.files import storage_errors, write_text
+from fer_edge.files import write_text
 from fer_edge.models.head import classifier
 from fer_edge.models.weights import load_model
 from fer_edge.training.checkpoint import BEST, save_model
-from fer_edge.training.config import CONFIG
-from fer_edge.training.trainer import EVALUATION_BATCH, METRICS, Epoch, normalise
+from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.trainer import EVALUATION_BATCH, METRICS, Epoch, normalise, val_figures
 
 COSTS = (1e-4, 1e-3, 1e-2)
 """Values of C that are tried. Features are standardised and the loss is a sum over the faces."""
@@ -89,7 +88,7 @@ def train_svm(
         raise UsageError("The costs of an SVM must be above 0.", hint="Give one at least.")
     if not 0 <= class_balance <= 1:
         raise UsageError(f"A class balance of {class_balance} is not in 0 to 1.")
-    config = _source_config(source_run)
+    config = TrainConfig.load(source_run).model_dump(mode="json")
     if (out / CONFIG).exists():
         raise TrainingError(f"{out} holds a run already.", hint="Choose another folder.")
     started = time.perf_counter()
@@ -188,23 +187,6 @@ def features(
     return torch.cat(seen)
 
 
-def _source_config(run: Path) -> dict[str, Any]:
-    path = run / CONFIG
-    if not path.is_file():
-        raise TrainingError(
-            f"{run} is not a training run: it has no {CONFIG}.",
-            hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
-        )
-    with storage_errors(path):
-        text = path.read_bytes()
-    try:
-        config: dict[str, Any] = json.loads(text)
-        config["model"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path} is damaged.", hint="Train again.") from error
-    return config
-
-
 @torch.no_grad()
 def _epoch(
     layer: nn.Linear,
@@ -224,9 +206,7 @@ def _epoch(
         train_loss=losses[0],
         train_accuracy=metrics.accuracy(matrices[0]),
         val_loss=losses[1],
-        val_accuracy=metrics.accuracy(matrices[1]),
-        val_macro_f1=metrics.macro_f1(matrices[1]),
-        val_recall={k: None if np.isnan(v) else v for k, v in metrics.recalls(matrices[1]).items()},
+        **val_figures(matrices[1]),
         seconds=seconds,
         faces_per_second=len(train[1]) / seconds,
         loader_share=0.0,

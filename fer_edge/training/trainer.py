@@ -299,10 +299,7 @@ class Trainer:
             train_loss=train_loss,
             train_accuracy=float(right) / seen,
             val_loss=val_loss,
-            val_accuracy=metrics.accuracy(matrix),
-            val_macro_f1=metrics.macro_f1(matrix),
-            # NaN is no JSON.
-            val_recall={k: None if np.isnan(v) else v for k, v in metrics.recalls(matrix).items()},
+            **val_figures(matrix),
             seconds=seconds,
             faces_per_second=seen / seconds,
             loader_share=loader_seconds / seconds,
@@ -340,6 +337,16 @@ class Trainer:
         path = self.run / METRICS
         if path.is_file():
             write_text(path, "".join(path.read_text().splitlines(keepends=True)[:epoch]))
+
+
+def val_figures(matrix: NDArray[np.int64]) -> dict[str, Any]:
+    """Those fields of :class:`Epoch` that follow from the confusion matrix of val."""
+    return {
+        "val_accuracy": metrics.accuracy(matrix),
+        "val_macro_f1": metrics.macro_f1(matrix),
+        # NaN is no JSON.
+        "val_recall": {k: None if np.isnan(v) else v for k, v in metrics.recalls(matrix).items()},
+    }
 
 
 def normalise(faces: Tensor) -> Tensor:

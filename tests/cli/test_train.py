@@ -109,6 +109,23 @@ def test_a_recipe_gives_the_values_and_options_come_first(
     assert "--lr is nothing for the SVM of svm.toml" in error
 
 
+def test_a_recipe_without_data_takes_that_of_the_command_line(
+    fer_edge: Command, csv: Path, tmp_path: Path
+) -> None:
+    Path("mine.toml").write_text("[optimiser]\nepochs = 1\nbatch = 35\n")
+    assert "Training needs faces" in fer_edge("train", "--recipe", "mine.toml").error(2)
+    assert fer_edge("train", "--recipe", "mine.toml", "--data", csv).code == 0
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
+    assert config["data"] == [str(csv)]
+
+
+@pytest.mark.parametrize("given", [0, 2])
+def test_an_svm_wants_one_data_set(given: int, fer_edge: Command, csv: Path) -> None:
+    Path("svm.toml").write_text('[svm]\nrun = "runs/mine"\n')
+    error = fer_edge("train", "--recipe", "svm.toml", *["--data", csv] * given).error(2)
+    assert f"fitted on one data set, not on {given}" in error
+
+
 def test_a_recipe_whose_data_is_missing_says_which(fer_edge: Command) -> None:
     Path("mine.toml").write_text(RECIPE)
     assert "The recipe wants fer2013.csv" in fer_edge("train", "--recipe", "mine.toml").error(2)

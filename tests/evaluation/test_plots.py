@@ -3,21 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fer_edge.errors import MissingDependencyError
 from fer_edge.evaluation.plots import plot_confusion, plot_reliability
 from fer_edge.metrics import ReliabilityBin
+from tests.pictures import assert_picture
 
 BINS = [ReliabilityBin(0.2, 0.4, 10, 0.3, 0.5), ReliabilityBin(0.8, 1.0, 30, 0.9, 0.7)]
-
-
-def assert_picture(path: Path) -> None:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        pixels = np.asarray(image.convert("L"))
-    assert min(pixels.shape) > 400
-    assert pixels.min() < 50 < 200 < pixels.max()
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,19 +1,10 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from fer_edge.training.plots import plot_curves
-
-
-def assert_picture(path: Path) -> None:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        pixels = np.asarray(image.convert("L"))
-    assert min(pixels.shape) > 400
-    assert pixels.min() < 50 < 200 < pixels.max()
+from tests.pictures import assert_picture
 
 
 @pytest.mark.parametrize("epochs", [1, 12])

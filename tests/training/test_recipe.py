@@ -5,7 +5,7 @@ import pytest
 from fer_edge.errors import StorageError, UsageError
 from fer_edge.models import model_spec
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.recipe import _TABLES, find_sources, load_recipe, read_recipe
+from fer_edge.training.recipe import _TABLES, find_sources, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "export").glob("*.toml"))
 
@@ -43,9 +43,9 @@ def test_every_value_of_a_training_can_be_in_a_recipe() -> None:
 
 def test_paths_count_from_the_current_folder(recipe, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    values = load_recipe(
+    values = read_recipe(
         recipe('[model]\nweights = "runs/a.safetensors"\n[loss]\nteachers = ["b.safetensors"]\n')
-    )
+    ).values
     assert values["weights"] == str(tmp_path / "runs/a.safetensors")
     assert values["teachers"] == [str(tmp_path / "b.safetensors")]
 
@@ -60,25 +60,21 @@ def test_paths_count_from_the_current_folder(recipe, monkeypatch, tmp_path: Path
         ("[loss]\nzzz = 1", r"no zzz in \[loss\]", "There are label_smoothing, "),
         ("lr = 0.1", "no lr", "It belongs in [optimiser]."),
         ("[svm]\nrun = 'a'\n[loss]\nlabel_smoothing = 0", r"\[loss\] beside \[svm\]", "An SVM"),
+        ("[svm]\ncosts = [0.1]", r"\[svm\] names no run", "run = "),
         ("[model", "is not a recipe", "TOML"),
     ],
 )
 def test_what_no_recipe_has_is_named(recipe, text: str, wrong: str, hint: str) -> None:
     path = recipe(text)
     with pytest.raises(UsageError, match=wrong) as caught:
-        load_recipe(path)
+        read_recipe(path)
     assert str(path) in caught.value.message
     assert hint in caught.value.hint
 
 
-def test_an_svm_is_not_trained_as_a_network(recipe) -> None:
-    with pytest.raises(UsageError, match="fits an SVM"):
-        load_recipe(recipe('[svm]\nrun = "runs/compact"'))
-
-
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"nowhere\.toml"):
-        load_recipe(tmp_path / "nowhere.toml")
+        read_recipe(tmp_path / "nowhere.toml")
 
 
 def test_data_sets_are_found_by_name_in_folders_and_in_order(tmp_path: Path) -> None:
