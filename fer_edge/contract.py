@@ -23,5 +23,5 @@ exact at every precision: pixel - 128 is an int8, so quantising the input with s
 nothing, and a division by a power of two folds into the first convolution without rounding.
 """
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)

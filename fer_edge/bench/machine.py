@@ -18,7 +18,7 @@ _FLAGS = (
 """Instruction sets that decide how fast int8 and float16 run on x86 and ARM."""
 
 _PACKAGES = (
-    *("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"),
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx"),
     *("tensorrt-cu12", "tensorrt-cu13"),
 )
 

@@ -7,10 +7,10 @@ from fer_edge.errors import UsageError
 from fer_edge.evaluation.plots import check_matplotlib
 from fer_edge.files import atomic_path
 
-_COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73"}
+_COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73", "fp8": "#cc79a7"}
 """From Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
-_MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
+_MARKERS = {"fp32": "o", "fp16": "s", "int8": "D", "fp8": "^"}
 
 
 def check_plot(path: Path) -> None:

@@ -83,7 +83,7 @@ def _cost(result: BenchResult) -> Table:
     for row in result.precisions:
         table.add_row(
             row.precision,
-            f"{row.backend} {row.backend_version}",
+            " ".join(filter(None, (row.backend, row.backend_version, row.inference_precision))),
             escape(row.file),
             f"{row.size_bytes / 1e6:.2f}",
             _or_dash(row.peak_memory_mib, "{:.0f}"),

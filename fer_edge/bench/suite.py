@@ -37,6 +37,8 @@ class PrecisionResult(pydantic.BaseModel):
     precision: Precision
     backend: str
     backend_version: str
+    inference_precision: str | None = None
+    """As in :class:`fer_edge.engines.EngineInfo`."""
     device: str
     file: str
     """What the backend loads, relative to the artifact."""
@@ -162,6 +164,7 @@ def run_bench(
                 precision=precision,
                 backend=info.backend,
                 backend_version=info.backend_version,
+                inference_precision=info.inference_precision,
                 device=info.device,
                 file=file,
                 size_bytes=artifact.manifest.files[file].bytes,

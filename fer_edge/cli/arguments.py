@@ -11,8 +11,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 Backend = Annotated[
     str,
     typer.Option(
-        help="auto, onnxruntime-cpu, onnxruntime-cuda, tensorrt or tensorrt-rtx. A backend that "
-        "is named and cannot be had is an error."
+        help="auto, onnxruntime-cpu, onnxruntime-cuda, openvino, tensorrt or tensorrt-rtx. A "
+        "backend that is named and cannot be had is an error."
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]

@@ -20,7 +20,9 @@ def bench(
     batch: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1,8,64",
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp32, fp16 or int8; may be repeated. (default: all in the artifact)"),
+        typer.Option(
+            help="fp32, fp16, int8 or fp8; may be repeated. (default: all in the artifact)"
+        ),
     ] = None,
     backend: Backend = "auto",
     threads: Threads = None,

@@ -25,7 +25,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16 or int8. (default: fp32, of an ONNX file its own)"),
+        typer.Option(help="fp32, fp16, int8 or fp8. (default: fp32, of an ONNX file its own)"),
     ] = None,
     backend: Backend = "auto",
     threads: Threads = None,

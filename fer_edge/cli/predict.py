@@ -12,7 +12,7 @@ from fer_edge.cli.console import print_json
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Face crops: JPEG, PNG, BMP, WebP …")],
     model: ModelOption = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto",
     backend: Backend = "auto",
     threads: Threads = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""Inference engines behind one protocol: ONNX Runtime, TensorRT, TensorRT-RTX."""
+"""Inference engines behind one protocol: ONNX Runtime, OpenVINO, TensorRT, TensorRT-RTX."""
 
 from fer_edge.engines.base import Engine, EngineInfo, run_all
 from fer_edge.engines.selection import BACKENDS, BackendStatus, backend_status, open_engine

@@ -26,6 +26,9 @@ class EngineInfo:
     min_batch: int
     max_batch: int | None
     """Largest batch in one call; None where any size goes."""
+    inference_precision: str | None = None
+    """What layers in floating point compute in, where the backend takes that as an option
+    (OpenVINO: ``"f32"``, ``"bf16"``, ``"f16"``); None where the graph alone decides."""
 
 
 @runtime_checkable

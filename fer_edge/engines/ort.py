@@ -20,6 +20,9 @@ from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceE
 PRECISION_KEY = "fer_edge.precision"
 """ONNX metadata key under which export writes the graph's precision."""
 
+_FP8_MARK = b"\n\x12fer_edge.precision\x12\x03fp8"
+"""That entry as ONNX stores it. ONNX Runtime tells metadata only of graphs that it has loaded."""
+
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
@@ -148,6 +151,12 @@ def _open_session(graph: bytes, device: Literal["cpu", "cuda"], threads: int | N
     # Threads that spin between calls take 28 ms of CPU per call at 30 calls a second where the
     # calls themselves need 2.5 (two cores, 1.3 ms a call), and made none of them faster.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if _FP8_MARK in graph:
+        # They fold ReLU and Clip into the quantisation that follows, and know integers only: a
+        # ReLU before FP8 is lost, and a Clip fails the session (ONNX Runtime 1.32).
+        options.add_session_config_entry(
+            "optimization.disable_specified_optimizers", "ReluQuantRewrite;ClipQuantRewrite"
+        )
     provider = _PROVIDERS[device]
     try:
         session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine
+from fer_edge.engines.openvino import OpenVinoEngine, openvino_version
 from fer_edge.engines.ort import OnnxRuntimeEngine, load_onnxruntime, require_cuda_provider
 from fer_edge.engines.tensorrt import (
     TENSORRT_BACKENDS,
@@ -30,16 +31,22 @@ from fer_edge.files import storage_errors
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, EngineRecord
 
-BACKENDS: Final = (*TENSORRT_BACKENDS, "onnxruntime-cuda", "onnxruntime-cpu")
+BACKENDS: Final = (*TENSORRT_BACKENDS, "onnxruntime-cuda", "onnxruntime-cpu", "openvino")
 
 _RTX_CAPABILITY = (8, 0)
 """Least compute capability of engines that TensorRT-RTX builds for no GPU in particular.
 
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
 """
+_FP8_CAPABILITY = (8, 9)
+"""Least compute capability with FP8 arithmetic.
 
-# What "auto" prefers. On CUDA, ONNX Runtime runs Q/DQ nodes one by one, so that int8 gains nothing.
-_ENGINE_ORDER: tuple[Precision, ...] = ("int8", "fp16", "fp32")
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-quantized-types.html
+"""
+
+# What "auto" prefers. On CUDA, ONNX Runtime runs Q/DQ nodes one by one, so that int8 gains nothing,
+# and nowhere does it compute in fp8.
+_ENGINE_ORDER: tuple[Precision, ...] = ("int8", "fp8", "fp16", "fp32")
 _CPU_ORDER: tuple[Precision, ...] = ("int8", "fp32", "fp16")
 _CUDA_ORDER: tuple[Precision, ...] = ("fp16", "fp32", "int8")
 
@@ -57,15 +64,16 @@ def open_engine(
     ----------
     model : Artifact, Path or str
         An artifact, its folder, or a lone ONNX file.
-    precision : {"auto", "fp32", "fp16", "int8"}
-        ``"auto"`` takes the first that there is of: int8, fp16, fp32 in serialised engines; int8,
-        fp32, fp16 on the CPU; fp16, fp32, int8 in ONNX Runtime on CUDA.
-    backend : {"auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-cpu"}
-        ``"auto"`` takes a serialised engine of the artifact if this machine has its backend in the
-        same version and a GPU that it fits; else ONNX Runtime on CUDA if that starts here; else
-        ONNX Runtime on the CPU. Naming a backend tells why it cannot be had.
+    precision : {"auto", "fp32", "fp16", "int8", "fp8"}
+        ``"auto"`` takes the first that there is of: int8, fp8, fp16, fp32 in serialised engines;
+        int8, fp32, fp16 on the CPU; fp16, fp32, int8 in ONNX Runtime on CUDA.
+    backend : str
+        One of :data:`BACKENDS`, or ``"auto"``, which takes a serialised engine of the artifact if
+        this machine has its backend in the same version and a GPU that it fits; else ONNX Runtime
+        on CUDA if that starts here; else ONNX Runtime on the CPU. OpenVINO has to be named. Naming
+        a backend tells why it cannot be had.
     threads : int, optional
-        CPU threads of ONNX Runtime on the CPU.
+        CPU threads of ONNX Runtime on the CPU and of OpenVINO.
 
     Raises
     ------
@@ -151,9 +159,10 @@ def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
         return BackendUnavailableError(
             f"{record.file} was built for {record.gpu}, and this machine has {name}.", hint=rebuild
         )
-    if record.gpu is None and capability < _RTX_CAPABILITY:
+    least = _FP8_CAPABILITY if record.precision == "fp8" else _RTX_CAPABILITY
+    if record.gpu is None and capability < least:
         return BackendUnavailableError(
-            f"{record.file} needs compute capability 8.0, and {name} has "
+            f"{record.file} needs compute capability {'.'.join(map(str, least))}, and {name} has "
             f"{'.'.join(map(str, capability))}.",
             hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
         )
@@ -165,17 +174,22 @@ def _open_graph(
 ) -> Engine:
     def on_cuda() -> Engine:
         chosen = precision or _first(_CUDA_ORDER, artifact)
-        return opened(chosen, artifact.graph(chosen).file, device="cuda")
+        return opened(OnnxRuntimeEngine, chosen, artifact.graph(chosen).file, device="cuda")
 
     def on_cpu() -> Engine:
         chosen = precision or _first(_CPU_ORDER, artifact)
         record = artifact.graph(chosen)
-        return opened(chosen, record.cpu_file or record.file, threads=threads)
+        return opened(OnnxRuntimeEngine, chosen, record.cpu_file or record.file, threads=threads)
 
-    def opened(chosen: Precision, file: str, **options: Any) -> Engine:
+    def in_openvino() -> Engine:
+        # The graph of record: OpenVINO fuses its Q/DQ nodes, and the form for CPUs is no faster.
+        chosen = precision or _first(_CPU_ORDER, artifact)
+        return opened(OpenVinoEngine, chosen, artifact.graph(chosen).file, threads=threads)
+
+    def opened(kind: Callable[..., Engine], chosen: Precision, file: str, **options: Any) -> Engine:
         path = artifact.folder / file
         with _named(path):
-            engine = OnnxRuntimeEngine(artifact.read(file), **options)
+            engine = kind(artifact.read(file), **options)
         if engine.describe().precision != chosen:
             have = engine.describe().precision
             engine.close()
@@ -185,7 +199,7 @@ def _open_graph(
             )
         return engine
 
-    return _on_first(backend, on_cuda, on_cpu)
+    return _on_first(backend, on_cuda, on_cpu, in_openvino)
 
 
 def _open_file(
@@ -203,6 +217,7 @@ def _open_file(
             backend,
             lambda: OnnxRuntimeEngine(graph, device="cuda"),
             lambda: OnnxRuntimeEngine(graph, threads=threads),
+            lambda: OpenVinoEngine(graph, threads=threads),
         )
     have = engine.describe().precision
     if precision not in (None, have):
@@ -222,7 +237,14 @@ def _named(path: Path) -> Iterator[None]:
         raise EngineLoadError(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _on_first(backend: str, on_cuda: Callable[[], Engine], on_cpu: Callable[[], Engine]) -> Engine:
+def _on_first(
+    backend: str,
+    on_cuda: Callable[[], Engine],
+    on_cpu: Callable[[], Engine],
+    in_openvino: Callable[[], Engine],
+) -> Engine:
+    if backend == "openvino":
+        return in_openvino()
     if backend != "onnxruntime-cpu":
         try:
             return on_cuda()
@@ -247,7 +269,8 @@ class BackendStatus:
     version: str | None
     """Of the installed package; None where it is not installed."""
     can_build: bool
-    """Whether engines can be built from graphs here; always False for ONNX Runtime."""
+    """Whether engines can be built from graphs here; always False for ONNX Runtime and
+    OpenVINO."""
     can_run: bool
     reason: str | None = None
     """Why not, where it cannot run."""
@@ -263,8 +286,9 @@ def backend_status() -> list[BackendStatus]:
     """What every backend of :data:`BACKENDS` can do here, in that order. Raises nothing."""
     return [
         *(_tensorrt_status(backend) for backend in TENSORRT_BACKENDS),
-        _onnxruntime_status("onnxruntime-cuda", _try_cuda),
-        _onnxruntime_status("onnxruntime-cpu", lambda: None),
+        _graph_status("onnxruntime-cuda", _onnxruntime_version, _try_cuda),
+        _graph_status("onnxruntime-cpu", _onnxruntime_version),
+        _graph_status("openvino", openvino_version),
     ]
 
 
@@ -281,14 +305,20 @@ def _tensorrt_status(backend: TensorRTBackend) -> BackendStatus:
     return BackendStatus(backend, version, True, True)
 
 
-def _onnxruntime_status(backend: str, attempt: Callable[[], None]) -> BackendStatus:
+def _graph_status(
+    backend: str, find_version: Callable[[], str], attempt: Callable[[], None] = lambda: None
+) -> BackendStatus:
     version = None
     try:
-        version = load_onnxruntime().__version__
+        version = find_version()
         attempt()
     except EngineError as error:
         return BackendStatus(backend, version, False, False, error.message, error.hint)
     return BackendStatus(backend, version, False, True)
+
+
+def _onnxruntime_version() -> str:
+    return load_onnxruntime().__version__
 
 
 def _try_cuda() -> None:

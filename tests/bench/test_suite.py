@@ -71,6 +71,17 @@ def test_the_bench_measures_every_precision_at_every_batch(results, folder):
         assert own.speedup_vs_fp32 == pytest.approx(own.faces_per_second / base.faces_per_second)
 
 
+def test_openvino_is_measured_and_says_what_it_computes_in(folder):
+    result = run_bench(folder, batches=[2], backend="openvino", threads=1, seconds=0.01)
+    for row in result.precisions:
+        assert (row.backend, row.inference_precision) == ("openvino", "f32")
+        assert row.file == f"{row.precision}.onnx"
+        assert row.peak_memory_mib > 20
+    version = result.precisions[0].backend_version
+    assert result.machine.packages["openvino"] == version
+    assert f"openvino {version} f32" in text(result)
+
+
 def test_scores_are_measured_with_data_and_only_recorded_without(results):
     fp32, int8 = results[0].precisions
     assert fp32.score.accuracy == fp32.recorded_score.accuracy == 1.0

@@ -45,7 +45,7 @@ def test_bad_data_is_named(fer_edge: Command, exported: Path, bad_data: tuple[Pa
     [
         (["--batch", "0"], "--batch 0: 0 is not a batch size"),
         (["--batch", "1,x"], "x is not a batch size"),
-        (["--precision", "fp64"], "--precision fp64: choose from fp32, fp16, int8."),
+        (["--precision", "fp64"], "--precision fp64: choose from fp32, fp16, int8, fp8."),
         (["--backend", "tpu"], "Unknown backend 'tpu'"),
         (["--plot", "bench.pdf"], "bench.pdf is not a name for a PNG. End it in .png"),
     ],

@@ -47,3 +47,4 @@ def test_json_has_one_entry_per_ability(
         "fix": "pip install 'fer-edge[plot]'",
     }
     assert abilities["run on onnxruntime-cpu"]["able"]
+    assert abilities["run on openvino"]["able"]

@@ -59,7 +59,10 @@ def test_a_lone_graph_is_taken_at_its_own_precision(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--data", "x", "--precision", "fp64"], "--precision fp64: choose from fp32, fp16, int8."),
+        (
+            ["--data", "x", "--precision", "fp64"],
+            "--precision fp64: choose from fp32, fp16, int8, fp8.",
+        ),
         (["--data", "x", "--backend", "tpu"], "Unknown backend 'tpu'"),
         ([], "Missing option '--data'"),
     ],

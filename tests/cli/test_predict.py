@@ -71,7 +71,7 @@ def test_what_is_no_image_is_named(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--precision", "fp64"], 2, "Unknown precision 'fp64'. Take auto, fp32, fp16, int8."),
+        (["--precision", "fp64"], 2, "Unknown precision 'fp64'. Take auto, fp32, fp16, int8, fp8."),
         (["--backend", "tpu"], 2, "Unknown backend 'tpu'. Take auto, tensorrt"),
     ],
 )

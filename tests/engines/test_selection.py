@@ -85,6 +85,27 @@ def test_cpu_runs_the_form_for_cpus(make_artifact: Callable[..., Artifact]) -> N
         assert engine.describe().max_batch is None
 
 
+def test_openvino_runs_the_graph_of_record(make_artifact: Callable[..., Artifact]) -> None:
+    artifact = make_artifact()
+    with open_engine(artifact, backend="openvino") as engine:
+        info = engine.describe()
+    assert (info.backend, info.precision, info.max_batch) == ("openvino", "int8", None)
+    with open_engine(artifact.folder / "fp16.onnx", backend="openvino", threads=1) as engine:
+        info = engine.describe()
+    assert (info.backend, info.precision) == ("openvino", "fp16")
+
+
+def test_openvino_that_is_not_installed(
+    make_artifact: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendUnavailableError, match=r"pip install 'fer-edge\[openvino\]'"):
+        open_engine(make_artifact(), backend="openvino")
+    status = {one.backend: one for one in backend_status()}["openvino"]
+    assert (status.version, status.can_run) == (None, False)
+    assert "fer-edge[openvino]" in str(status.hint)
+
+
 def test_folder_and_string_are_taken_too(
     make_artifact: Callable[..., Artifact], faces: Callable[[int], Faces]
 ) -> None:
@@ -108,7 +129,7 @@ def test_artifact_without_graphs(make_artifact: Callable[..., Artifact]) -> None
     ("options", "message"),
     [
         ({"precision": "int4"}, "Unknown precision 'int4'.*fp32, fp16, int8"),
-        ({"backend": "openvino"}, "Unknown backend 'openvino'.*tensorrt-rtx, onnxruntime-cuda"),
+        ({"backend": "coreml"}, "Unknown backend 'coreml'.*tensorrt-rtx, onnxruntime-cuda"),
     ],
 )
 def test_unknown_words(options: dict[str, str], message: str) -> None:
@@ -259,6 +280,8 @@ def test_status_lists_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = status["onnxruntime-cpu"]
     assert (cpu.version, cpu.can_run, cpu.can_build) == (onnxruntime.__version__, True, False)
     assert cpu.reason is None
+    assert status["openvino"].can_run
+    assert not status["openvino"].can_build
 
 
 def test_status_with_and_without_a_gpu(fake_tensorrt: FakeTensorRT) -> None:
