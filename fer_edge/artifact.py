@@ -48,6 +48,8 @@ class GraphRecord(_Record):
     cpu_file: _Name | None = None
     cpu_agreement: float | None = None
     """Share of the scored faces that both forms give the same label, 0..1."""
+    kept: dict[str, str] = {}
+    """Nodes that compute in a wider type than the graph's precision, and why."""
 
 
 class CalibrationRecord(_Record):
@@ -72,6 +74,10 @@ class EngineRecord(_Record):
     min_batch: int
     opt_batch: int
     max_batch: int
+    kept: dict[str, str] = {}
+    """Nodes in float32 where the engine has float16, and why."""
+    not_int8: dict[str, str] = {}
+    """Convolutions that the graph has in INT8 and the engine has not, and why."""
 
 
 class Score(_Record):

@@ -8,6 +8,7 @@ from typing import cast
 import typer
 
 from fer_edge.cli.bench import bench
+from fer_edge.cli.calibrate import calibrate
 from fer_edge.cli.console import fail, reported
 from fer_edge.cli.data import data
 from fer_edge.cli.doctor import doctor
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, export, bench, evaluate, data, predict, info, doctor):
+for command in (train, calibrate, export, bench, evaluate, data, predict, info, doctor):
     app.command()(reported()(command))
 
 

@@ -11,6 +11,9 @@ from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
 
+LISTED = 8
+"""Nodes that are named where some stay out of a precision."""
+
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact
     from fer_edge.engines.tensorrt import TensorRTBackend
@@ -26,6 +29,9 @@ def export(
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Add the FP16 graph.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Add the INT8 graph (Q/DQ).")] = False,
+    fp8: Annotated[
+        bool, typer.Option("--fp8", help="Add the FP8 graph (E4M3 Q/DQ), for GPUs that have it.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="FER2013: calibrates on the val split, and scores every precision."),
@@ -34,10 +40,22 @@ def export(
         Path | None, typer.Option(help="calibration.json of an earlier export, instead of data.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Calibration: minmax, percentile or entropy.")
+        str,
+        typer.Option(help="Calibration: minmax, moving-average, percentile, entropy or mse."),
     ] = "percentile",
     samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,
     seed: Annotated[int, typer.Option(help="Decides which faces calibrate.")] = 0,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="INT8 may lose so many points of val accuracy, for example 0.2: layers that cost "
+            "more stay in floating point. Needs --data."
+        ),
+    ] = None,
+    best_effort: Annotated[
+        bool,
+        typer.Option("--best-effort", help="Write the best INT8 graph if none meets --max-drop."),
+    ] = False,
     engine: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,9 +74,9 @@ def export(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Export a model to ONNX in FP32, FP16 and INT8, and build TensorRT engines.
+    """Export a model to ONNX in FP32, FP16, INT8 and FP8, and build TensorRT engines.
 
-    INT8 needs activation ranges: from --data, from --calibration, or from the
+    INT8 and FP8 need activation ranges: from --data, from --calibration, or from the
     artifact itself (the carried model has them). An export that fails leaves the
     folder as it was.
 
@@ -77,10 +95,14 @@ def export(
 
     if method not in METHODS:
         raise UsageError(f"--method {method}: choose from {', '.join(METHODS)}.")
-    if not int8 and calibration is not None:
-        raise UsageError("--calibration is for INT8.", hint="Add --int8.")
+    if not (int8 or fp8) and calibration is not None:
+        raise UsageError("--calibration is for INT8 and FP8.", hint="Add --int8 or --fp8.")
     if data is not None and calibration is not None:
         raise UsageError("--data and --calibration both tell the ranges.", hint="Choose one.")
+    if max_drop is not None and not (int8 and data is not None):
+        raise UsageError("--max-drop is for INT8 measured on faces.", hint="Add --int8 --data.")
+    if best_effort and max_drop is None:
+        raise UsageError("--best-effort is for --max-drop.", hint="Add --max-drop 0.2, or drop it.")
     sizes = batches(batch)
     if len(sizes) != 3:
         raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,8,64")
@@ -95,7 +117,7 @@ def export(
         artifact = export_model(
             origin,
             target,
-            precisions=_precisions(fp16, int8),
+            precisions=_precisions(fp16, int8, fp8),
             data=faces,
             calibration=calibration,
             method=method,
@@ -105,6 +127,8 @@ def export(
             batch=ranges,
             workspace_mib=workspace,
             half_weights=half_weights,
+            max_drop=max_drop,
+            best_effort=best_effort,
             progress=tell,
         )
     if json:
@@ -116,13 +140,9 @@ def export(
     typer.echo(f"Next: fer-edge bench {shlex.quote(str(target))} --data FER2013")
 
 
-def _precisions(fp16: bool, int8: bool) -> list[Precision]:
-    chosen: list[Precision] = ["fp32"]
-    if fp16:
-        chosen.append("fp16")
-    if int8:
-        chosen.append("int8")
-    return chosen
+def _precisions(fp16: bool, int8: bool, fp8: bool) -> list[Precision]:
+    asked: dict[Precision, bool] = {"fp32": True, "fp16": fp16, "int8": int8, "fp8": fp8}
+    return [precision for precision, wanted in asked.items() if wanted]
 
 
 def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
@@ -176,3 +196,20 @@ def _show(artifact: "Artifact") -> None:
         size = manifest.files[engine.file].bytes
         table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "", "")
     Console().print(table)
+    for precision, graph in manifest.graphs.items():
+        wider = "float32" if precision == "fp16" else "floating point"
+        _list(f"{graph.file} keeps in {wider}", graph.kept)
+    for engine in manifest.engines:
+        if engine.precision != "fp16":
+            _list(f"{engine.file} keeps in float32", engine.kept)
+        _list(f"{engine.file} does not run in INT8", engine.not_int8)
+
+
+def _list(title: str, reasons: dict[str, str]) -> None:
+    """Names and reasons, one a line; the manifest has those that are left out."""
+    if reasons:
+        typer.echo(f"{title}:")
+    for name, reason in list(reasons.items())[:LISTED]:
+        typer.echo(f"  {name}: {reason}")
+    if len(reasons) > LISTED:
+        typer.echo(f"  and {len(reasons) - LISTED} more, see manifest.json")

@@ -1,27 +1,46 @@
 """Calibration: activation scales measured on faces, kept in a portable table."""
 
+import io
+import json
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pydantic
+from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
-from fer_edge.export.graph import GraphView, graph_hash
+from fer_edge.export.equalisation import equalise
+from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
 from fer_edge.export.observe import observe
 from fer_edge.export.placement import place
-from fer_edge.export.ranges import Magnitudes, Method
-from fer_edge.files import storage_errors, write_text
+from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
+from fer_edge.files import atomic_path, storage_errors, write_text
 from fer_edge.version import __version__
 
 SCHEMA = 1
 SMALLEST_SCALE = 2.0**-14
 """Smallest normal float16. Scales are float16 numbers, so that a graph cast to float16 for TensorRT
 quantises to the same integers as the float32 one."""
+
+
+class LayerSensitivity(pydantic.BaseModel):
+    """What quantising one layer costs, all others in float32; differences are against float32."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    divergence: float
+    """Mean Kullback-Leibler divergence of the probabilities from float32's, in nats."""
+    accuracy_drop: float
+    """0..1; negative where the layer gained."""
+    recall_drop: dict[str, float]
+    """Per emotion."""
 
 
 class CalibrationTable(pydantic.BaseModel):
@@ -41,6 +60,14 @@ class CalibrationTable(pydantic.BaseModel):
     versions: dict[str, str]
     scales: dict[str, float]
     """Tensor name to scale: one int8 step, in the tensor's own unit."""
+    layers: dict[str, str] = {}
+    """Weighted layer to the hash of its weights; tables of earlier versions have none."""
+    equalised: bool = False
+    """The scales belong to the graph after :func:`~fer_edge.export.equalisation.equalise`."""
+    kept: dict[str, str] = {}
+    """Layers that stay in floating point, and why."""
+    sensitivity: dict[str, LayerSensitivity] = {}
+    """What quantising each layer alone costs, where it was measured."""
 
     @classmethod
     def load(cls, path: Path) -> "CalibrationTable":
@@ -76,10 +103,24 @@ class CalibrationTable(pydantic.BaseModel):
                 hint="Calibrate this model with --data.",
             )
         if self.graph != graph_hash(model):
+            hashes = layer_hashes(model)
+            other = [name for name, found in self.layers.items() if hashes.get(name) != found]
+            where = f": {other[0]} is the first layer that differs" if other else ""
             raise CalibrationError(
-                f"The calibration table is of other weights of {self.model}.",
+                f"The calibration table is of other weights of {self.model}{where}.",
                 hint="Calibrate this model with --data.",
             )
+        unknown = sorted(self.kept.keys() - set(placement.layers))
+        if unknown:
+            raise CalibrationError(
+                f"The calibration table keeps {unknown[0]} in floating point, and no layer of "
+                f"{self.model} that INT8 could take is called that.",
+                hint="Correct the name under kept, or calibrate again.",
+            )
+
+    def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The float32 graph that the scales are of, and that is quantised."""
+        return equalise(model) if self.equalised else model
 
 
 def scale_of(largest: float) -> float:
@@ -108,6 +149,12 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
     CalibrationError
         An emotion has no face at all.
     """
+    chosen = balanced(data, samples, seed)
+    return np.ascontiguousarray(data.faces[chosen])[:, None]
+
+
+def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
+    """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
     absent = [name for name, count in data.counts().items() if count == 0]
     if absent:
         raise CalibrationError(
@@ -124,21 +171,118 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
         for queue in queues
         if depth < len(queue)
     ]
-    chosen = np.sort(rounds[:samples])
-    return np.ascontiguousarray(data.faces[chosen])[:, None]
+    return np.sort(rounds[:samples])
 
 
-def calibrate(
+@dataclass(frozen=True)
+class Observation:
+    """What one pass over the calibration faces saw: enough for a table by any method."""
+
+    model: str
+    graph: str
+    layers: dict[str, str]
+    equalised: bool
+    samples: int
+    seed: int
+    data: str
+    centred: str
+    """The tensor of the centred pixels, whose scale is 1."""
+    magnitudes: dict[str, Magnitudes]
+
+    def table(self, method: Method) -> CalibrationTable:
+        """Scales by ``method``.
+
+        Raises
+        ------
+        CalibrationError
+            A tensor had too few values for a histogram to mean anything.
+        """
+        # pixel - 128 is an int8 already.
+        scales = {self.centred: 1.0}
+        for tensor, observed in self.magnitudes.items():
+            if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
+                raise CalibrationError(
+                    f"{tensor} has {observed.counts.sum()} values on {self.samples} faces, too few "
+                    f"for the histogram that {method} goes by ({BINS} bins).",
+                    hint="Calibrate on more faces with --samples, or with --method minmax.",
+                )
+            scales[tensor] = scale_of(observed.range(method))
+        return CalibrationTable(
+            model=self.model,
+            graph=self.graph,
+            layers=self.layers,
+            equalised=self.equalised,
+            method=method,
+            samples=self.samples,
+            seed=self.seed,
+            data=self.data,
+            versions={
+                "fer-edge": __version__,
+                "onnxruntime": onnxruntime.__version__,
+                "numpy": np.__version__,
+            },
+            scales=scales,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the histograms to a ``.npz`` file."""
+        facts = {
+            "model": self.model,
+            "graph": self.graph,
+            "layers": self.layers,
+            "equalised": self.equalised,
+            "samples": self.samples,
+            "seed": self.seed,
+            "data": self.data,
+            "centred": self.centred,
+            "tensors": list(self.magnitudes),
+        }
+        seen = list(self.magnitudes.values())
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                facts=np.array(json.dumps(facts)),
+                counts=np.stack([one.counts for one in seen]),
+                ranges=np.array(
+                    [(o.limit, o.maximum, o.batch_maxima, o.batches, *o.extremes) for o in seen]
+                ),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Observation":
+        """Read what :meth:`save` wrote; CalibrationError if it is something else."""
+        with storage_errors(path):
+            data = path.read_bytes()
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                counts, ranges = file["counts"], file["ranges"]
+            magnitudes = {}
+            for name, bins, row in zip(facts.pop("tensors"), counts, ranges, strict=True):
+                one = Magnitudes()
+                one.counts = bins
+                one.limit, one.maximum, one.batch_maxima = map(float, row[:3])
+                one.batches, one.extremes = int(row[3]), (float(row[4]), float(row[5]))
+                magnitudes[name] = one
+            return cls(**facts, magnitudes=magnitudes)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CalibrationError(
+                f"{path} does not hold the histograms of a calibration.",
+                hint="Make them with: fer-edge calibrate RUN --data FER2013",
+            ) from error
+
+
+def observe_ranges(
     model: onnx.ModelProto,
     name: str,
     data: FaceDataset,
     *,
-    method: Method = "percentile",
     samples: int = 512,
     seed: int = 0,
+    equalised: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> CalibrationTable:
-    """Measure a scale for every activation that will be quantised.
+) -> Observation:
+    """Run the float32 graph on faces and keep a histogram of every tensor to be quantised.
 
     Parameters
     ----------
@@ -147,22 +291,26 @@ def calibrate(
     name : str
         Name of the model, for the table.
     data : FaceDataset
-    method : {"minmax", "percentile", "entropy"}
     samples : int
         Faces, balanced over the emotions.
     seed : int
         Decides which faces.
+    equalised : bool
+        Equalise the graph first; see :mod:`fer_edge.export.equalisation`.
     progress : callable(done, total), optional
 
     Raises
     ------
     CalibrationError
-        An emotion is absent, or a tensor is zero on all faces or not finite, or the graph is not
-        one that FER-Edge exported.
+        An emotion is absent, or a tensor is constant on all faces or not finite, or the graph is
+        not one that FER-Edge exported.
     """
     faces = calibration_faces(data, samples, seed)
     placement = place(model)
     centred = _centred_input(model, name)
+    hashes = graph_hash(model), layer_hashes(model)
+    if equalised:
+        model = equalise(model)
     tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
     magnitudes = {tensor: Magnitudes() for tensor in tensors}
     done = 0
@@ -177,29 +325,47 @@ def calibrate(
         done += len(values[0])
         if progress:
             progress(done, len(faces))
-    # pixel - 128 is an int8 already.
-    scales = {centred: 1.0}
     for tensor, observed in magnitudes.items():
-        if observed.maximum == 0.0:
+        low, high = observed.extremes
+        if low == high:
             raise CalibrationError(
-                f"{tensor} is zero on all {len(faces)} calibration faces, so it has no range.",
+                f"{tensor} is {'zero' if low == 0 else f'{low:.3g}'} on all {len(faces)} "
+                "calibration faces, so it has no range.",
                 hint="Calibrate on more or on other faces with --samples and --data.",
             )
-        scales[tensor] = scale_of(observed.range(method))
-    return CalibrationTable(
-        model=name,
-        graph=graph_hash(model),
-        method=method,
-        samples=len(faces),
-        seed=seed,
-        data=data.fingerprint,
-        versions={
-            "fer-edge": __version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
-        },
-        scales=scales,
+    return Observation(
+        name, *hashes, equalised, len(faces), seed, data.fingerprint, centred, magnitudes
     )
+
+
+def calibrate(
+    model: onnx.ModelProto,
+    name: str,
+    data: FaceDataset,
+    *,
+    method: Method = "percentile",
+    samples: int = 512,
+    seed: int = 0,
+    equalised: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> CalibrationTable:
+    """Measure a scale for every activation that will be quantised.
+
+    Parameters
+    ----------
+    method : {"minmax", "moving-average", "percentile", "entropy", "mse"}
+        As :meth:`fer_edge.export.ranges.Magnitudes.range` has it.
+    model, name, data, samples, seed, equalised, progress
+        As in :func:`observe_ranges`.
+
+    Raises
+    ------
+    CalibrationError
+        As :func:`observe_ranges` and :meth:`Observation.table`.
+    """
+    return observe_ranges(
+        model, name, data, samples=samples, seed=seed, equalised=equalised, progress=progress
+    ).table(method)
 
 
 def _centred_input(model: onnx.ModelProto, name: str) -> str:

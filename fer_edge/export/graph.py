@@ -182,6 +182,21 @@ def graph_hash(model: onnx.ModelProto) -> str:
     return digest.hexdigest()
 
 
+def layer_hashes(model: onnx.ModelProto) -> dict[str, str]:
+    """Hash of the weights and bias of every weighted layer, 16 hexadecimal digits each."""
+    view = GraphView(model)
+    hashes = {}
+    for node in view.nodes:
+        if node.op_type in WEIGHTED:
+            digest = hashlib.sha256()
+            for name in node.input[1:]:
+                value = view.array(name)
+                digest.update(repr((value.dtype.str, value.shape)).encode())
+                digest.update(value.tobytes())
+            hashes[node.name] = digest.hexdigest()[:16]
+    return hashes
+
+
 def set_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
     """Write ``fer_edge.<key>`` metadata, so that a lone file explains itself."""
     del model.metadata_props[:]

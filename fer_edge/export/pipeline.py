@@ -1,6 +1,6 @@
 """The export: from a run, an artifact or a graph to an artifact with graphs, table and engines."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,19 +23,29 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.base import Faces
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.engines.tensorrt import TensorRTBackend, build_engine, module_version
+from fer_edge.engines.tensorrt import (
+    TensorRTBackend,
+    build_engine,
+    inspect_engine,
+    module_version,
+)
 from fer_edge.errors import CalibrationError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import CalibrationTable, calibrate
-from fer_edge.export.float16 import check_range, round_weights, store_half, to_float16
+from fer_edge.export.float8 import kept_from_float8, quantize_float8
+from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
+from fer_edge.export.inspection import not_int8
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.ranges import Method
+from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
 from fer_edge.files import atomic_folder, cache_folder
 from fer_edge.version import __version__
 
 CALIBRATION = "calibration.json"
+FLOAT16_FACES = 128
+"""Faces on which values are held against what float16 can hold."""
 Progress = Callable[[str, float], None]
 """Called with what is being done and how much of it is done, 0..1."""
 
@@ -70,6 +80,8 @@ def export_model(
     batch: BatchRange | None = None,
     workspace_mib: int = 1024,
     half_weights: bool = False,
+    max_drop: float | None = None,
+    best_effort: bool = False,
     progress: Progress | None = None,
 ) -> Artifact:
     """Write an artifact folder; the FP32 graph is always in it.
@@ -80,9 +92,9 @@ def export_model(
         Training run, artifact folder or float32 ONNX file.
     out : Path
         Replaced as a whole when everything has succeeded, untouched otherwise.
-    precisions : iterable of {"fp32", "fp16", "int8"}
+    precisions : iterable of {"fp32", "fp16", "int8", "fp8"}
     data : FaceDataset, optional
-        Calibrates INT8 and scores every precision.
+        Calibrates INT8 and FP8, and scores every precision.
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
     method, samples, seed
@@ -95,12 +107,15 @@ def export_model(
         GPU memory that a layer of an engine may use as scratch, in MiB.
     half_weights : bool
         Store weights as float16: half the size, rounded before anything else is derived.
+    max_drop, best_effort
+        Search for an INT8 graph inside this budget, in points of accuracy, as
+        :func:`fer_edge.export.search.search` has it; needs ``data``.
     progress : callable, optional
 
     Raises
     ------
     CalibrationError
-        INT8 without data and without a table, or a table of another graph.
+        INT8 or FP8 without data and without a table, or a table of another graph.
     ExportError
         The graph cannot be exported or differs from its model.
     EngineBuildError
@@ -132,31 +147,59 @@ def export_model(
         },
     )
     graphs: dict[Precision, onnx.ModelProto] = {"fp32": origin.graph}
+    faces = probe_faces() if data is None else data.faces[:FLOAT16_FACES, None]
+    kept: dict[Precision, dict[str, str]] = {}
+    in_float32: dict[Precision, dict[str, str]] = {}
     if "fp16" in wanted:
-        check_range(origin.graph, probe_faces() if data is None else data.faces[:256, None])
-        graphs["fp16"] = to_float16(origin.graph)
+        tell("Values in float16", 0)
+        kept["fp16"] = in_float32["fp16"] = needs_float32(origin.graph, faces)
+        graphs["fp16"] = to_float16(origin.graph, kept["fp16"])
+        tell("Values in float16", 1)
     with atomic_folder(out) as folder:
-        if "int8" in wanted:
-            table = _table(origin, data, calibration, method, samples, seed, tell)
-            graphs["int8"] = quantize(origin.graph, table)
+        if {"int8", "fp8"} & set(wanted):
+            if max_drop is not None and data is not None:
+                table = search(
+                    origin.graph,
+                    origin.name,
+                    data,
+                    max_drop=max_drop,
+                    best_effort=best_effort,
+                    method=method,
+                    samples=samples,
+                    seed=seed,
+                    progress=tell,
+                )
+            else:
+                table = _table(origin, data, calibration, method, samples, seed, tell)
             table.save(folder / CALIBRATION)
             manifest.calibration = CalibrationRecord(
                 file=CALIBRATION, method=table.method, samples=table.samples, data=table.data
             )
+            if backends:
+                prepared = table.prepared(origin.graph)
+                in_float32["int8"] = in_float32["fp8"] = needs_float32(prepared, faces)
+        if "int8" in wanted:
+            graphs["int8"] = quantize(origin.graph, table)
+            kept["int8"] = table.kept
             _write(
                 cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin.name, "int8", "cpu"
             )
+        if "fp8" in wanted:
+            graphs["fp8"] = quantize_float8(origin.graph, table)
+            kept["fp8"] = kept_from_float8(origin.graph, table)
         for precision, graph in graphs.items():
             stored = store_half(graph) if precision == "fp32" and half_weights else graph
             _write(stored, folder / f"{precision}.onnx", origin.name, precision, "record")
             manifest.graphs[precision] = GraphRecord(
-                file=f"{precision}.onnx", cpu_file="int8.cpu.onnx" if precision == "int8" else None
+                file=f"{precision}.onnx",
+                cpu_file="int8.cpu.onnx" if precision == "int8" else None,
+                kept=kept.get(precision, {}),
             )
         for precision in graphs:
             if precision != "fp32":
                 manifest.parity[precision] = _largest_difference(origin.graph, graphs[precision])
         manifest.engines = _build(
-            folder, graphs, backends, batch or BatchRange(), workspace_mib, tell
+            folder, graphs, kept, in_float32, backends, batch or BatchRange(), workspace_mib, tell
         )
         artifact = seal(folder, manifest)
         if data is not None:
@@ -206,7 +249,7 @@ def _table(
         )
     if origin.table is None:
         raise CalibrationError(
-            f"INT8 needs the activation ranges of {origin.name}, and nothing tells them.",
+            f"INT8 and FP8 need the activation ranges of {origin.name}, and nothing tells them.",
             hint="Pass --data FER2013 to measure them, or --calibration TABLE.",
         )
     return origin.table
@@ -253,7 +296,9 @@ def probe_faces() -> Faces:
 
 def _build(
     folder: Path,
-    graphs: dict[Precision, onnx.ModelProto],
+    graphs: Mapping[Precision, onnx.ModelProto],
+    kept: Mapping[Precision, Mapping[str, str]],
+    in_float32: Mapping[Precision, dict[str, str]],
     backends: Sequence[TensorRTBackend],
     batch: BatchRange,
     workspace_mib: int,
@@ -265,8 +310,8 @@ def _build(
         version = module_version(backend)
         for precision in precisions:
             graph = graphs[precision]
-            if precision == "int8":
-                graph = to_float16(graph)
+            if precision in ("int8", "fp8"):
+                graph = to_float16(graph, in_float32[precision])
             stage = f"Engine {backend} {precision}"
             plan = build_engine(
                 graph.SerializeToString(),
@@ -282,6 +327,11 @@ def _build(
             file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
             (folder / ENGINES).mkdir(exist_ok=True)
             (folder / file).write_bytes(plan)
+            missed = {}
+            # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
+            if backend == "tensorrt" and precision == "int8":
+                layers = inspect_engine(plan, backend, batch=batch.opt)
+                missed = not_int8(graphs["int8"], layers, kept["int8"])
             records.append(
                 EngineRecord(
                     file=file,
@@ -292,6 +342,8 @@ def _build(
                     min_batch=batch.min,
                     opt_batch=batch.opt,
                     max_batch=batch.max,
+                    kept=in_float32.get(precision, {}),
+                    not_int8=missed,
                 )
             )
     return records

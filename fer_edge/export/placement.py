@@ -6,6 +6,7 @@ NVIDIA TensorRT documentation, "Working with Quantized Types", sections "Q/DQ Pl
 Recommendations" and "Q/DQ Limitations".
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx
@@ -27,12 +28,21 @@ class Placement:
     """Tensors that only the form for CPUs quantises."""
 
 
-def place(model: onnx.ModelProto) -> Placement:
-    """Decide what to quantise in a float32 graph."""
+def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
+    """Decide what to quantise in a float32 graph.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    kept : collection of str
+        Names of layers that stay in floating point, whatever the rules say.
+    """
     view = GraphView(model)
-    layers = quantised_layers(view)
+    layers = tuple(name for name in quantised_layers(view) if name not in kept)
     identities = tuple(
-        (node.name, identity_branch(view, node)) for node in view.nodes if node.op_type == "Add"
+        (node.name, identity_branch(view, node))
+        for node in view.nodes
+        if node.op_type == "Add" and main_branch(view, node) not in kept
     )
     by_name = {node.name: node for node in view.nodes}
     wanted = {by_name[name].input[0] for name in layers}
@@ -72,6 +82,12 @@ def identity_branch(view: GraphView, add: onnx.NodeProto) -> int:
         )
 
     return 0 if is_main(add.input[1]) and not is_main(add.input[0]) else 1
+
+
+def main_branch(view: GraphView, add: onnx.NodeProto) -> str | None:
+    """Convolution that TensorRT fuses a residual add into; None if there is none."""
+    node = view.producer.get(add.input[1 - identity_branch(view, add)])
+    return str(node.name) if node is not None and node.op_type == "Conv" else None
 
 
 def cpu_only(view: GraphView, quantised: set[str]) -> tuple[str, ...]:

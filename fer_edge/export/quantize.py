@@ -46,7 +46,9 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     if any(node.op_type == "QuantizeLinear" for node in view.nodes):
         raise ExportError("The graph has Q/DQ nodes already.", hint="Export from the fp32 graph.")
     table.check(model)
-    placement = place(model)
+    placement = place(model, table.kept)
+    model = table.prepared(model)
+    view = GraphView(model)
     out = copy_of(model)
     identities = set(placement.identities)
     nodes: list[onnx.NodeProto] = []
@@ -69,11 +71,11 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
 def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
-    Every integer stands for the same real number as in the graph of record: activations are uint8
-    with zero point 128 and unchanged scales, a ReLU becomes the maximum with 128 after
-    quantisation, and the uint8 pixels go into the first convolution as they are. Two roundings
-    come on top, since ONNX Runtime adds and pools integers only: biases are int32, and the main
-    branch of a residual add is quantised like its identity branch.
+    Steps are those of the graph of record: activations are uint8 with unchanged scales, their zero
+    point 0 after a ReLU, which so becomes part of the convolution, and 128 elsewhere; the uint8
+    pixels go into the first convolution as they are. After a ReLU values saturate at 255 steps
+    instead of 127. Two roundings come on top, since ONNX Runtime adds and pools integers only:
+    biases are int32, and the main branch of a residual add is quantised like its identity branch.
 
     Parameters
     ----------
@@ -83,8 +85,9 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         Made from this graph.
     """
     table.check(model)
+    placement = place(model, table.kept)
+    model = table.prepared(model)
     view = GraphView(model)
-    placement = place(model)
     scales = {t: table.scales[t] for t in (*placement.activations, *placement.cpu_activations)}
     pools = {}
     for node in view.nodes:
@@ -93,22 +96,20 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
             pools[node.name] = node.input[0]
             scales[node.input[0]] = scales[node.output[0]]
     out = copy_of(model)
-    set_constant(out, "relu_floor", np.array(CENTRE, np.uint8))
-    zero = np.uint8(CENTRE)
     nodes: list[onnx.NodeProto] = []
     for node in out.graph.node:
         source, target = node.input[0], node.output[0]
         if node.op_type == "Cast":
             continue
         if node.op_type == "Sub":
-            nodes.append(_dequantize(out, INPUT_NAME, target, scales[target], zero))
+            # Where the first layer stays in floating point, this is the subtraction of 128.
+            scales.setdefault(target, 1.0)
+            nodes.append(_dequantize(out, INPUT_NAME, target, scales[target], np.uint8(CENTRE)))
             continue
         if node.name in pools:
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
+            zero = _zero_point(view, target)
             nodes += [node, _dequantize(out, node.output[0], target, scales[target], zero)]
-            continue
-        if node.op_type == "Relu" and target in scales:
-            nodes += _quantized_relu(out, source, target, scales[target])
             continue
         if node.name in placement.layers:
             nodes.append(_quantize_weights(out, view, node))
@@ -119,7 +120,7 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
                 node.input[index] = _dequantized(name)
         nodes.append(node)
         if target in scales:
-            nodes += _pair(out, target, target, scales[target], zero)
+            nodes += _pair(out, target, target, scales[target], _zero_point(view, target))
     replace_nodes(out, nodes)
     drop_unused_constants(out)
     return finish(out)
@@ -132,6 +133,29 @@ def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     short = scales.astype(np.float32) * 127 < largest
     scales[short] = np.nextafter(scales[short], np.float16(np.inf))
     return scales.astype(np.float32)
+
+
+def _zero_point(view: GraphView, tensor: str) -> np.uint8:
+    """Of a uint8 activation."""
+    node = view.producer[tensor]
+    if node.op_type == "MaxPool":
+        return _zero_point(view, node.input[0])
+    return np.uint8(0 if node.op_type == "Relu" else CENTRE)
+
+
+def quantized_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights as INT8 represents them, in float32 again."""
+    scales = weight_scales(weights)
+    return _integers(weights, scales).astype(np.float32) * _per_channel(scales, weights.ndim)
+
+
+def _integers(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+    steps = np.round(weights / _per_channel(scales, weights.ndim))
+    return np.clip(steps, -127, 127).astype(np.int8)
+
+
+def _per_channel(scales: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    return scales.reshape(-1, *[1] * (dimensions - 1))
 
 
 def _dequantized(tensor: str) -> str:
@@ -180,8 +204,7 @@ def _quantize_weights(
     if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
         raise ExportError(f"{node.name}: a Gemm whose weight is not transposed is not supported.")
     scales = weight_scales(weights)
-    shape = (-1,) + (1,) * (weights.ndim - 1)
-    integers = np.clip(np.round(weights / scales.reshape(shape)), -127, 127).astype(np.int8)
+    integers = _integers(weights, scales)
     inputs = [
         set_constant(model, f"{name}/quantized", integers),
         set_constant(model, f"{name}/scale", scales),
@@ -209,17 +232,3 @@ def _quantize_bias(
     ]
     node.input[2] = _dequantized(name)
     return helper.make_node("DequantizeLinear", inputs, [node.input[2]], name=node.input[2], axis=0)
-
-
-def _quantized_relu(
-    model: onnx.ModelProto, source: str, target: str, scale: float
-) -> list[onnx.NodeProto]:
-    """ReLU after quantisation: the zero point is the floor, so the integers are the same."""
-    wide, integers = f"{target}/signed", f"{target}/quantized"
-    zero = np.uint8(CENTRE)
-    names = _scale(model, target, scale, zero)
-    return [
-        helper.make_node("QuantizeLinear", [source, *names], [wide], name=wide),
-        helper.make_node("Clip", [wide, "relu_floor"], [integers], name=integers),
-        _dequantize(model, integers, target, scale, zero),
-    ]

@@ -91,8 +91,11 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--method", "mean"], "--method mean: choose from minmax, percentile, entropy."),
-        (["--calibration", "x.json"], "--calibration is for INT8. Add --int8."),
+        (
+            ["--method", "mean"],
+            "--method mean: choose from minmax, moving-average, percentile, entropy, mse.",
+        ),
+        (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),
         (["--batch", "0,1,2"], "--batch 0,1,2: 0 is not a batch size"),
         (["--batch", "8"], "give smallest,best,largest, for example 1,8,64"),
@@ -151,7 +154,7 @@ def test_int8_of_a_foreign_graph_is_refused(fer_edge: Command, csv: Path) -> Non
 
 def test_int8_without_ranges_says_where_to_get_them(fer_edge: Command, exported: Path) -> None:
     error = fer_edge("export", exported / "fp32.onnx", "--int8", *BARE).error()
-    assert "INT8 needs the activation ranges of plain" in error
+    assert "INT8 and FP8 need the activation ranges of plain" in error
     assert "--data FER2013" in error
 
 
@@ -302,3 +305,35 @@ def test_backends_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command._backends(None) == ["tensorrt", "tensorrt-rtx"]
     assert command._backends(["tensorrt-rtx", "tensorrt"]) == ["tensorrt", "tensorrt-rtx"]
     assert command._backends(["none"]) == []
+
+
+def test_a_budget_is_searched_for_and_recorded(
+    fer_edge: Command, exported: Path, csv: Path
+) -> None:
+    options = ("--int8", "--data", csv, "--samples", 70, "--max-drop", 100, "--out", "out", *BARE)
+    assert fer_edge("export", exported, *options).code == 0
+    table = json.loads(Path("out/calibration.json").read_text())
+    assert table["kept"] == {}
+    assert set(table["sensitivity"]) == {"stem", "a", "b"}
+
+
+def test_a_budget_that_cannot_be_met_writes_nothing_unless_asked_to(
+    fer_edge: Command, exported: Path, csv: Path
+) -> None:
+    options = ("--int8", "--data", csv, "--samples", 70, "--max-drop", -101, "--out", "out", *BARE)
+    error = fer_edge("export", exported, *options).error()
+    assert "No INT8 graph of plain stays within -101 points of fp32: the best loses" in error
+    assert "--best-effort" in error
+    assert not Path("out").exists()
+    assert fer_edge("export", exported, *options, "--best-effort").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--int8", "--max-drop", "0.2"], "--max-drop is for INT8 measured on faces"),
+        (["--best-effort"], "--best-effort is for --max-drop"),
+    ],
+)
+def test_budget_usage(options: list[str], says: str, fer_edge: Command, exported: Path) -> None:
+    assert says in fer_edge("export", exported, *options).error(2)

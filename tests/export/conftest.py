@@ -5,6 +5,7 @@ import pytest
 
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.export.calibration import CalibrationTable, calibrate
+from fer_edge.models import MODELS
 from tests.export.graphs import plain_graph, residual_graph
 
 
@@ -31,6 +32,27 @@ def residual_table(residual: onnx.ModelProto, faces: FaceDataset) -> Calibration
 @pytest.fixture(scope="session")
 def plain_table(plain: onnx.ModelProto, faces: FaceDataset) -> CalibrationTable:
     return calibrate(plain, "plain", faces, method="minmax", samples=140)
+
+
+@pytest.fixture(scope="session", params=MODELS)
+def exported(request):
+    """A model of the registry with lively batch norms, and its graph; each is exported once."""
+    import torch
+
+    from fer_edge.export.graph import canonicalise
+    from fer_edge.export.torch_export import torch_to_onnx
+    from fer_edge.models import build_model
+
+    torch.manual_seed(0)
+    model = build_model(request.param)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+            torch.nn.init.normal_(module.running_mean, 0, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    model.eval()
+    return request.param, model, canonicalise(torch_to_onnx(model, request.param))
 
 
 def run(

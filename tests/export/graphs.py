@@ -93,3 +93,21 @@ def plain_graph(seed: int = 0) -> onnx.ModelProto:
     x = b.relu(b.conv(x, "b", 16, 16, 3, 1))
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
     return b.model(b.gemm(x, "classifier", 16, 7))
+
+
+def with_outliers(model: onnx.ModelProto, pairs: dict[str, str], factor: float) -> onnx.ModelProto:
+    """The same function, with a channel ``factor`` times the others between each pair of layers."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in out.graph.initializer}
+
+    def scale(name: str, axis: int, by: float) -> None:
+        value = numpy_helper.to_array(tensors[name]).copy()
+        np.moveaxis(value, axis, 0)[0] *= by
+        tensors[name].CopyFrom(numpy_helper.from_array(value, name))
+
+    for first, second in pairs.items():
+        scale(f"{first}.weight", 0, factor)
+        scale(f"{first}.bias", 0, factor)
+        scale(f"{second}.weight", 1, 1 / factor)
+    return out

@@ -6,11 +6,14 @@ from fer_edge.errors import CalibrationError
 from fer_edge.export.calibration import (
     SMALLEST_SCALE,
     CalibrationTable,
+    Observation,
     calibrate,
     calibration_faces,
+    observe_ranges,
     scale_of,
 )
 from fer_edge.export.graph import copy_of, set_constant
+from fer_edge.export.ranges import METHODS
 from tests.export.conftest import run
 from tests.export.graphs import residual_graph
 
@@ -109,5 +112,49 @@ def test_a_table_of_another_model_is_refused_by_tensor(plain, residual_table):
 
 
 def test_a_table_of_other_weights_is_refused(residual_table):
-    with pytest.raises(CalibrationError, match="other weights of residual"):
+    with pytest.raises(CalibrationError, match="residual: stem is the first layer that differs"):
         residual_table.check(residual_graph(seed=1))
+
+
+def test_one_changed_layer_is_named(residual, residual_table):
+    other = copy_of(residual)
+    set_constant(other, "two.a.bias", np.zeros(16, np.float32))
+    with pytest.raises(CalibrationError, match=r"two\.a is the first layer that differs"):
+        residual_table.check(other)
+
+
+def test_a_kept_layer_that_there_is_not_is_named(residual, residual_table):
+    table = residual_table.model_copy(update={"kept": {"three": "a reason"}})
+    with pytest.raises(CalibrationError, match="keeps three in floating point"):
+        table.check(residual)
+
+
+def test_histograms_give_every_method_without_a_second_pass(residual, faces, tmp_path):
+    observe_ranges(residual, "residual", faces, samples=140).save(tmp_path / "seen.npz")
+    again = Observation.load(tmp_path / "seen.npz")
+    for method in METHODS:
+        assert again.table(method) == calibrate(
+            residual, "residual", faces, method=method, samples=140
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
+def test_what_holds_no_histograms_is_refused(content, tmp_path):
+    (tmp_path / "seen.npz").write_bytes(content)
+    with pytest.raises(CalibrationError, match=r"seen\.npz does not hold the histograms"):
+        Observation.load(tmp_path / "seen.npz")
+
+
+def test_too_few_values_for_a_histogram_are_named(residual, faces):
+    observed = observe_ranges(residual, "residual", faces, samples=7)
+    with pytest.raises(CalibrationError, match="flat has 112 values on 7 faces, too few"):
+        observed.table("entropy")
+    assert observed.table("minmax").scales["flat"] > 0
+
+
+def test_a_constant_tensor_is_named(plain, faces):
+    dead = copy_of(plain)
+    set_constant(dead, "a.weight", np.zeros((16, 8, 3, 3), np.float32))
+    set_constant(dead, "a.bias", np.full(16, 0.5, np.float32))
+    with pytest.raises(CalibrationError, match=r"pool is 0\.5 on all 21 calibration faces"):
+        calibrate(dead, "plain", faces, samples=21)

@@ -25,7 +25,7 @@ def source(residual, tmp_path_factory):
 @pytest.fixture(scope="module")
 def artifact(source, faces, tmp_path_factory) -> Artifact:
     out = tmp_path_factory.mktemp("build") / "small"
-    return export_model(source, out, precisions=["fp16", "int8"], data=faces, samples=70)
+    return export_model(source, out, precisions=["fp16", "int8"], data=faces, samples=140)
 
 
 def test_everything_is_written_and_hashed(artifact):
@@ -178,12 +178,14 @@ def test_a_changed_graph_is_noticed(artifact, tmp_path):
         export_model(copy, tmp_path / "out")
 
 
-def test_a_model_beyond_float16_is_refused(residual, tmp_path):
+def test_what_float16_cannot_hold_stays_in_float32(residual, tmp_path):
     large = copy_of(residual)
     names = {t.name: t for t in large.graph.initializer}
     weights = onnx.numpy_helper.to_array(names["stem.weight"])
     set_constant(large, "stem.weight", weights * 2e4)
     path = tmp_path / "large.onnx"
     onnx.save(large, path)
-    with pytest.raises(ExportError, match=r"reaches .* more than float16 can"):
-        export_model(path, tmp_path / "out", precisions=["fp16"])
+    artifact = export_model(path, tmp_path / "out", precisions=["fp16"])
+    reasons = artifact.manifest.graphs["fp16"].kept
+    assert any("more than float16 can" in reason for reason in reasons.values())
+    assert len(reasons) < len(large.graph.node)

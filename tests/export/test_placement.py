@@ -1,7 +1,7 @@
 import pytest
 
 from fer_edge.export.graph import GraphView
-from fer_edge.export.placement import identity_branch, place
+from fer_edge.export.placement import identity_branch, main_branch, place
 from tests.export.graphs import residual_graph
 
 
@@ -39,3 +39,18 @@ def test_activations_are_inputs_of_layers_and_identities(residual):
 
 def test_cpus_also_quantise_main_branches_and_the_pooled_tensor(residual):
     assert place(residual).cpu_activations == ("one.b", "two.b", "two.add/relu")
+
+
+def test_kept_layers_take_their_q_dq_with_them(residual):
+    placement = place(residual, kept={"one.b", "two.a"})
+    assert "two.a" not in placement.layers
+    assert dict(placement.identities) == {"two.add": 1}
+    # Only one.b read one.a/relu; two.skip still reads what two.a no longer quantises.
+    assert "one.a/relu" not in placement.activations
+    assert "one.add/relu" in placement.activations
+
+
+def test_a_residual_add_is_fused_into_its_main_branch(residual):
+    view = GraphView(residual)
+    mains = [main_branch(view, node) for node in view.nodes if node.op_type == "Add"]
+    assert mains == ["one.b", "two.b"]

@@ -80,7 +80,7 @@ def test_cpu_form_computes_the_integers_of_the_record(plain, plain_table, faces)
     rewritten = run(cpu, faces.faces, *tensors, optimise=False)
     for one, other in zip(exact, rewritten, strict=True):
         assert other.dtype == np.uint8
-        difference = np.abs(one.astype(int) - (other.astype(int) - 128))
+        difference = np.abs(one.astype(int) - other.astype(int))
         assert difference.max() <= 1
         assert (difference == 0).mean() > 0.99
 
@@ -98,6 +98,26 @@ def test_cpu_form_of_residual_adds_stays_near_the_record(record, residual, resid
     (expected,) = run(record, faces.faces)
     (actual,) = run(cpu_form(residual, residual_table), faces.faces)
     assert np.abs(actual - expected).max() < 0.05
+
+
+@pytest.mark.parametrize("rewrite", [quantize, cpu_form])
+@pytest.mark.parametrize("kept", ["stem", "one.b", "two.skip", "hidden"])
+def test_a_kept_layer_computes_in_float(rewrite, kept, residual, residual_table, faces):
+    table = residual_table.model_copy(update={"kept": {kept: "a reason"}})
+    graph = rewrite(residual, table)
+    view = GraphView(graph)
+    (node,) = (n for n in view.nodes if n.name == kept)
+    assert node.input[1] == f"{kept}.weight"
+    whole = GraphView(rewrite(residual, residual_table))
+    assert len(view.nodes) < len(whole.nodes)
+    assert np.abs(run(graph, faces.faces)[0] - run(residual, faces.faces)[0]).max() < 0.1
+
+
+def test_a_residual_add_with_a_kept_main_branch_has_no_q_dq(residual, residual_table):
+    table = residual_table.model_copy(update={"kept": {"one.b": "a reason"}})
+    view = GraphView(quantize(residual, table))
+    (add,) = (node for node in view.nodes if node.name == "one.add")
+    assert list(add.input) == ["one.b", "pool"]
 
 
 def test_onnx_runtime_runs_the_cpu_form_in_integers(residual, residual_table, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_edge.export.ranges import BINS, Magnitudes
+from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, METHODS, Magnitudes
 
 
 def observe(*arrays):
@@ -47,11 +47,28 @@ def test_entropy_keeps_a_uniform_distribution():
     assert observe(values).range("entropy") > 0.95
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+@pytest.mark.parametrize("method", METHODS)
 def test_range_of_nothing_but_zeros_is_zero(method):
     assert observe(np.zeros(5)).range(method) == 0.0
 
 
-@pytest.mark.parametrize("method", ["percentile", "entropy"])
+@pytest.mark.parametrize("method", HISTOGRAM_METHODS)
 def test_range_never_exceeds_what_was_seen(method):
     assert observe([0.1, 0.2, 0.3]).range(method) <= np.float32(0.3)
+
+
+def test_moving_average_is_the_mean_of_the_batches_maxima():
+    assert observe([1.0, -4.0], [2.0]).range("moving-average") == 3.0
+
+
+def test_mse_is_the_best_of_all_ranges():
+    values = np.random.default_rng(0).laplace(0, 1, 100_000).astype(np.float32)
+    magnitudes = observe(values)
+
+    def error(largest):
+        step = largest / 127
+        return np.mean((values - np.clip(np.round(values / step), -127, 127) * step) ** 2)
+
+    least = min(error(largest) for largest in np.linspace(1, magnitudes.maximum, 300))
+    assert error(magnitudes.range("mse")) == pytest.approx(least, rel=0.01)
+    assert error(magnitudes.range("minmax")) > 1.1 * least

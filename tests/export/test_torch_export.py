@@ -7,28 +7,12 @@ import torch
 from fer_edge.errors import ExportError, ModelError, TrainingError
 from fer_edge.export import torch_export
 from fer_edge.export.calibration import calibrate
-from fer_edge.export.float16 import to_float16
-from fer_edge.export.graph import GraphView, canonicalise, count_multiply_adds, count_parameters
+from fer_edge.export.graph import GraphView, count_multiply_adds, count_parameters
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.torch_export import compare, export_run, torch_to_onnx
 from fer_edge.models import MODELS, build_model
 from fer_edge.training.checkpoint import BEST, save_model
 from tests.export.conftest import run
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def exported(request):
-    """A model of the registry with lively batch norms, and its graph."""
-    torch.manual_seed(0)
-    model = build_model(request.param)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.bias, 0, 0.2)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
-            torch.nn.init.normal_(module.running_mean, 0, 0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    model.eval()
-    return request.param, model, canonicalise(torch_to_onnx(model, request.param))
 
 
 def test_probabilities_are_those_of_torch(exported):
@@ -55,18 +39,6 @@ def test_first_convolution_takes_one_channel_of_raw_pixels(exported):
     first = view.consumers["faces/sub"][0]
     assert view.array(first.input[1]).shape[1] == 1
     assert view.array(view.producer["faces/sub"].input[1]) == 128
-
-
-def test_every_rewrite_of_every_model_builds_in_tensorrt_rtx(exported, faces):
-    """NVIDIA's own parser and builder take every graph that is published."""
-    pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
-    from fer_edge.engines.tensorrt import build_engine
-
-    name, _, graph = exported
-    record = quantize(graph, calibrate(graph, name, faces, method="minmax", samples=7))
-    for precise in (to_float16(graph), to_float16(record)):
-        plan = build_engine(precise.SerializeToString(), "tensorrt-rtx", opt_batch=8, max_batch=64)
-        assert len(plan) > count_parameters(graph)
 
 
 def test_int8_of_every_model_runs(exported, faces):

@@ -13,8 +13,10 @@ from .record_bindings import FOLDER, names_of
 OWNERS = {
     "builder": "Builder",
     "config": "IBuilderConfig",
+    "context": "IExecutionContext",
     "engine": "ICudaEngine",
     "error": "ParserError",
+    "inspector": "EngineInspector",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
@@ -66,6 +68,7 @@ def test_names_are_found_in_the_code() -> None:
         "Builder.build_serialized_network",
         "IExecutionContext.execute_async_v3",
         "ILogger.Severity.ERROR",
+        "EngineInspector.get_engine_information",
         "ITensor.dtype",
         "ITimingCache.serialize",
         "NetworkDefinitionCreationFlag.STRONGLY_TYPED",

@@ -1,0 +1,301 @@
+"""INT8 by every calibration method, and beside what others make of the same weights.
+
+python bench/quantization.py MODEL --data fer2013.zip --name NAME
+"""
+
+import argparse
+import json
+import math
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.progress import track
+
+from fer_edge import metrics
+from fer_edge.bench.machine import describe_machine
+from fer_edge.data import FaceDataset, load_dataset
+from fer_edge.engines import run_all
+from fer_edge.engines.base import Engine, Faces, Probabilities
+from fer_edge.engines.openvino import OpenVinoEngine
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.calibration import calibration_faces, observe_ranges
+from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.ranges import METHODS
+from fer_edge.export.sensitivity import divergence
+from fer_edge.export.sources import open_source
+
+RESULTS = Path(__file__).parent / "results"
+DEFAULT = ("percentile", 512, False)
+BATCHES = (1, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--samples", default="64,256,512,1024,3589")
+    parser.add_argument("--seconds", type=float, default=8.0, help="per batch size and runtime")
+    parser.add_argument("--no-speed", action="store_true", help="keep the recorded speed")
+    arguments = parser.parse_args()
+    val = load_dataset(arguments.data, "val")
+    origin = open_source(arguments.model)
+    path = RESULTS / f"quantization-{arguments.name}.json"
+    counts = [int(n) for n in arguments.samples.split(",")]
+    compare = Comparison(origin.graph, val)
+    rows, forms = [], {}
+    choices = [(method, n, False) for n in counts for method in METHODS]
+    choices += [(method, 512, True) for method in METHODS]
+    seen: dict[tuple[int, bool], Any] = {}
+    for method, samples, equalised in track(choices, "Calibrations"):
+        key = (samples, equalised)
+        if key not in seen:
+            seen[key] = observe_ranges(
+                origin.graph, origin.name, val, samples=samples, equalised=equalised
+            )
+        table = seen[key].table(method)
+        graph = cpu_form(origin.graph, table)
+        row = {"method": method, "samples": samples, "equalised": equalised}
+        rows.append(row | compare(OnnxRuntimeEngine(graph.SerializeToString())))
+        if (method, samples, equalised) == DEFAULT:
+            forms = {"ours": graph, "record": quantize(origin.graph, table)}
+    engines = build(origin.graph, forms, val)
+    peers = {name: compare(make(1)) for name, make in track(engines.items(), "Peers")}
+    if arguments.no_speed:
+        speed = json.loads(path.read_text())["speed"]
+    else:
+        speed = measure(engines, val.faces[:, None], arguments.seconds)
+    result = {
+        "model": origin.name,
+        "command": shlex.join(["python", "bench/quantization.py", *sys.argv[1:]]),
+        "machine": describe_machine().model_dump(mode="json"),
+        "n": len(val),
+        "fp32_accuracy": compare.accuracy,
+        "calibrations": rows,
+        "runtimes": peers,
+        "speed": speed,
+    }
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    plot(result, path.with_suffix(".png"))
+    print(markdown(result))
+
+
+class Comparison:
+    """Scores of an engine against the float32 graph in ONNX Runtime, on the same faces."""
+
+    def __init__(self, model: onnx.ModelProto, data: FaceDataset) -> None:
+        self.data = data
+        with OnnxRuntimeEngine(model.SerializeToString()) as engine:
+            self.reference = run_all(engine, data.faces)
+        self.matrix = metrics.confusion_matrix(data.labels, self.reference.argmax(axis=1))
+        self.accuracy = metrics.accuracy(self.matrix)
+
+    def __call__(self, engine: Engine) -> dict[str, Any]:
+        with engine:
+            found: Probabilities = run_all(engine, self.data.faces)
+        labels, expected, predicted = (
+            self.data.labels, self.reference.argmax(axis=1), found.argmax(axis=1),
+        )  # fmt: skip
+        matrix = metrics.confusion_matrix(labels, predicted)
+        recalls = metrics.recalls(matrix)
+        losses = {k: v - recalls[k] for k, v in metrics.recalls(self.matrix).items()}
+        worst = max(losses, key=lambda name: losses[name])
+        return {
+            "accuracy": metrics.accuracy(matrix),
+            "agreement": float((predicted == expected).mean()),
+            "mcnemar_p": metrics.mcnemar_p(expected == labels, predicted == labels),
+            "divergence": divergence(self.reference, found),
+            "largest_recall_loss": {worst: losses[worst]},
+        }
+
+
+def build(
+    model: onnx.ModelProto, forms: dict[str, onnx.ModelProto], val: FaceDataset
+) -> dict[str, Callable[[int], Engine]]:
+    """What is compared, by name; each opens an engine on so many threads."""
+    import nncf
+    import openvino
+
+    faces = calibration_faces(val, 512, 0)
+    fp32 = model.SerializeToString()
+    ours, record = (forms[name].SerializeToString() for name in ("ours", "record"))
+    static = static_defaults(model, faces)
+    batches = [faces[i : i + 1] for i in range(len(faces))]
+    by_nncf = nncf.quantize(
+        openvino.Core().read_model(fp32), nncf.Dataset(batches, lambda one: {"faces": one})
+    )
+    onnx_by_nncf = nncf.quantize(
+        onnx.load_from_string(fp32), nncf.Dataset(batches, lambda one: {"faces": one})
+    ).SerializeToString()
+    with tempfile.TemporaryDirectory() as folder:
+        openvino.save_model(by_nncf, f"{folder}/nncf.xml", compress_to_fp16=False)
+        xml = Path(folder, "nncf.xml").read_bytes()
+        weights = Path(folder, "nncf.bin").read_bytes()
+    return {
+        "ONNX Runtime, fp32": lambda n: OnnxRuntimeEngine(fp32, threads=n),
+        "ONNX Runtime, ours": lambda n: OnnxRuntimeEngine(ours, threads=n),
+        "ONNX Runtime, quantize_static": lambda n: OnnxRuntimeEngine(static, threads=n),
+        "ONNX Runtime, NNCF": lambda n: OnnxRuntimeEngine(onnx_by_nncf, threads=n),
+        "OpenVINO, fp32": lambda n: OpenVinoEngine(fp32, threads=n),
+        "OpenVINO, bf16": lambda n: OpenVinoEngine(fp32, threads=n, inference_precision="bf16"),
+        "OpenVINO, ours": lambda n: OpenVinoEngine(record, threads=n),
+        "OpenVINO, NNCF": lambda n: _Compiled(xml, weights, n),
+    }
+
+
+def static_defaults(model: onnx.ModelProto, faces: Faces) -> bytes:
+    """``quantize_static`` as its documentation begins: pre-processing, then the defaults."""
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(faces[i : i + 16] for i in range(0, len(faces), 16))
+
+        def get_next(self) -> dict[str, Faces] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"faces": batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, ready, out = (str(Path(folder, f"{name}.onnx")) for name in "abc")
+        onnx.save(model, source)
+        quant_pre_process(source, ready)
+        quantize_static(ready, out, Reader())
+        return Path(out).read_bytes()
+
+
+class _Compiled(OpenVinoEngine):
+    """NNCF's OpenVINO model, run as :class:`OpenVinoEngine` runs a graph."""
+
+    def __init__(self, xml: bytes, weights: bytes, threads: int) -> None:
+        import openvino
+
+        class Core(openvino.Core):
+            def read_model(self, _graph: bytes) -> Any:
+                return super().read_model(xml, weights)
+
+        original, openvino.Core = openvino.Core, Core
+        try:
+            super().__init__(b"", precision="int8", threads=threads)
+        finally:
+            openvino.Core = original
+
+
+def measure(
+    engines: dict[str, Callable[[int], Engine]], faces: Faces, seconds: float
+) -> dict[str, dict[str, float]]:
+    """Median seconds a call on one thread; all take turns, so that what disturbs disturbs all."""
+    opened = {name: make(1) for name, make in engines.items()}
+    times: dict[str, dict[str, float]] = {name: {} for name in opened}
+    for batch in BATCHES:
+        part = np.ascontiguousarray(faces[:batch])
+        calls: dict[str, list[float]] = {name: [] for name in opened}
+        for engine in opened.values():
+            engine.run(part)
+        end = time.perf_counter() + seconds * len(opened)
+        while time.perf_counter() < end:
+            for name, engine in opened.items():
+                started = time.perf_counter()
+                engine.run(part)
+                calls[name].append(time.perf_counter() - started)
+        for name, spent in calls.items():
+            times[name][str(batch)] = statistics.median(spent)
+    return times
+
+
+def ratios(result: dict[str, Any], name: str) -> list[float]:
+    """Speed beside fp32 of the same runtime, by batch size."""
+    base = f"{name.partition(',')[0]}, fp32"
+    speed = result["speed"]
+    return [speed[base][str(n)] / speed[name][str(n)] for n in BATCHES]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    lines = [
+        "| calibration | faces | equalised | val accuracy | same label | McNemar p | "
+        "divergence, 1e-3 nats | largest loss of recall |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    lines += [
+        f"| {r['method']} | {r['samples']:,} | {'yes' if r['equalised'] else 'no'} | {_scores(r)} |"
+        for r in result["calibrations"]
+    ]
+    lines += [
+        "",
+        "| runtime and graph | val accuracy | same label | McNemar p | divergence, 1e-3 nats | "
+        "largest loss of recall | ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, r in result["runtimes"].items():
+        one, many = ratios(result, name)
+        spent = [1e3 * result["speed"][name][str(n)] for n in BATCHES]
+        lines.append(
+            f"| {name} | {_scores(r)} | {spent[0]:.2f} | {one:.2f}x "
+            f"| {spent[1]:.1f} | {many:.2f}x |"
+        )
+    return "\n".join(lines)
+
+
+def _scores(row: dict[str, Any]) -> str:
+    ((emotion, loss),) = row["largest_recall_loss"].items()
+    return (
+        f"{100 * row['accuracy']:.2f} % | {100 * row['agreement']:.2f} % "
+        f"| {row['mcnemar_p']:.2g} | {1e3 * row['divergence']:.2f} | {emotion} {100 * loss:.1f}"
+    )
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for method in METHODS:
+        rows = [r for r in result["calibrations"] if r["method"] == method and not r["equalised"]]
+        left.plot(
+            [r["samples"] for r in rows], [1e3 * r["divergence"] for r in rows], "o-", label=method
+        )
+    left.set(
+        xscale="log",
+        xlabel="calibration faces",
+        ylabel="divergence from fp32, 1e-3 nats",
+        title=f"{result['model']}: calibration methods",
+        ylim=(0, None),
+    )
+    left.set_xticks(counts := sorted({r["samples"] for r in result["calibrations"]}), counts)
+    left.minorticks_off()
+    left.legend()
+    names = [name for name in result["runtimes"] if not name.endswith("fp32")]
+    places = np.arange(len(names))
+    for shift, batch, color, index in ((-0.2, 1, "#0072b2", 0), (0.2, 64, "#d55e00", 1)):
+        values = [ratios(result, name)[index] for name in names]
+        right.barh(places + shift, values, 0.38, label=f"batch {batch}", color=color)
+    right.axvline(1, color="black", linewidth=0.8)
+    right.set_yticks(
+        places,
+        [f"{name}\n{100 * result['runtimes'][name]['accuracy']:.2f} %" for name in names],
+    )
+    right.invert_yaxis()
+    right.set(
+        xlabel="faces/s beside fp32 of the same runtime, one thread",
+        title=f"speed and val accuracy (fp32 {100 * result['fp32_accuracy']:.2f} %, "
+        f"± {100 * _error(result):.2f})",
+    )
+    right.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _error(result: dict[str, Any]) -> float:
+    p = result["fp32_accuracy"]
+    return math.sqrt(p * (1 - p) / result["n"])
+
+
+if __name__ == "__main__":
+    main()

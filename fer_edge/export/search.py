@@ -1,0 +1,181 @@
+"""The fastest INT8 graph inside an accuracy budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from fer_edge.data import FaceDataset
+from fer_edge.engines import run_all
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.errors import CalibrationError
+from fer_edge.export.calibration import CalibrationTable, LayerSensitivity, observe_ranges
+from fer_edge.export.layer_latency import layer_latencies
+from fer_edge.export.placement import place
+from fer_edge.export.quantize import cpu_form
+from fer_edge.export.ranges import Method
+from fer_edge.export.sensitivity import measure_sensitivity
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and how much of it is done, 0..1."""
+
+_PROFILED_FACES = 8
+_LEAST_COST = 1e-6
+"""Seconds. Timing noise can make INT8 look slower than float32 for a small layer."""
+
+
+@dataclass
+class _Trial:
+    table: CalibrationTable
+    drop: float
+    """Points of accuracy below float32."""
+
+
+def search(
+    model: onnx.ModelProto,
+    name: str,
+    data: FaceDataset,
+    *,
+    max_drop: float,
+    best_effort: bool = False,
+    method: Method = "percentile",
+    samples: int = 512,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CalibrationTable:
+    """Find the INT8 graph that loses at most ``max_drop`` points of accuracy at least cost.
+
+    What costs no speed comes first: plain quantisation, then cross-layer equalisation. Then layers
+    are left in floating point, those first whose divergence falls most per microsecond that INT8
+    would have saved. How many it takes is found by bisection, each step confirmed on all of
+    ``data``; at the end every layer is tried in INT8 again, the slowest first.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    name : str
+        Name of the model, for the table.
+    data : FaceDataset
+        Calibrates, ranks the layers and confirms.
+    max_drop : float
+        Points of accuracy, for example 0.2.
+    best_effort : bool
+        Where the budget cannot be met, return the graph that loses least.
+    method, samples, seed
+        As in :func:`fer_edge.export.calibration.calibrate`.
+    progress : callable, optional
+
+    Returns
+    -------
+    CalibrationTable
+        With ``kept`` and ``sensitivity``.
+
+    Raises
+    ------
+    CalibrationError
+        No graph with a layer in INT8 meets the budget, or as ``observe_ranges`` has it.
+    """
+    tell = progress or (lambda _stage, _done: None)
+    labels = np.asarray(data.labels)
+    trials: list[_Trial] = []
+
+    def accuracy(graph: onnx.ModelProto, stage: str) -> float:
+        right = 0
+        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+            for start in range(0, len(labels), 256):
+                part = slice(start, start + 256)
+                found = run_all(engine, data.faces[part]).argmax(axis=1)
+                right += int((found == labels[part]).sum())
+                tell(stage, min(start + 256, len(labels)) / len(labels))
+        return 100 * right / len(labels)
+
+    base = accuracy(model, "Accuracy of fp32")
+
+    def attempt(table: CalibrationTable) -> _Trial:
+        stage = f"Search, trial {len(trials) + 1}"
+        trial = _Trial(table, base - accuracy(cpu_form(model, table), stage))
+        trials.append(trial)
+        return trial
+
+    def calibrated(equalised: bool) -> _Trial:
+        observed = observe_ranges(
+            model,
+            name,
+            data,
+            samples=samples,
+            seed=seed,
+            equalised=equalised,
+            progress=_share(tell, "Calibration of equalised graph" if equalised else "Calibration"),
+        )
+        return attempt(observed.table(method))
+
+    def explained(trial: _Trial) -> CalibrationTable:
+        trial.table.sensitivity = measure_sensitivity(
+            model, trial.table, data, progress=_share(tell, "Sensitivity")
+        )
+        return trial.table
+
+    plain = calibrated(False)
+    if plain.drop <= max_drop:
+        return explained(plain)
+    equalised = calibrated(True)
+    if equalised.drop <= max_drop:
+        return explained(equalised)
+    start = min(plain, equalised, key=lambda trial: trial.drop).table
+    explained(_Trial(start, 0.0))
+    ranked, costs = _ranked(model, start, data)
+
+    def keeping(layers: Sequence[str]) -> _Trial:
+        kept = {layer: _reason(start.sensitivity[layer], costs[layer]) for layer in layers}
+        return attempt(start.model_copy(update={"kept": kept}))
+
+    found: Sequence[str] | None = None
+    low, high = 1, len(ranked) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        if keeping(ranked[:middle]).drop <= max_drop:
+            found, high = ranked[:middle], middle - 1
+        else:
+            low = middle + 1
+    if found is None:
+        best = min(trials, key=lambda trial: trial.drop)
+        if best_effort:
+            return best.table
+        raise CalibrationError(
+            f"No INT8 graph of {name} stays within {max_drop:g} points of fp32: the best loses "
+            f"{best.drop:.2f} with {len(best.table.kept)} of {len(ranked)} layers in floating "
+            "point.",
+            hint="Raise --max-drop, try another --method or more --samples, "
+            "or write that graph with --best-effort.",
+        )
+    for layer in sorted(found, key=lambda layer: -costs[layer]):
+        fewer = [other for other in found if other != layer]
+        if fewer and keeping(fewer).drop <= max_drop:
+            found = fewer
+    return next(trial.table for trial in trials if [*trial.table.kept] == [*found])
+
+
+def _ranked(
+    model: onnx.ModelProto, table: CalibrationTable, data: FaceDataset
+) -> tuple[list[str], dict[str, float]]:
+    """Layers, those first that are best left in floating point; and what that costs, in seconds."""
+    layers = place(model).layers
+    faces = data.faces[:_PROFILED_FACES, None]
+    slow = layer_latencies(model, layers, faces)
+    fast = layer_latencies(cpu_form(model, table), layers, faces)
+    costs = {layer: max(slow[layer] - fast[layer], _LEAST_COST) for layer in layers}
+    order = sorted(layers, key=lambda n: -table.sensitivity[n].divergence / costs[n])
+    return order, costs
+
+
+def _reason(sensitivity: LayerSensitivity, cost: float) -> str:
+    return (
+        f"in INT8 alone it moves the probabilities by {sensitivity.divergence:.2g} nats, and "
+        f"saves {1e6 * cost:.0f} us for {_PROFILED_FACES} faces"
+    )
+
+
+def _share(tell: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: tell(stage, done / total)
