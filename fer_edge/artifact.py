@@ -80,6 +80,20 @@ class EngineRecord(_Record):
     """Convolutions that the graph has in INT8 and the engine has not, and why."""
 
 
+class ChangedFace(_Record):
+    """A face that a precision gives another label than FP32."""
+
+    index: int
+    """In its split."""
+    label: str
+    fp32: str
+    """What FP32 says."""
+    now: str
+    """What the precision says."""
+    change: float
+    """Largest change of a probability, 0..1."""
+
+
 class Score(_Record):
     """What one precision scored on one split, single crop."""
 
@@ -99,6 +113,10 @@ class Score(_Record):
     f1: dict[str, float] | None = None
     ece: float | None = None
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
+    changed: int | None = None
+    """Faces with another label than fp32's."""
+    changed_faces: list[ChangedFace] = []
+    """At most 200 of them, the largest change of a probability first."""
 
 
 class InputContract(_Record):

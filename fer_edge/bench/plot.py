@@ -4,11 +4,8 @@ from pathlib import Path
 
 from fer_edge.bench.suite import BenchResult
 from fer_edge.errors import UsageError
-from fer_edge.evaluation.plots import check_matplotlib
+from fer_edge.evaluation.plots import PRECISION_COLORS, check_matplotlib
 from fer_edge.files import atomic_path
-
-_COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73", "fp8": "#cc79a7"}
-"""From Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "D", "fp8": "^"}
 
@@ -54,7 +51,7 @@ def plot_bench(result: BenchResult, path: Path) -> None:
                 fmt=_MARKERS[row.precision],
                 markersize=9,
                 capsize=4,
-                color=_COLORS[row.precision],
+                color=PRECISION_COLORS[row.precision],
                 label=f"{row.precision}: {y:.1f} %, {x:.2f} ms",
             )
         shown = next(s for row in result.precisions if (s := row.score or row.recorded_score))
@@ -75,7 +72,7 @@ def plot_bench(result: BenchResult, path: Path) -> None:
                 ],
                 [latency.faces_per_second for latency in row.latency],
                 width * 0.94,
-                color=_COLORS[row.precision],
+                color=PRECISION_COLORS[row.precision],
                 label=row.precision,
             )
             axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)

@@ -15,6 +15,7 @@ from fer_edge.cli.doctor import doctor
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
 from fer_edge.cli.info import info
+from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
 from fer_edge.cli.train import train
 from fer_edge.version import __version__
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, calibrate, export, bench, evaluate, data, predict, info, doctor):
+for command in (train, calibrate, export, bench, evaluate, data, predict, info, inspect, doctor):
     app.command()(reported()(command))
 
 

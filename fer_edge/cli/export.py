@@ -56,6 +56,13 @@ def export(
         bool,
         typer.Option("--best-effort", help="Write the best INT8 graph if none meets --max-drop."),
     ] = False,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG of the faces that changed label, largest change first. Needs --data. Never "
+            "part of the artifact: it shows faces of the data set."
+        ),
+    ] = None,
     engine: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,6 +110,15 @@ def export(
         raise UsageError("--max-drop is for INT8 measured on faces.", hint="Add --int8 --data.")
     if best_effort and max_drop is None:
         raise UsageError("--best-effort is for --max-drop.", hint="Add --max-drop 0.2, or drop it.")
+    precisions = _precisions(fp16, int8, fp8)
+    if proof is not None:
+        if data is None or precisions == ["fp32"]:
+            raise UsageError(
+                "--proof shows what a lower precision changes on faces.",
+                hint="Add --int8 --data FER2013.",
+            )
+        if proof.suffix.lower() != ".png":
+            raise UsageError(f"--proof {proof} is not a name for a PNG.", hint="End it in .png")
     sizes = batches(batch)
     if len(sizes) != 3:
         raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,8,64")
@@ -117,7 +133,7 @@ def export(
         artifact = export_model(
             origin,
             target,
-            precisions=_precisions(fp16, int8, fp8),
+            precisions=precisions,
             data=faces,
             calibration=calibration,
             method=method,
@@ -131,10 +147,16 @@ def export(
             best_effort=best_effort,
             progress=tell,
         )
+    if proof is not None and faces is not None:
+        from fer_edge.evaluation.contact_sheet import draw_changed
+
+        draw_changed(faces, artifact.manifest.scores, proof)
     if json:
         print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
         return
     _show(artifact)
+    if proof is not None:
+        typer.echo(f"The faces that changed: {proof}")
     if engine is None and not backends:
         typer.echo("No engines: this machine has no TensorRT (see fer-edge doctor).")
     typer.echo(f"Next: fer-edge bench {shlex.quote(str(target))} --data FER2013")
@@ -173,6 +195,8 @@ def _show(artifact: "Artifact") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from fer_edge.evaluation import verdict
+
     manifest = artifact.manifest
     table = Table(title=Text(f"{manifest.model} in {artifact.folder}"), title_justify="left")
     for column in ("file", "MB", "difference", "val %", "ECE %", "as fp32 %"):
@@ -196,6 +220,10 @@ def _show(artifact: "Artifact") -> None:
         size = manifest.files[engine.file].bytes
         table.add_row(engine.file, f"{size / 1e6:.2f}", "", "", "", "")
     Console().print(table)
+    base = manifest.scores.get("fp32")
+    for precision, score in manifest.scores.items():
+        if base is not None and precision != "fp32":
+            typer.echo(f"{precision} {verdict(base, score)}.")
     for precision, graph in manifest.graphs.items():
         wider = "float32" if precision == "fp16" else "floating point"
         _list(f"{graph.file} keeps in {wider}", graph.kept)

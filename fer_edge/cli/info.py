@@ -25,6 +25,7 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
     from rich.text import Text
 
     from fer_edge.artifact import Artifact
+    from fer_edge.evaluation import verdict
 
     artifact = Artifact.load(model_or_carried(model))
     artifact.verify()
@@ -41,6 +42,10 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
     if manifest.scores:
         console.print()
         console.print(_scores(manifest))
+        base = manifest.scores.get("fp32")
+        for precision, score in manifest.scores.items():
+            if base is not None and precision != "fp32":
+                console.print(Text(f"{precision} {verdict(base, score)}."))
     console.print()
     files = Table(title="Files, all hashes right", title_justify="left")
     files.add_column("file")

@@ -11,6 +11,9 @@ from fer_edge.errors import MissingDependencyError
 from fer_edge.files import atomic_path
 from fer_edge.metrics import ReliabilityBin
 
+PRECISION_COLORS = {"fp32": "#0072b2", "fp16": "#d55e00", "int8": "#009e73", "fp8": "#cc79a7"}
+"""From Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
 
 def check_matplotlib() -> None:
     """Raise MissingDependencyError if there is no matplotlib, before what takes long."""

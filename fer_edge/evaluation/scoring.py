@@ -12,11 +12,13 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import Engine, run_all
 from fer_edge.engines.base import Probabilities
 from fer_edge.errors import DataError, InputError
+from fer_edge.evaluation.proof import changed_faces
 
 Progress = Callable[[int, int], None]
 """Called with the faces done and the faces in all."""
 
 _STEP = 256
+_MOST_CHANGED = 200
 
 
 def score(
@@ -33,7 +35,8 @@ def score(
     ----------
     reference : float32 array, shape (N, 7), optional
         The fp32 model's probabilities for the same faces. With them the score has the agreement
-        (share of faces with the same label) and the exact McNemar p-value.
+        (share of faces with the same label), the exact McNemar p-value, and the faces that
+        changed label.
     batch : int
         Most faces in one call of the engine.
     progress : callable, optional
@@ -92,6 +95,9 @@ def score(
         result.mcnemar_p = metrics.mcnemar_p(
             expected == dataset.labels, predicted == dataset.labels
         )
+        changed = changed_faces(reference, probabilities, np.asarray(dataset.labels))
+        result.changed = len(changed)
+        result.changed_faces = changed[:_MOST_CHANGED]
     return result, probabilities
 
 

@@ -214,19 +214,25 @@ def count_parameters(model: onnx.ModelProto) -> int:
     )
 
 
-def count_multiply_adds(model: onnx.ModelProto) -> int:
-    """Multiply-adds of convolutions and fully connected layers for one face."""
+def layer_multiply_adds(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-adds of every convolution and fully connected layer for one face."""
     inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.value_info}
     view = GraphView(model)
-    total = 0
+    counts = {}
     for node in view.nodes:
-        if node.op_type == "Conv":
-            height, width = (d.dim_value for d in shapes[node.output[0]].dim[2:])
-            total += view.array(node.input[1]).size * height * width
-        elif node.op_type == "Gemm":
-            total += view.array(node.input[1]).size
-    return int(total)
+        if node.op_type in WEIGHTED:
+            size = int(view.array(node.input[1]).size)
+            if node.op_type == "Conv":
+                height, width = (d.dim_value for d in shapes[node.output[0]].dim[2:])
+                size *= height * width
+            counts[node.name] = size
+    return counts
+
+
+def count_multiply_adds(model: onnx.ModelProto) -> int:
+    """Multiply-adds of convolutions and fully connected layers for one face."""
+    return sum(layer_multiply_adds(model).values())
 
 
 def _spatial(view: GraphView, node: onnx.NodeProto) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fer_edge.artifact import Artifact
 from fer_edge.cli import export as command
 from fer_edge.engines import backend_status
+from fer_edge.evaluation import verdict
 from fer_edge.export import pipeline
 from tests.engines.graphs import make_graph
 
@@ -53,6 +55,27 @@ def test_three_precisions_calibrated_and_scored(
     assert artifact.manifest.calibration is not None
     assert artifact.manifest.calibration.method == "entropy"
     assert leftovers(tmp_path) == []
+
+
+def test_the_proof_is_told_and_drawn(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    options = ("--fp8", "--int8", "--data", csv, "--samples", 35, "--method", "minmax")
+    out = tmp_path / "build"
+    sheet = tmp_path / "proof.png"
+    result = fer_edge("export", exported, *options, "--proof", sheet, "--out", out, *BARE)
+    assert (result.code, result.err) == (0, "")
+    told = " ".join(result.out.split())
+    assert f"The faces that changed: {sheet}" in told
+    scores = Artifact.load(out).manifest.scores
+    for precision in ("int8", "fp8"):
+        assert f"{precision} {verdict(scores['fp32'], scores[precision])}." in told
+        changed = scores[precision].changed
+        assert changed == len(scores[precision].changed_faces)
+        assert f"{changed} of 70 changed" in told
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+    assert not list(out.rglob("*.png"))
 
 
 def test_json_is_the_manifest(fer_edge: Command, exported: Path, tmp_path: Path) -> None:
@@ -98,6 +121,8 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
         (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),
         (["--batch", "0,1,2"], "--batch 0,1,2: 0 is not a batch size"),
+        (["--int8", "--proof", "a.png"], "--proof shows what a lower precision changes on faces."),
+        (["--int8", "--data", "x", "--proof", "a"], "--proof a is not a name for a PNG."),
         (["--batch", "8"], "give smallest,best,largest, for example 1,8,64"),
         (["--batch", "8,1,64"], "Batch range 8,1,64 is not 1 <= min <= opt <= max"),
         (["--engine", "openvino"], "choose from tensorrt, tensorrt-rtx or none."),

@@ -1,0 +1,56 @@
+"""What a lower precision changed, and whether that is more than noise."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.artifact import ChangedFace, Score
+from fer_edge.contract import EMOTIONS
+from fer_edge.engines.base import Probabilities
+
+SIGNIFICANT = 0.05
+"""McNemar's p below which a difference is called real."""
+
+
+def changed_faces(
+    reference: Probabilities, probabilities: Probabilities, labels: NDArray[np.int64]
+) -> list[ChangedFace]:
+    """Faces to which the two give different labels, the largest change of a probability first.
+
+    Parameters
+    ----------
+    reference, probabilities : float32 arrays, shape (N, 7)
+        Of fp32 and of the other precision.
+    labels : int64 array, shape (N,)
+    """
+    before, after = reference.argmax(axis=1), probabilities.argmax(axis=1)
+    change = np.abs(probabilities - reference).max(axis=1)
+    indices = np.flatnonzero(before != after)
+    return [
+        ChangedFace(
+            index=int(index),
+            label=EMOTIONS[labels[index]],
+            fp32=EMOTIONS[before[index]],
+            now=EMOTIONS[after[index]],
+            change=round(float(change[index]), 4),
+        )
+        for index in indices[np.argsort(-change[indices], kind="stable")]
+    ]
+
+
+def verdict(base: Score, score: Score) -> str:
+    """Say in a sentence what ``score`` lost against fp32's ``base``, on the same faces."""
+    drop = 100 * (base.accuracy - score.accuracy)
+    parts = [f"{'loses' if drop > 0 else 'gains'} {abs(drop):.2f} points of {score.split} accuracy"]
+    if score.mcnemar_p is not None:
+        noise = score.mcnemar_p >= SIGNIFICANT
+        parts.append(
+            f"{'within' if noise else 'more than'} noise (McNemar's p {score.mcnemar_p:.2g})"
+        )
+    if score.agreement_with_fp32 is not None:
+        faces = "" if score.changed is None else f", {score.changed:,} of {score.n:,} changed"
+        parts.append(f"{100 * score.agreement_with_fp32:.2f} % of labels are equal{faces}")
+    losses = {name: base.recall[name] - score.recall[name] for name in base.recall}
+    worst = max(losses, key=lambda name: losses[name])
+    if losses[worst] > 0:
+        parts.append(f"the largest loss of recall is {100 * losses[worst]:.1f} points of {worst}")
+    return "; ".join(parts)
