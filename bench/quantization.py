@@ -148,7 +148,8 @@ def build(
         "ONNX Runtime, NNCF": lambda n: OnnxRuntimeEngine(onnx_by_nncf, threads=n),
         "OpenVINO, fp32": lambda n: OpenVinoEngine(fp32, threads=n),
         "OpenVINO, bf16": lambda n: OpenVinoEngine(fp32, threads=n, inference_precision="bf16"),
-        "OpenVINO, ours": lambda n: OpenVinoEngine(record, threads=n),
+        "OpenVINO, ours": lambda n: OpenVinoEngine(ours, threads=n),
+        "OpenVINO, graph of record": lambda n: OpenVinoEngine(record, threads=n),
         "OpenVINO, NNCF": lambda n: _Compiled(xml, weights, n),
     }
 

@@ -182,9 +182,9 @@ def _open_graph(
         return opened(OnnxRuntimeEngine, chosen, record.cpu_file or record.file, threads=threads)
 
     def in_openvino() -> Engine:
-        # The graph of record: OpenVINO fuses its Q/DQ nodes, and the form for CPUs is no faster.
         chosen = precision or _first(_CPU_ORDER, artifact)
-        return opened(OpenVinoEngine, chosen, artifact.graph(chosen).file, threads=threads)
+        record = artifact.graph(chosen)
+        return opened(OpenVinoEngine, chosen, record.cpu_file or record.file, threads=threads)
 
     def opened(kind: Callable[..., Engine], chosen: Precision, file: str, **options: Any) -> Engine:
         path = artifact.folder / file

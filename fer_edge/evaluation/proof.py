@@ -39,6 +39,8 @@ def changed_faces(
 
 def verdict(base: Score, score: Score) -> str:
     """Say in a sentence what ``score`` lost against fp32's ``base``, on the same faces."""
+    if score.changed == 0:
+        return f"gives all {score.n:,} faces of {score.split} the label of fp32"
     drop = 100 * (base.accuracy - score.accuracy)
     parts = [f"{'loses' if drop > 0 else 'gains'} {abs(drop):.2f} points of {score.split} accuracy"]
     if score.mcnemar_p is not None:

@@ -49,7 +49,7 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
     wanted |= {by_name[name].input[index] for name, index in identities}
     ordered = [name for node in view.nodes for name in node.output]
     activations = tuple(name for name in ordered if name in wanted)
-    return Placement(layers, activations, identities, cpu_only(view, wanted))
+    return Placement(layers, activations, identities, cpu_only(view, wanted, kept))
 
 
 def quantised_layers(view: GraphView) -> tuple[str, ...]:
@@ -90,14 +90,31 @@ def main_branch(view: GraphView, add: onnx.NodeProto) -> str | None:
     return str(node.name) if node is not None and node.op_type == "Conv" else None
 
 
-def cpu_only(view: GraphView, quantised: set[str]) -> tuple[str, ...]:
+def cpu_only(
+    view: GraphView, quantised: Collection[str], kept: Collection[str] = ()
+) -> tuple[str, ...]:
     """Tensors between INT8 operators of ONNX Runtime that TensorRT wants left alone.
 
     ONNX Runtime runs a convolution or an add in INT8 only if its output is quantised, so the main
-    branch of a residual add and the input of the average pool need scales of their own.
+    branch of a residual add and the input of the average pool need scales of their own. Where the
+    layer in front is kept in floating point, so are they.
     """
-    found = []
+    found: list[str] = []
     for node in view.nodes:
-        if node.op_type == "Add" or node.op_type == "GlobalAveragePool":
+        if node.op_type == "Add":
+            wanted = main_branch(view, node) not in kept
+        elif node.op_type == "GlobalAveragePool":
+            wanted = layer_before(view, node.input[0]) not in kept
+        else:
+            continue
+        if wanted:
             found += [name for name in node.input if name not in quantised]
     return tuple(dict.fromkeys(found))
+
+
+def layer_before(view: GraphView, tensor: str) -> str | None:
+    """Layer that a tensor comes from, through activations and along main branches."""
+    while (node := view.producer.get(tensor)) is not None and node.op_type not in WEIGHTED:
+        index = 1 - identity_branch(view, node) if node.op_type == "Add" else 0
+        tensor = node.input[index]
+    return None if node is None else str(node.name)

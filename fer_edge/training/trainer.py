@@ -313,7 +313,8 @@ class Trainer:
         loss = functional.cross_entropy(logits, targets, self.weights)
         if self.teacher is not None:
             share = self.config.distillation
-            loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
+            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)

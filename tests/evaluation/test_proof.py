@@ -51,6 +51,11 @@ def test_a_loss_inside_noise_is_called_that_with_the_emotion_that_paid() -> None
     )
 
 
+def test_nothing_changed() -> None:
+    same = a_score(0.7, mcnemar_p=1, agreement_with_fp32=1, changed=0)
+    assert verdict(a_score(0.7), same) == "gives all 1,000 faces of val the label of fp32"
+
+
 def test_a_loss_beyond_noise_is_no_noise() -> None:
     assert "more than noise (McNemar's p 0.001)" in verdict(
         a_score(0.7), a_score(0.65, mcnemar_p=0.001)

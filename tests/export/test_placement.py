@@ -54,3 +54,9 @@ def test_a_residual_add_is_fused_into_its_main_branch(residual):
     view = GraphView(residual)
     mains = [main_branch(view, node) for node in view.nodes if node.op_type == "Add"]
     assert mains == ["one.b", "two.b"]
+
+
+def test_cpus_quantise_nothing_around_an_add_whose_main_branch_is_kept(residual):
+    placement = place(residual, kept={"two.b"})
+    assert "two.add" not in dict(placement.identities)
+    assert placement.cpu_activations == ("one.b",)
