@@ -220,18 +220,20 @@ def ratios(result: dict[str, Any], name: str) -> list[float]:
 
 
 def markdown(result: dict[str, Any]) -> str:
+    rows = {(r["samples"], r["equalised"], r["method"]): r for r in result["calibrations"]}
     lines = [
-        "| calibration | faces | equalised | val accuracy | same label | McNemar p | "
-        "divergence, 1e-3 nats | largest loss of recall |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
+        f"| faces | {' | '.join(METHODS)} |",
+        "| --- |" + " ---: |" * len(METHODS),
     ]
-    lines += [
-        f"| {r['method']} | {r['samples']:,} | {'yes' if r['equalised'] else 'no'} | {_scores(r)} |"
-        for r in result["calibrations"]
-    ]
+    for samples, equalised in dict.fromkeys(key[:2] for key in rows):
+        cells = [
+            f"{100 * r['accuracy']:.2f}, {100 * r['agreement']:.1f}, {1e3 * r['divergence']:.2f}"
+            for r in (rows[samples, equalised, method] for method in METHODS)
+        ]
+        lines.append(f"| {samples:,}{' equalised' * equalised} | {' | '.join(cells)} |")
     lines += [
         "",
-        "| runtime and graph | val accuracy | same label | McNemar p | divergence, 1e-3 nats | "
+        "| runtime and graph | val % | same label % | McNemar p | divergence, 1e-3 nats | "
         "largest loss of recall | ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
@@ -248,8 +250,8 @@ def markdown(result: dict[str, Any]) -> str:
 def _scores(row: dict[str, Any]) -> str:
     ((emotion, loss),) = row["largest_recall_loss"].items()
     return (
-        f"{100 * row['accuracy']:.2f} % | {100 * row['agreement']:.2f} % "
-        f"| {row['mcnemar_p']:.2g} | {1e3 * row['divergence']:.2f} | {emotion} {100 * loss:.1f}"
+        f"{100 * row['accuracy']:.2f} | {100 * row['agreement']:.2f} | {row['mcnemar_p']:.2g} "
+        f"| {1e3 * row['divergence']:.2f} | {f'{emotion} {100 * loss:.1f}' if loss > 0 else 'none'}"
     )
 
 

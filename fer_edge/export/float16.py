@@ -12,7 +12,7 @@ from fer_edge.errors import ExportError
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
-    drop_unused_constants,
+    drop_unused,
     finish,
     replace_nodes,
     set_constant,
@@ -50,7 +50,7 @@ def to_float16(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.Model
     for node in model.graph.node:
         types.add(node)
     replace_nodes(out, types.nodes)
-    drop_unused_constants(out)
+    drop_unused(out)
     return finish(out)
 
 

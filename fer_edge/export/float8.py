@@ -17,7 +17,7 @@ from fer_edge.export.calibration import SMALLEST_SCALE, CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
-    drop_unused_constants,
+    drop_unused,
     finish,
     replace_nodes,
     set_constant,
@@ -74,7 +74,7 @@ def quantize_float8(model: onnx.ModelProto, table: CalibrationTable) -> onnx.Mod
             if tensor in placement.activations:
                 nodes += _pair(out, tensor, table.scales[tensor] * 127)
     replace_nodes(out, nodes)
-    drop_unused_constants(out)
+    drop_unused(out)
     return finish(out)
 
 

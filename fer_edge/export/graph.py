@@ -113,7 +113,7 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.op_type == "Identity":
             raise ExportError("The exporter left an Identity node in the graph.")
     _rename(out)
-    drop_unused_constants(out)
+    drop_unused(out)
     del out.graph.value_info[:]
     for item in [out, out.graph, *out.graph.node, *out.graph.initializer]:
         item.ClearField("metadata_props")
@@ -160,8 +160,15 @@ def set_constant(model: onnx.ModelProto, name: str, value: NDArray[Any]) -> str:
     return name
 
 
-def drop_unused_constants(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and constants that nothing takes."""
+    used = {output.name for output in model.graph.output}
+    nodes = []
+    for node in reversed(model.graph.node):
+        if used.intersection(node.output):
+            used.update(node.input)
+            nodes.append(node)
+    replace_nodes(model, reversed(nodes))
     kept = [t for t in model.graph.initializer if t.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

@@ -95,20 +95,24 @@ def cpu_only(
 ) -> tuple[str, ...]:
     """Tensors between INT8 operators of ONNX Runtime that TensorRT wants left alone.
 
-    ONNX Runtime runs a convolution or an add in INT8 only if its output is quantised, so the main
-    branch of a residual add and the input of the average pool need scales of their own. Where the
-    layer in front is kept in floating point, so are they.
+    ONNX Runtime runs an operator in INT8 only if its output is quantised, so the main branch of a
+    residual add, both sides of the average pool and what the last fully connected layer before the
+    classifier gives need scales of their own. Where the layer in front is kept in floating point,
+    so are they.
     """
     found: list[str] = []
     for node in view.nodes:
+        follower = view.only_consumer(node.output[0])
         if node.op_type == "Add":
-            wanted = main_branch(view, node) not in kept
+            layer, tensors = main_branch(view, node), [*node.input]
         elif node.op_type == "GlobalAveragePool":
-            wanted = layer_before(view, node.input[0]) not in kept
+            layer, tensors = layer_before(view, node.input[0]), [*node.input, *node.output]
+        elif node.op_type == "Gemm" and follower is not None and follower.op_type == "Relu":
+            layer, tensors = node.name, [*follower.output]
         else:
             continue
-        if wanted:
-            found += [name for name in node.input if name not in quantised]
+        if layer not in kept:
+            found += [name for name in tensors if name not in quantised]
     return tuple(dict.fromkeys(found))
 
 

@@ -11,7 +11,7 @@ from fer_edge.export.calibration import SMALLEST_SCALE, CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
-    drop_unused_constants,
+    drop_unused,
     finish,
     replace_nodes,
     set_constant,
@@ -64,7 +64,7 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
             if tensor in placement.activations:
                 nodes += _pair(out, tensor, tensor, table.scales[tensor], np.int8(0))
     replace_nodes(out, nodes)
-    drop_unused_constants(out)
+    drop_unused(out)
     return finish(out)
 
 
@@ -74,8 +74,9 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     Steps are those of the graph of record: activations are uint8 with unchanged scales, their zero
     point 0 after a ReLU, which so becomes part of the convolution, and 128 elsewhere; the uint8
     pixels go into the first convolution as they are. After a ReLU values saturate at 255 steps
-    instead of 127. Two roundings come on top, since ONNX Runtime adds and pools integers only:
-    biases are int32, and the main branch of a residual add is quantised like its identity branch.
+    instead of 127. Three roundings come on top, since ONNX Runtime adds and pools integers only:
+    biases are int32, the main branch of a residual add is quantised like its identity branch, and
+    so is what the average pool gives.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         if target in scales:
             nodes += _pair(out, target, target, scales[target], _zero_point(view, target))
     replace_nodes(out, nodes)
-    drop_unused_constants(out)
+    drop_unused(out)
     return finish(out)
 
 
@@ -138,7 +139,7 @@ def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 def _zero_point(view: GraphView, tensor: str) -> np.uint8:
     """Of a uint8 activation."""
     node = view.producer[tensor]
-    if node.op_type == "MaxPool":
+    if node.op_type in ("MaxPool", "GlobalAveragePool", "Flatten"):
         return _zero_point(view, node.input[0])
     return np.uint8(0 if node.op_type == "Relu" else CENTRE)
 

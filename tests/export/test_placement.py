@@ -37,8 +37,14 @@ def test_activations_are_inputs_of_layers_and_identities(residual):
     )
 
 
-def test_cpus_also_quantise_main_branches_and_the_pooled_tensor(residual):
-    assert place(residual).cpu_activations == ("one.b", "two.b", "two.add/relu")
+def test_cpus_also_quantise_what_their_integer_operators_give(residual):
+    assert place(residual).cpu_activations == (
+        "one.b",
+        "two.b",
+        "two.add/relu",
+        "average",
+        "hidden/relu",
+    )
 
 
 def test_kept_layers_take_their_q_dq_with_them(residual):
@@ -59,4 +65,4 @@ def test_a_residual_add_is_fused_into_its_main_branch(residual):
 def test_cpus_quantise_nothing_around_an_add_whose_main_branch_is_kept(residual):
     placement = place(residual, kept={"two.b"})
     assert "two.add" not in dict(placement.identities)
-    assert placement.cpu_activations == ("one.b",)
+    assert placement.cpu_activations == ("one.b", "hidden/relu")

@@ -97,7 +97,7 @@ def test_cpu_form_gives_the_labels_of_the_record(plain, plain_table, faces):
 def test_cpu_form_of_residual_adds_stays_near_the_record(record, residual, residual_table, faces):
     (expected,) = run(record, faces.faces)
     (actual,) = run(cpu_form(residual, residual_table), faces.faces)
-    assert np.abs(actual - expected).max() < 0.05
+    assert np.abs(actual - expected).max() < 0.06
 
 
 @pytest.mark.parametrize("rewrite", [quantize, cpu_form])
@@ -130,7 +130,12 @@ def test_onnx_runtime_runs_the_cpu_form_in_integers(residual, residual_table, tm
     )
     assert operators["QLinearConv"] == 6
     assert operators["QLinearAdd"] == 2
-    assert not {"Conv", "FusedConv", "Add"} & operators.keys()
+    assert operators["QLinearGlobalAveragePool"] == 1
+    assert operators["QGemm"] == 1
+    # To and from integers only at the ends: pixels are integers, and the classifier is float32.
+    assert operators["QuantizeLinear"] == 0
+    assert operators["DequantizeLinear"] == 1
+    assert not {"Conv", "FusedConv", "Add", "GlobalAveragePool"} & operators.keys()
 
 
 def test_cpu_form_takes_pixels_without_arithmetic(residual, residual_table):
