@@ -120,7 +120,7 @@ def _table(layers: "list[LayerReport]", title: str) -> "Table":
             ", ".join(layer.fused),
             f"{layer.multiply_adds / 1e6:.2f}" if layer.multiply_adds else "",
             "" if cost is None else f"{1e3 * cost:.3f}",
-            "" if drop is None else f"{-100 * drop:+.2f}",
+            "" if drop is None else f"{0 - round(100 * drop, 2):+.2f}",
         )
     return table
 

@@ -96,13 +96,20 @@ class CalibrationTable(pydantic.BaseModel):
         placement = place(model)
         wanted = {*placement.activations, *placement.cpu_activations}
         missing = sorted(wanted - self.scales.keys()) or sorted(self.scales.keys() - wanted)
+        same_graph = self.graph == graph_hash(model)
+        if missing and same_graph:
+            raise CalibrationError(
+                f"The calibration table was made by another version of fer-edge, which quantised "
+                f"other tensors of {self.model}: the two differ at {missing[0]}.",
+                hint="Calibrate again with --data.",
+            )
         if missing:
             raise CalibrationError(
                 f"The calibration table is of another model ({self.model}): "
                 f"the two differ at {missing[0]}.",
                 hint="Calibrate this model with --data.",
             )
-        if self.graph != graph_hash(model):
+        if not same_graph:
             hashes = layer_hashes(model)
             other = [name for name, found in self.layers.items() if hashes.get(name) != found]
             where = f": {other[0]} is the first layer that differs" if other else ""
