@@ -42,6 +42,10 @@ class InputError(FerEdgeError, ValueError):
     """Faces or images handed to an engine or a Recognizer do not fit the input contract."""
 
 
+class CaptureError(FerEdgeError):
+    """A camera, stream or recording that cannot be opened or read."""
+
+
 class ModelError(FerEdgeError):
     """A model that cannot be built, or weights that do not fit it."""
 

@@ -1,0 +1,216 @@
+"""A source of images that neither queues nor gives up."""
+
+import atexit
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from fer_edge.errors import CaptureError
+from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
+from fer_edge.runtime.capture.sources import find_source
+
+STALLED_AFTER = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds between attempts to open a lost source again; the pause doubles."""
+PATIENCE = 2.0
+"""Seconds that closing waits for a read in progress."""
+
+
+class Camera:
+    """Frames of a camera, stream, recording or program. A context manager and an iterator.
+
+    Of a live source only the newest frame is kept: a thread takes what comes, and a frame that
+    nobody read before the next one counts as dropped. When it is lost it is opened again,
+    with growing pauses, for as long as it takes. A recording gives every frame, as fast as it is
+    read.
+
+    Parameters
+    ----------
+    source : int, str, Path, iterable of uint8 arrays, or Source
+        As :func:`fer_edge.runtime.capture.find_source` understands it.
+    name : str, optional
+        What frames say they are from; by default the source's own.
+    reconnect : bool
+        Open a live source again when it is lost; otherwise that is its end.
+
+    Raises
+    ------
+    CaptureError
+        The source cannot be opened.
+    UsageError
+        ``source`` is nothing that could be one.
+
+    Examples
+    --------
+    >>> with Camera(0) as camera:
+    ...     for frame in camera:
+    ...         print(frame.index, frame.image.shape, camera.dropped)
+    """
+
+    def __init__(
+        self,
+        source: int | str | Path | Source | Iterable[Image],
+        *,
+        name: str | None = None,
+        reconnect: bool = True,
+    ) -> None:
+        self._source = find_source(source)
+        self.name = name or self._source.name
+        self._reconnect = reconnect
+        self._changed = threading.Condition()
+        self._reading = threading.Lock()
+        self._state = State.OPENING
+        self._newest: Frame | None = None
+        self._count = 0
+        self._arrived = time.monotonic()
+        self._closing = threading.Event()
+        self.dropped = 0
+        """Live frames that nobody read in time."""
+        self.reconnects = 0
+        """How often a lost source was opened again."""
+        self.error: Exception | None = None
+        """Why the source is lost, or why it ended early; None while all is well."""
+        self._reader: Reader | None = self._source.open()
+        self._state = State.RUNNING
+        self._thread: threading.Thread | None = None
+        if self._source.live:
+            self._thread = threading.Thread(
+                target=self._capture, name=f"fer-edge {self.name}", daemon=True
+            )
+            # At the end of the program a thread inside a driver aborts it.
+            atexit.register(self.close)
+            self._thread.start()
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come at their own pace."""
+        return self._source.live
+
+    @property
+    def state(self) -> State:
+        with self._changed:
+            silent = time.monotonic() - self._arrived > STALLED_AFTER
+            if self._state is State.RUNNING and self.live and silent:
+                return State.STALLED
+            return self._state
+
+    def read(self, timeout: float | None = None) -> Frame | None:
+        """Return the newest frame of a live source that was not read yet, or a recording's next.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a live frame; without it, as long as the source lives.
+
+        Returns
+        -------
+        Frame or None
+            None where no frame came in time, or none will: :attr:`state` tells which.
+        """
+        if not self.live:
+            return self._read_recording()
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._newest is not None or self._state is State.CLOSED, timeout
+            )
+            frame, self._newest = self._newest, None
+            return frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the source ends or is closed."""
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Free the source and end every iteration over it. May be called more than once."""
+        self._closing.set()
+        with self._changed:
+            self._state = State.CLOSED
+            self._newest = None
+            self._changed.notify_all()
+        atexit.unregister(self.close)
+        # A driver that hangs in a read cannot be interrupted: what it holds ends with the program.
+        if self._thread is not None:
+            if self._thread is not threading.current_thread():
+                self._thread.join(PATIENCE)
+        elif self._reading.acquire(timeout=PATIENCE):
+            try:
+                if self._reader is not None:
+                    self._reader.close()
+                self._reader = None
+            finally:
+                self._reading.release()
+
+    def __enter__(self) -> "Camera":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read_recording(self) -> Frame | None:
+        with self._reading:
+            if self._reader is None or self._closing.is_set():
+                return None
+            found = self._reader.read()
+            if found is not None:
+                return self._frame(*found)
+        self.close()
+        return None
+
+    def _frame(self, image: Image, position: float | None) -> Frame:
+        self._arrived = time.monotonic()
+        frame = Frame(image, self._arrived, self._count, self.name, position)
+        self._count += 1
+        return frame
+
+    def _capture(self) -> None:
+        reader = self._reader
+        while reader is not None:
+            try:
+                self._take_frames(reader)
+            except Exception as error:  # a driver's; the program must outlive its camera
+                self.error = error
+            finally:
+                reader.close()
+            reader = self._open_again()
+        self.close()
+
+    def _take_frames(self, reader: Reader) -> None:
+        while not self._closing.is_set() and (found := reader.read()) is not None:
+            with self._changed:
+                if self._closing.is_set():
+                    return
+                self.dropped += self._newest is not None
+                self._newest = self._frame(*found)
+                self._state = State.RUNNING
+                self.error = None
+                self._changed.notify_all()
+
+    def _open_again(self) -> Reader | None:
+        """Wait for a lost source; None where it is not wanted any more."""
+        pause = FIRST_PAUSE
+        with self._changed:
+            if self._closing.is_set():
+                return None
+            self._state = State.LOST
+            # Once there is a gap, what came before it is not news.
+            self.dropped += self._newest is not None
+            self._newest = None
+            self.error = self.error or CaptureError(f"{self.name} sends no more frames.")
+        while self._reconnect and not self._closing.wait(pause):
+            try:
+                reader = self._source.open()
+            except CaptureError as error:
+                self.error = error
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            self.reconnects += 1
+            return reader
+        return None

@@ -1,0 +1,154 @@
+"""Cameras, streams, pipelines and recordings through OpenCV."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import CaptureError, MissingDependencyError
+from fer_edge.runtime.capture.base import Image, Reader
+
+OPEN_SECONDS = 10.0
+"""How long a stream may take to open before that counts as failed."""
+READ_SECONDS = 5.0
+"""How long a stream may be silent before it counts as lost."""
+
+
+def open_device(device: int | str) -> Reader:
+    """Open a camera by number or by path (``/dev/video0``).
+
+    Raises
+    ------
+    CaptureError
+        There is none, or another program holds it.
+    MissingDependencyError
+        OpenCV is not installed.
+    """
+    cv2 = _cv2()
+    name = f"Camera {device}"
+    hint = "Cameras here: " + (
+        ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none in /dev/video*"
+    )
+    capture = _opened(cv2, device, cv2.CAP_ANY, [], name, f"{hint}. Another program may hold it.")
+    # The driver's queue would hand out old frames.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return _Capture(cv2, capture, recorded=False)
+
+
+def open_stream(address: str) -> Reader:
+    """Open a network stream (RTSP, HTTP, ...).
+
+    Raises
+    ------
+    CaptureError
+        Nothing answers there within 10 s, or what does is no video.
+    MissingDependencyError
+        OpenCV is not installed.
+    """
+    from fer_edge.runtime.capture.sources import without_password
+
+    cv2 = _cv2()
+    limits = [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        round(1e3 * OPEN_SECONDS),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        round(1e3 * READ_SECONDS),
+    ]
+    capture = _opened(
+        cv2,
+        address,
+        cv2.CAP_FFMPEG,
+        limits,
+        without_password(address),
+        "Try the address in a player; check user, password and network.",
+    )
+    return _Capture(cv2, capture, recorded=False)
+
+
+def open_pipeline(pipeline: str) -> Reader:
+    """Open a GStreamer pipeline that ends in an appsink.
+
+    Raises
+    ------
+    CaptureError
+        OpenCV was built without GStreamer, or GStreamer refuses the pipeline.
+    MissingDependencyError
+        OpenCV is not installed.
+    """
+    cv2 = _cv2()
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise CaptureError(
+            "This OpenCV was built without GStreamer, as all from PyPI are.",
+            hint="Use the system's (apt install python3-opencv; on Jetson, JetPack's) in an "
+            "environment made with: python -m venv --system-site-packages",
+        )
+    if "appsink" not in pipeline:
+        raise CaptureError(
+            f"The pipeline ends nowhere: {pipeline}",
+            hint="End it in: ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true",
+        )
+    hint = "Try it with gst-launch-1.0, fakesink in the place of appsink."
+    capture = _opened(cv2, pipeline, cv2.CAP_GSTREAMER, [], "The pipeline", hint)
+    return _Capture(cv2, capture, recorded=False)
+
+
+def open_file(path: Path) -> Reader:
+    """Open a recording.
+
+    Raises
+    ------
+    CaptureError
+        OpenCV cannot read it.
+    MissingDependencyError
+        OpenCV is not installed.
+    """
+    cv2 = _cv2()
+    hint = "Is it a video? MP4, MKV, AVI, MOV and WebM are read."
+    capture = _opened(cv2, str(path), cv2.CAP_ANY, [], str(path), hint)
+    return _Capture(cv2, capture, recorded=True)
+
+
+class _Capture:
+    """A VideoCapture; frames are (H, W, 3) BGR whatever the camera gives."""
+
+    def __init__(self, cv2: Any, capture: Any, *, recorded: bool) -> None:
+        self._cv2 = cv2
+        self._capture = capture
+        self._recorded = recorded
+
+    def read(self) -> tuple[Image, float | None] | None:
+        good, image = self._capture.read()
+        if not good:
+            return None
+        if not self._recorded:
+            return image, None
+        return image, self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1e3
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _opened(
+    cv2: Any, what: int | str, backend: int, options: list[int], name: str, hint: str
+) -> Any:
+    # OpenCV prints its own view of every failure to stderr; ours is in the exception.
+    log = cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(what, backend, options)
+    finally:
+        log.setLogLevel(level)
+    if not capture.isOpened():
+        capture.release()
+        raise CaptureError(f"{name} cannot be opened.", hint=hint)
+    return capture
+
+
+def _cv2() -> Any:
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Cameras and videos need OpenCV: {error}.",
+            hint="Run: pip install 'fer-edge[camera]'",
+        ) from error

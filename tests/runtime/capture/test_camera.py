@@ -1,0 +1,162 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from fer_edge.errors import CaptureError
+from fer_edge.runtime.capture import Camera, State, camera
+
+from .fakes import FakeDevice, image, wait_until
+
+
+@pytest.fixture
+def device() -> FakeDevice:
+    return FakeDevice()
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(camera, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(camera, "PATIENCE", 0.05)
+
+
+def test_a_recording_gives_every_frame_in_order() -> None:
+    with Camera([image(0), image(1), image(2)]) as frames:
+        seen = list(frames)
+        assert frames.state is State.CLOSED
+    assert [frame.index for frame in seen] == [0, 1, 2]
+    assert [frame.image[0, 0, 0] for frame in seen] == [0, 1, 2]
+    assert frames.dropped == 0
+
+
+def test_only_the_newest_live_frame_is_kept_and_the_others_are_counted(device: FakeDevice) -> None:
+    with Camera(device.source()) as live:
+        device.send(*map(image, range(5)))
+        wait_until(lambda: live.dropped == 4)
+        frame = live.read(timeout=5)
+        assert frame is not None
+        assert (frame.index, frame.image[0, 0, 0]) == (4, 4)
+        assert live.read(timeout=0.01) is None, "a frame is given once"
+        device.send(image(9))
+        newer = live.read(timeout=5)
+    assert newer is not None
+    assert (newer.index, live.dropped) == (5, 4)
+
+
+def test_a_frame_knows_when_it_was_captured(device: FakeDevice) -> None:
+    with Camera(device.source(), name="door") as live:
+        before = time.monotonic()
+        device.send(image(0))
+        frame = live.read(timeout=5)
+    assert frame is not None
+    assert before <= frame.captured <= time.monotonic()
+    assert (frame.source, frame.position) == ("door", None)
+
+
+def test_a_camera_that_was_unplugged_and_comes_back(device: FakeDevice) -> None:
+    with Camera(device.source()) as live:
+        device.send(image(0))
+        wait_until(lambda: live.state is State.RUNNING and live._newest is not None)
+        device.present = False
+        wait_until(lambda: live.state is State.LOST)
+        assert isinstance(live.error, CaptureError)
+        assert live.read(timeout=0.05) is None, "a frame from before the gap is no news"
+        assert live.dropped == 1
+        device.present = True
+        device.send(image(1))
+        frame = live.read(timeout=5)
+        assert frame is not None
+        assert (frame.index, live.reconnects, live.error) == (1, 1, None)
+        assert live.state is State.RUNNING
+    device.present = False
+    wait_until(lambda: device.opened == device.closed == 2)
+
+
+def test_a_driver_that_raises_does_not_end_the_program(device: FakeDevice) -> None:
+    with Camera(device.source()) as live:
+        device.send(OSError("bus reset"), image(1))
+        frame = live.read(timeout=5)
+    assert frame is not None
+    assert live.reconnects == 1
+
+
+def test_pauses_between_attempts_grow(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "LONGEST_PAUSE", 0.04)
+    pauses: list[float] = []
+    with Camera(device.source()) as live:
+        wait = live._closing.wait
+        monkeypatch.setattr(
+            live._closing, "wait", lambda pause: (pauses.append(pause), wait(pause))[1]
+        )
+        device.present = False
+        wait_until(lambda: len(pauses) >= 4)
+    assert pauses[:4] == [0.01, 0.02, 0.04, 0.04]
+
+
+def test_without_reconnect_a_lost_source_is_at_its_end(device: FakeDevice) -> None:
+    with Camera(device.source(), reconnect=False) as live:
+        device.send(None)
+        assert list(live) == []
+        wait_until(lambda: live.state is State.CLOSED)
+        assert "sends no more frames" in str(live.error)
+
+
+def test_silence_is_named(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "STALLED_AFTER", 0.05)
+    with Camera(device.source()) as live:
+        device.send(image(0))
+        assert live.read(timeout=5) is not None
+        assert live.state is State.RUNNING
+        wait_until(lambda: live.state is State.STALLED)
+        device.send(image(1))
+        wait_until(lambda: live.state is State.RUNNING)
+
+
+def test_closing_ends_an_iteration_in_another_thread(device: FakeDevice) -> None:
+    live = Camera(device.source())
+    seen: list[int] = []
+    reader = threading.Thread(target=lambda: seen.extend(f.index for f in live))
+    reader.start()
+    device.send(image(0))
+    wait_until(lambda: seen == [0])
+    live.close()
+    live.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    device.present = False
+    wait_until(lambda: device.closed == 1)
+
+
+def test_a_consumer_that_stops_leaves_no_thread(device: FakeDevice) -> None:
+    before = threading.active_count()
+    with Camera(device.source()) as live:
+        device.send(image(0), image(1))
+        for _ in live:
+            break
+        device.present = False
+    wait_until(lambda: threading.active_count() == before)
+
+
+def test_a_generator_is_closed_with_its_camera() -> None:
+    closed = threading.Event()
+
+    def frames() -> Iterator[np.ndarray]:
+        try:
+            while True:
+                yield image(0)
+        finally:
+            closed.set()
+
+    with Camera(frames()) as endless:
+        assert next(iter(endless)).index == 0
+    assert closed.is_set()
+    assert endless.read() is None
+
+
+def test_a_source_that_cannot_be_opened_says_so_at_once(device: FakeDevice) -> None:
+    device.present = False
+    with pytest.raises(CaptureError, match="cannot be opened"):
+        Camera(device.source())
