@@ -1,6 +1,7 @@
 """The Python interface: images in, emotions out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fer_edge.contract import EMOTIONS
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
+from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces
 
 
@@ -49,11 +51,15 @@ class Recognizer:
         As in :func:`fer_edge.engines.open_engine`.
     batch : int
         Most faces in one call of the engine; bounds the memory that many faces take.
+    max_delay_ms : float
+        Longest time that faces handed to :meth:`submit` wait for those of other callers.
+    max_pending : int
+        Most faces that wait for the engine at a time.
 
     Raises
     ------
     UsageError
-        ``batch`` below 1, or an unknown precision or backend.
+        ``batch`` or ``max_pending`` below 1, a negative delay, or an unknown precision or backend.
     FerEdgeError
         The model cannot be loaded, as :func:`fer_edge.engines.open_engine` says.
 
@@ -72,12 +78,21 @@ class Recognizer:
         backend: str = "auto",
         threads: int | None = None,
         batch: int = 64,
+        max_delay_ms: float = 2.0,
+        max_pending: int = 512,
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
         path = carried_model() if model is None else Path(model)
         self._engine = open_engine(path, precision=precision, backend=backend, threads=threads)
         self._batch = batch
+        self._batcher = Batcher(
+            lambda faces: run_all(self._engine, faces, batch),
+            Prediction,
+            max_batch=batch,
+            max_delay_ms=max_delay_ms,
+            max_pending=max_pending,
+        )
 
     def __call__(
         self, images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb"
@@ -100,12 +115,44 @@ class Recognizer:
         """
         return Prediction(run_all(self._engine, to_faces(images, color=color), self._batch))
 
+    def submit(
+        self,
+        images: UInt8Array | Sequence[UInt8Array],
+        *,
+        color: Color = "rgb",
+        source: Hashable | None = None,
+        live: bool = False,
+    ) -> "Future[Prediction]":
+        """Classify faces together with those that other threads hand in.
+
+        Parameters
+        ----------
+        images, color
+            As for a call; one face at least.
+        source, live
+            As in :meth:`fer_edge.runtime.batching.Batcher.submit`.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Cancelled where a live request was given up for a newer one.
+
+        Raises
+        ------
+        InputError
+            What is not such an image, or none.
+        InferenceError
+            The Recognizer is closed.
+        """
+        return self._batcher.submit(to_faces(images, color=color), source=source, live=live)
+
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""
         return self._engine.describe()
 
     def close(self) -> None:
         """Free the engine after the call in progress. May be called more than once."""
+        self._batcher.close()
         self._engine.close()
 
     def __enter__(self) -> "Recognizer":

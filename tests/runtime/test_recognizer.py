@@ -140,3 +140,20 @@ def test_the_package_names_what_it_has():
     assert set(fer_edge.__all__) <= set(dir(fer_edge))
     with pytest.raises(AttributeError, match="Recogniser"):
         _ = fer_edge.Recogniser
+
+
+def test_threads_share_batches(fake):
+    engine, recognizer = fake()
+    with recognizer, ThreadPoolExecutor(8) as pool:
+        parts = [FACES[i : i + 2] for i in range(64)]
+        found = list(pool.map(lambda part: recognizer.submit(part).result(10), parts))
+    for part, prediction in zip(parts, found, strict=True):
+        np.testing.assert_allclose(prediction.probabilities, classify(part), atol=1e-5)
+    assert len(engine.batches) < 64
+
+
+def test_a_closed_recognizer_takes_no_more(fake):
+    _, recognizer = fake()
+    recognizer.close()
+    with pytest.raises(InferenceError, match="closed"):
+        recognizer.submit(FACES[:1])

@@ -1,0 +1,229 @@
+"""Faces of many callers in one call of the engine."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.errors import InferenceError, InputError, UsageError
+
+Faces = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False)
+class _Request(Generic[Result]):
+    faces: Faces
+    live: bool
+    entered: float
+    future: "Future[Result]" = field(default_factory=Future)
+
+
+class Batcher(Generic[Result]):
+    """Collects requests and runs them together; futures give the results back.
+
+    The faces of a request stay in one batch. Sources take turns, a request each, so that none
+    waits for another's queue. The engine starts as soon as every source of the batch before has
+    asked again or the batch is full, and waits for the others no longer than ``max_delay_ms``: a
+    lone caller never waits.
+
+    The queue is bounded. Where a request does not fit, the oldest live ones are given up (their
+    futures are cancelled); a request that is not live waits for room and is never given up.
+
+    Parameters
+    ----------
+    run : callable
+        From uint8 faces (N, 48, 48) to float32 probabilities (N, 7). Called by one thread.
+    result : callable
+        Makes what a future gives from the probabilities of its request.
+    max_batch : int
+        Most faces in a call; a larger request runs alone, and ``run`` must take it.
+    max_delay_ms : float
+        Longest time that a request waits for others while the engine is idle.
+    max_pending : int
+        Most faces that wait; a larger request waits until it is alone.
+
+    Raises
+    ------
+    UsageError
+        A bound that is not positive.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Faces], Probabilities],
+        result: Callable[[Probabilities], Result],
+        *,
+        max_batch: int = 64,
+        max_delay_ms: float = 2.0,
+        max_pending: int = 512,
+    ) -> None:
+        for name, value in (("max_batch", max_batch), ("max_pending", max_pending)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}.")
+        if not max_delay_ms >= 0:
+            raise UsageError(f"max_delay_ms must be 0 or more, got {max_delay_ms}.")
+        self._run = run
+        self._result = result
+        self._max_batch = max_batch
+        self._delay = max_delay_ms / 1e3
+        self._max_pending = max_pending
+        self._changed = threading.Condition()
+        self._queues: dict[Hashable, deque[_Request[Result]]] = {}
+        self._waiting = 0
+        self._before: frozenset[Hashable] = frozenset()
+        self._closed = False
+        self.dropped = 0
+        """Live requests given up."""
+        self.batches = 0
+        """Calls of the engine."""
+        self._thread: threading.Thread | None = None
+
+    def submit(
+        self, faces: Faces, *, source: Hashable | None = None, live: bool = False
+    ) -> "Future[Result]":
+        """Hand in faces, shape (N, 48, 48).
+
+        Parameters
+        ----------
+        faces : uint8 array
+        source : hashable, optional
+            Whose turn it takes; by default the calling thread's.
+        live : bool
+            May be given up for newer ones: then the future is cancelled.
+
+        Raises
+        ------
+        InferenceError
+            The batcher is closed.
+        InputError
+            No faces.
+        """
+        if len(faces) == 0:
+            raise InputError("A request needs a face at least.", hint="Skip frames without faces.")
+        request: _Request[Result] = _Request(faces, live, time.monotonic())
+        with self._changed:
+            if live:
+                self._make_room(len(faces))
+            else:
+                self._changed.wait_for(lambda: self._closed or self._fits(len(faces)))
+            if self._closed:
+                raise InferenceError("The batcher is closed.")
+            if not self._fits(len(faces)):
+                self._give_up(request)
+                return request.future
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="fer-edge batches", daemon=True
+                )
+                self._thread.start()
+            key = threading.get_ident() if source is None else source
+            self._queues.setdefault(key, deque()).append(request)
+            self._waiting += len(faces)
+            self._changed.notify_all()
+        return request.future
+
+    def close(self) -> None:
+        """Finish the batch in progress; what waits fails. May be called more than once."""
+        with self._changed:
+            self._closed = True
+            left = [request for queue in self._queues.values() for request in queue]
+            self._queues.clear()
+            self._waiting = 0
+            self._changed.notify_all()
+        for request in left:
+            if request.future.set_running_or_notify_cancel():
+                request.future.set_exception(InferenceError("The batcher was closed."))
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> "Batcher[Result]":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _fits(self, faces: int) -> bool:
+        return self._waiting == 0 or self._waiting + faces <= self._max_pending
+
+    def _make_room(self, faces: int) -> None:
+        while not self._fits(faces):
+            live = [queue for queue in self._queues.values() if any(r.live for r in queue)]
+            if not live:
+                return
+            oldest = min(
+                ((next(r for r in queue if r.live), queue) for queue in live),
+                key=lambda pair: pair[0].entered,
+            )
+            oldest[1].remove(oldest[0])
+            self._waiting -= len(oldest[0].faces)
+            self._give_up(oldest[0])
+
+    def _give_up(self, request: _Request[Result]) -> None:
+        self.dropped += 1
+        request.future.cancel()
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            running = [r for r in batch if r.future.set_running_or_notify_cancel()]
+            if not running:
+                continue
+            self.batches += 1
+            try:
+                found = self._run(np.concatenate([r.faces for r in running]))
+            except Exception as error:  # an engine's; the next batch may fare better
+                for request in running:
+                    request.future.set_exception(error)
+                continue
+            ends = list(itertools.accumulate(len(r.faces) for r in running))
+            for request, part in zip(running, np.split(found, ends[:-1]), strict=True):
+                request.future.set_result(self._result(part))
+
+    def _next_batch(self) -> list[_Request[Result]] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._waiting)
+            if self._closed:
+                return None
+            oldest = min(queue[0].entered for queue in self._queues.values() if queue)
+            # Closed in the meantime, there is nothing to take.
+            self._changed.wait_for(self._complete, oldest + self._delay - time.monotonic())
+            batch = self._take()
+            self._changed.notify_all()
+            return batch
+
+    def _complete(self) -> bool:
+        here = {source for source, queue in self._queues.items() if queue}
+        return self._closed or self._waiting >= self._max_batch or here >= self._before
+
+    def _take(self) -> list[_Request[Result]]:
+        batch: list[_Request[Result]] = []
+        size = 0
+        sources = []
+        progress = True
+        while progress:
+            progress = False
+            for source, queue in list(self._queues.items()):
+                if queue and (not batch or size + len(queue[0].faces) <= self._max_batch):
+                    request = queue.popleft()
+                    batch.append(request)
+                    size += len(request.faces)
+                    sources.append(source)
+                    progress = True
+        # Whoever was served goes to the end of the line.
+        for source in dict.fromkeys(sources):
+            queue = self._queues.pop(source)
+            if queue:
+                self._queues[source] = queue
+        self._before = frozenset(sources)
+        self._waiting -= size
+        return batch
