@@ -64,8 +64,8 @@ def table() -> str:
     records.sort(key=lambda record: -record["val"]["accuracy"])
     lines = [
         "| recipe | data | epochs run, planned | val accuracy (n) | macro-F1 | disgust recall | "
-        "train | minutes, faces/s | curves, confusion | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
+        "train | minutes, faces/s | CPU | curves, confusion | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |",
     ]
     for record in records:
         name, val = record["recipe"], record["val"]
@@ -76,6 +76,7 @@ def table() -> str:
             f"| {100 * val['macro_f1']:.1f} % | {100 * val['recall']['disgust']:.0f} % "
             f"| {100 * record['train_accuracy']:.1f} % "
             f"| {record['minutes']:.0f}, {record['faces_per_second']:,.0f} "
+            f"| {record['machine'].partition(',')[0].replace('(R)', '')} "
             f"| [curves](results/training/{name}-curves.png), "
             f"[confusion](results/training/{name}-confusion-matrix.png) | {record['note']} |"
         )
