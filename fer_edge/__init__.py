@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.version import __version__
 
 if TYPE_CHECKING:
-    from fer_edge.runtime import Prediction, Recognizer
+    from fer_edge.runtime import Camera, Moment, Prediction, Recognizer
 
-__all__ = ["Prediction", "Recognizer", "__version__"]
+__all__ = ["Camera", "Moment", "Prediction", "Recognizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # numpy and onnxruntime load on first use, so that `fer-edge --help` need not wait for them.
-    if name in ("Prediction", "Recognizer"):
+    if name in __all__:
         from fer_edge import runtime
 
         return getattr(runtime, name)

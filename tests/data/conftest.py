@@ -1,7 +1,6 @@
 """Small data sets in every layout, and a cache of their own."""
 
 import io
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,11 +60,3 @@ def fer_csv(write_csv: Callable[..., Path]) -> Path:
     """Six faces of train, four of val, two of test; face i has label i modulo 7."""
     usages = ["Training"] * 6 + ["PublicTest"] * 4 + ["PrivateTest"] * 2
     return write_csv(f"{i % 7},{pixels(i)},{usage}" for i, usage in enumerate(usages))
-
-
-@pytest.fixture(scope="session")
-def fer2013() -> Path:
-    path = Path(os.environ.get("FER_EDGE_DATA", "/nowhere")) / "fer2013.zip"
-    if not path.is_file():
-        pytest.skip("needs FER2013: set FER_EDGE_DATA to the folder of fer2013.zip")
-    return path

@@ -35,11 +35,8 @@ def carried() -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def validation_faces() -> Faces:
-    path = Path(os.environ.get("FER_EDGE_DATA", "/nowhere")) / "fer2013.zip"
-    if not path.is_file():
-        pytest.skip("needs FER2013: set FER_EDGE_DATA to the folder of fer2013.zip")
-    return load_dataset(path, "val").faces
+def validation_faces(fer2013: Path) -> Faces:
+    return load_dataset(fer2013, "val").faces
 
 
 def in_both(

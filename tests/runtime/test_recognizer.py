@@ -9,7 +9,7 @@ import fer_edge
 from fer_edge.errors import ArtifactError, InferenceError, InputError, ModelError, UsageError
 from fer_edge.models import carried
 from fer_edge.runtime import recognizer as module
-from tests.tiny import FakeEngine, classify, tiny_artifact
+from tests.tiny import classify, tiny_artifact
 
 FACES = np.random.default_rng(1).integers(0, 256, (150, 48, 48), dtype=np.uint8)
 
@@ -17,18 +17,6 @@ FACES = np.random.default_rng(1).integers(0, 256, (150, 48, 48), dtype=np.uint8)
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory):
     return tiny_artifact(tmp_path_factory.mktemp("runtime") / "build", "fp32").folder
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    """Make a Recognizer on a fake engine."""
-
-    def make(batch=64, **settings):
-        engine = FakeEngine(**settings)
-        monkeypatch.setattr(module, "open_engine", lambda *_args, **_kwargs: engine)
-        return engine, module.Recognizer("anything", batch=batch)
-
-    return make
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 64, 150])

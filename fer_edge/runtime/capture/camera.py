@@ -3,7 +3,7 @@
 import atexit
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -72,6 +72,8 @@ class Camera:
         """How often a lost source was opened again."""
         self.error: Exception | None = None
         """Why the source is lost, or why it ended early; None while all is well."""
+        self.listeners: list[Callable[[], object]] = []
+        """Called, by the camera's thread, for every live frame and at the end."""
         self._reader: Reader | None = self._source.open()
         self._state = State.RUNNING
         self._thread: threading.Thread | None = None
@@ -130,6 +132,7 @@ class Camera:
             self._state = State.CLOSED
             self._newest = None
             self._changed.notify_all()
+        self._tell()
         atexit.unregister(self.close)
         # A driver that hangs in a read cannot be interrupted: what it holds ends with the program.
         if self._thread is not None:
@@ -170,6 +173,10 @@ class Camera:
         self._count += 1
         return frame
 
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener()
+
     def _capture(self) -> None:
         reader = self._reader
         while reader is not None:
@@ -192,6 +199,7 @@ class Camera:
                 self._state = State.RUNNING
                 self.error = None
                 self._changed.notify_all()
+            self._tell()
 
     def _open_again(self) -> Reader | None:
         """Wait for a lost source; None where it is not wanted any more."""

