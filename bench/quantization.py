@@ -6,6 +6,7 @@ python bench/quantization.py MODEL --data fer2013.zip --name NAME
 import argparse
 import json
 import math
+import random
 import shlex
 import statistics
 import sys
@@ -193,7 +194,12 @@ class _Compiled(OpenVinoEngine):
 def measure(
     engines: dict[str, Callable[[int], Engine]], faces: Faces, seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Median seconds a call on one thread; all take turns, so that what disturbs disturbs all."""
+    """Median seconds a call on one thread.
+
+    All take turns, so that what disturbs disturbs all, in an order drawn anew each time: who comes
+    before leaves the caches in another state.
+    """
+    generator = random.Random(0)
     opened = {name: make(1) for name, make in engines.items()}
     times: dict[str, dict[str, float]] = {name: {} for name in opened}
     for batch in BATCHES:
@@ -203,7 +209,7 @@ def measure(
             engine.run(part)
         end = time.perf_counter() + seconds * len(opened)
         while time.perf_counter() < end:
-            for name, engine in opened.items():
+            for name, engine in generator.sample(list(opened.items()), len(opened)):
                 started = time.perf_counter()
                 engine.run(part)
                 calls[name].append(time.perf_counter() - started)
