@@ -85,14 +85,14 @@ def residual_graph(seed: int = 0, swap: bool = False) -> onnx.ModelProto:
 
 
 def plain_graph(seed: int = 0) -> onnx.ModelProto:
-    """Convolutions, ReLUs and a pool in a row: nothing that only CPUs quantise but one tensor."""
+    """Convolutions, ReLUs and a pool in a row: all that only CPUs quantise is around the pool."""
     b = Builder(seed)
     x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
     x = b.relu(b.conv(x, "a", 8, 16, 3, 2))
     x = b.node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])
-    x = b.relu(b.conv(x, "b", 16, 16, 3, 1))
+    x = b.relu(b.conv(x, "b", 16, 32, 3, 1))
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
-    return b.model(b.gemm(x, "classifier", 16, 7))
+    return b.model(b.gemm(x, "classifier", 32, 7))
 
 
 def with_outliers(model: onnx.ModelProto, pairs: dict[str, str], factor: float) -> onnx.ModelProto:

@@ -62,9 +62,9 @@ def test_hash_sees_weights_and_attributes_but_not_metadata(residual):
 
 
 def test_counts_by_hand(plain):
-    parameters = (9 + 1) * 8 + (8 * 9 + 1) * 16 + (16 * 9 + 1) * 16 + (16 + 1) * 7
+    parameters = (9 + 1) * 8 + (8 * 9 + 1) * 16 + (16 * 9 + 1) * 32 + (32 + 1) * 7
     assert count_parameters(plain) == parameters
-    multiply_adds = 9 * 8 * 24**2 + 8 * 9 * 16 * 12**2 + 16 * 9 * 16 * 6**2 + 16 * 7
+    multiply_adds = 9 * 8 * 24**2 + 8 * 9 * 16 * 12**2 + 16 * 9 * 32 * 6**2 + 32 * 7
     assert count_multiply_adds(plain) == multiply_adds
 
 
