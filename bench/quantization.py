@@ -247,13 +247,12 @@ def markdown(result: dict[str, Any]) -> str:
         one, many = ratios(result, name)
         spent = [1e3 * result["speed"][name][str(n)] for n in BATCHES]
         lines.append(
-            f"| {name} | {_scores(r)} | {spent[0]:.2f} | {one:.2f}x "
-            f"| {spent[1]:.1f} | {many:.2f}x |"
+            f"| {name} | {scores(r)} | {spent[0]:.2f} | {one:.2f}x | {spent[1]:.1f} | {many:.2f}x |"
         )
     return "\n".join(lines)
 
 
-def _scores(row: dict[str, Any]) -> str:
+def scores(row: dict[str, Any]) -> str:
     ((emotion, loss),) = row["largest_recall_loss"].items()
     return (
         f"{100 * row['accuracy']:.2f} | {100 * row['agreement']:.2f} | {row['mcnemar_p']:.2g} "

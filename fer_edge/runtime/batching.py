@@ -10,13 +10,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import InferenceError, InputError, UsageError
-
-Faces = NDArray[np.uint8]
-Probabilities = NDArray[np.float32]
-
 
 Result = TypeVar("Result")
 
@@ -85,8 +81,6 @@ class Batcher(Generic[Result]):
         self._closed = False
         self.dropped = 0
         """Live requests given up."""
-        self.batches = 0
-        """Calls of the engine."""
         self._thread: threading.Thread | None = None
 
     def submit(
@@ -178,7 +172,6 @@ class Batcher(Generic[Result]):
             running = [r for r in batch if r.future.set_running_or_notify_cancel()]
             if not running:
                 continue
-            self.batches += 1
             try:
                 found = self._run(np.concatenate([r.faces for r in running]))
             except Exception as error:  # an engine's; the next batch may fare better

@@ -9,6 +9,7 @@ from PIL import Image as Pillow
 from fer_edge.data.face_crop import Box
 from fer_edge.errors import MissingDependencyError, ModelError, UsageError
 from fer_edge.runtime.capture.base import Image
+from fer_edge.runtime.capture.opencv import load_cv2
 
 
 class Detection(NamedTuple):
@@ -98,12 +99,7 @@ class YuNet:
     """
 
     def __init__(self, model: str | Path, *, min_score: float = 0.7) -> None:
-        try:
-            import cv2
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"YuNet needs OpenCV ({error}).", hint="Run: pip install 'fer-edge[camera]'"
-            ) from error
+        cv2 = load_cv2("YuNet needs")
         if not Path(model).is_file():
             raise ModelError(
                 f"There is no file {model}.",

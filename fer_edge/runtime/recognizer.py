@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.engines import EngineInfo, open_engine, run_all
+from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
 from fer_edge.runtime.batching import Batcher
@@ -92,7 +93,7 @@ class Recognizer:
         self._engine = open_engine(path, precision=precision, backend=backend, threads=threads)
         self._batch = batch
         self._batcher = Batcher(
-            lambda faces: run_all(self._engine, faces, batch),
+            self._classify,
             Prediction,
             max_batch=batch,
             max_delay_ms=max_delay_ms,
@@ -118,7 +119,7 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        return Prediction(run_all(self._engine, to_faces(images, color=color), self._batch))
+        return Prediction(self._classify(to_faces(images, color=color)))
 
     def submit(
         self,
@@ -188,7 +189,7 @@ class Recognizer:
             The engine failed.
         """
         return watch(
-            lambda faces: run_all(self._engine, faces, self._batch),
+            self._classify,
             [cameras] if isinstance(cameras, Camera) else cameras,
             detector or RetinaFace(),
             detect_every=detect_every,
@@ -198,6 +199,9 @@ class Recognizer:
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""
         return self._engine.describe()
+
+    def _classify(self, faces: Faces) -> Probabilities:
+        return run_all(self._engine, faces, self._batch)
 
     def close(self) -> None:
         """Free the engine after the call in progress. May be called more than once."""

@@ -45,22 +45,36 @@ def watch(
     """
     if detect_every is not None and detect_every < 1:
         raise UsageError(f"detect_every must be at least 1, got {detect_every}.")
-    streams = {id(camera): _Stream(smoother(), len(cameras)) for camera in cameras}
-
-    def moments() -> Iterator[Moment]:
-        for camera, frame in frames_of(cameras):
-            every = detect_every or (None if camera.live else 1)
-            yield streams[id(camera)].see(frame, classify, detector, every)
-
-    return moments()
+    streams = {
+        id(camera): _Stream(
+            classify,
+            detector,
+            smoother(),
+            every=detect_every or (None if camera.live else 1),
+            cameras=len(cameras),
+        )
+        for camera in cameras
+    }
+    return (streams[id(camera)].see(frame) for camera, frame in frames_of(cameras))
 
 
 class _Stream:
     """What is remembered of one camera."""
 
-    def __init__(self, smoother: Smoother, cameras: int) -> None:
+    def __init__(
+        self,
+        classify: Callable[[Faces], Probabilities],
+        detector: Detector,
+        smoother: Smoother,
+        *,
+        every: int | None,
+        cameras: int,
+    ) -> None:
+        self._classify = classify
+        self._detector = detector
         self._tracker = Tracker()
         self._smoother = smoother
+        self._every = every
         self._cameras = cameras
         self._undetected = math.inf
         self._before: Frame | None = None
@@ -68,13 +82,7 @@ class _Stream:
         self._detecting = _Mean()
         self._classifying = _Mean()
 
-    def see(
-        self,
-        frame: Frame,
-        classify: Callable[[Faces], Probabilities],
-        detector: Detector,
-        every: int | None,
-    ) -> Moment:
+    def see(self, frame: Frame) -> Moment:
         now = frame.captured if frame.position is None else frame.position
         if self._before is not None:
             passed = frame.index - self._before.index
@@ -83,9 +91,9 @@ class _Stream:
         self._undetected += 1
         started = time.perf_counter()
         scores: list[float] | list[None]
-        if self._undetected >= (every or self._frames_to_next()):
+        if self._undetected >= (self._every or self._frames_to_next()):
             self._undetected = 0
-            found = detector(frame.image)
+            found = self._detector(frame.image)
             self._detecting.add(time.perf_counter() - started)
             boxes: list[Box] = [detection.box for detection in found]
             scores = [detection.score for detection in found]
@@ -96,7 +104,7 @@ class _Stream:
         started = time.perf_counter()
         faces: list[SeenFace] = []
         if boxes:
-            probabilities = classify(crop_faces(frame.image, boxes))
+            probabilities = self._classify(crop_faces(frame.image, boxes))
             self._classifying.add(time.perf_counter() - started)
             for track, box, score, raw in zip(tracks, boxes, scores, probabilities, strict=True):
                 smooth, label = self._smoother.update(track, raw, now)

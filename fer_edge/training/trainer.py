@@ -305,15 +305,18 @@ class Trainer:
             loader_share=loader_seconds / seconds,
         ), logits
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
+
     def _step(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         faces = faces.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+        with self._autocast():
             logits = self.forward(faces)
         logits = logits.float()
         loss = functional.cross_entropy(logits, targets, self.weights)
         if self.teacher is not None:
             share = self.config.distillation
-            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            with self._autocast():
                 loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

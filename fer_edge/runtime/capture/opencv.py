@@ -23,7 +23,7 @@ def open_device(device: int | str) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2("Cameras and videos need")
     name = f"Camera {device}"
     hint = "Cameras here: " + (
         ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none in /dev/video*"
@@ -34,8 +34,8 @@ def open_device(device: int | str) -> Reader:
     return _Capture(cv2, capture, recorded=False)
 
 
-def open_stream(address: str) -> Reader:
-    """Open a network stream (RTSP, HTTP, ...).
+def open_stream(address: str, name: str) -> Reader:
+    """Open a network stream (RTSP, HTTP, ...); messages call it ``name``.
 
     Raises
     ------
@@ -44,9 +44,7 @@ def open_stream(address: str) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
-    from fer_edge.runtime.capture.sources import without_password
-
-    cv2 = _cv2()
+    cv2 = load_cv2("Cameras and videos need")
     limits = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(1e3 * OPEN_SECONDS),
@@ -58,7 +56,7 @@ def open_stream(address: str) -> Reader:
         address,
         cv2.CAP_FFMPEG,
         limits,
-        without_password(address),
+        name,
         "Try the address in a player; check user, password and network.",
     )
     return _Capture(cv2, capture, recorded=False)
@@ -74,7 +72,7 @@ def open_pipeline(pipeline: str) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2("Cameras and videos need")
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise CaptureError(
             "This OpenCV was built without GStreamer, as all from PyPI are.",
@@ -101,7 +99,7 @@ def open_file(path: Path) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2("Cameras and videos need")
     hint = "Is it a video? MP4, MKV, AVI, MOV and WebM are read."
     capture = _opened(cv2, str(path), cv2.CAP_ANY, [], str(path), hint)
     return _Capture(cv2, capture, recorded=True)
@@ -144,11 +142,12 @@ def _opened(
     return capture
 
 
-def _cv2() -> Any:
+def load_cv2(what: str) -> Any:
+    """OpenCV, or MissingDependencyError that begins with ``what``: who needs it."""
     try:
         return importlib.import_module("cv2")
     except ImportError as error:
         raise MissingDependencyError(
-            f"Cameras and videos need OpenCV: {error}.",
+            f"{what} OpenCV: {error}.",
             hint="Run: pip install 'fer-edge[camera]'",
         ) from error

@@ -64,7 +64,8 @@ def _named(text: str) -> Source:
         pipeline = csi_pipeline(text)
         return Source(text, True, lambda: open_pipeline(pipeline))
     if separator and scheme in _STREAMS:
-        return Source(without_password(text), True, lambda: open_stream(text))
+        shown = without_password(text)
+        return Source(shown, True, lambda: open_stream(text, shown))
     if separator and scheme != "file":
         raise UsageError(
             f"{without_password(text)}: {scheme}:// is no address that can be opened.",
