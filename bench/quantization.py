@@ -41,10 +41,7 @@ BATCHES = (1, 64)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--name", required=True)
+    parser = model_arguments(__doc__)
     parser.add_argument("--samples", default="64,256,512,1024,3589")
     parser.add_argument("--seconds", type=float, default=8.0, help="per batch size and runtime")
     parser.add_argument("--no-speed", action="store_true", help="keep the recorded speed")
@@ -89,6 +86,15 @@ def main() -> None:
     path.write_text(json.dumps(result, indent=1) + "\n")
     plot(result, path.with_suffix(".png"))
     print(markdown(result))
+
+
+def model_arguments(description: str | None) -> argparse.ArgumentParser:
+    """Which model, on which data, and what its results are called."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    return parser
 
 
 class Comparison:

@@ -5,20 +5,17 @@ python bench/rounding.py MODEL --data fer2013.zip --name NAME
 Neither is part of the export; this is the measurement that says why.
 """
 
-import argparse
 import json
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
-from quantization import RESULTS, Comparison, scores
+from quantization import RESULTS, Comparison, model_arguments, scores
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
@@ -36,10 +33,7 @@ from fer_edge.export.sources import open_source
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--name", required=True)
+    parser = model_arguments(__doc__)
     parser.add_argument("--steps", type=int, default=500, help="of adaptive rounding, a layer")
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
@@ -93,7 +87,7 @@ def correct_bias(
 ) -> None:
     """Shift the bias so that each channel's mean is float32's (Nagel et al. 2019, section 4.2)."""
     shift = values(fp32, layer.output[0], faces) - values(int8, layer.output[0], faces)
-    bias = constant(int8, layer.input[2])
+    bias = GraphView(int8).array(layer.input[2])
     set_constant(int8, layer.input[2], (bias + shift.mean((0, 2, 3))).astype(np.float32))
 
 
@@ -111,9 +105,9 @@ def round_adaptively(
     name = layer.input[1]
     inputs = torch.from_numpy(values(int8, f"{layer.input[0]}/dequantized", faces))
     wanted = torch.from_numpy(values(fp32, layer.output[0], faces))
-    bias = torch.from_numpy(constant(int8, layer.input[2]))
-    scales = torch.from_numpy(constant(int8, f"{name}/scale"))[:, None, None, None]
-    weights = torch.from_numpy(constant(fp32, name)) / scales
+    bias = torch.tensor(GraphView(int8).array(layer.input[2]))
+    scales = torch.tensor(GraphView(int8).array(f"{name}/scale"))[:, None, None, None]
+    weights = torch.tensor(GraphView(fp32).array(name)) / scales
     floor = weights.floor()
     # h(v) = clip(1.2 sigmoid(v) - 0.1) begins at the weight's own remainder.
     rest = ((weights - floor + 0.1) / 1.2).clamp(1e-4, 1 - 1e-4)
@@ -151,10 +145,6 @@ def convolution(layer: onnx.NodeProto, bias: Tensor) -> Callable[[Tensor, Tensor
         )
 
     return convolve
-
-
-def constant(model: onnx.ModelProto, name: str) -> NDArray[Any]:
-    return next(numpy_helper.to_array(t).copy() for t in model.graph.initializer if t.name == name)
 
 
 if __name__ == "__main__":
