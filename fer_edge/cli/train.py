@@ -103,7 +103,7 @@ def train(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="best.safetensors of a trained model to learn from; again for an ensemble.",
+            help="best.safetensors or artifact of a model to learn from; again for an ensemble.",
             rich_help_panel=_OPTIMISATION,
         ),
     ] = None,
@@ -196,6 +196,13 @@ def train(
             help="Start from this .safetensors or torch state dict.", rich_help_panel=_START
         ),
     ] = None,
+    grow_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Start a resnet50 as this compact (best.safetensors or artifact).",
+            rich_help_panel=_START,
+        ),
+    ] = None,
     fer_plus: Annotated[
         Path | None, typer.Option(help="fer2013new.csv: train on its votes as soft labels.")
     ] = None,
@@ -278,6 +285,7 @@ def train(
             "seed": seed,
             "pretrained": pretrained,
             "weights": _text(weights),
+            "grow_from": _text(grow_from),
             "fer_plus": _text(fer_plus),
             "compile": compile,
             "device": device,
@@ -306,11 +314,12 @@ def train(
                 stderr().print(_line(epoch, time.monotonic() - started))
 
         load, step = counted(tell, "Reading faces"), counted(tell, "Training")
+        growing = counted(tell, "Growing")
         try:
             if config is None:
                 go_on(run, on_load=load, on_step=step, on_epoch=on_epoch)
             else:
-                start(config, run, on_load=load, on_step=step, on_epoch=on_epoch)
+                start(config, run, on_load=load, on_grow=growing, on_step=step, on_epoch=on_epoch)
         except KeyboardInterrupt:
             if not (run / CONFIG).is_file():
                 raise

@@ -122,7 +122,7 @@ def read_run(run: Path) -> dict[str, Any]:
     # Somebody's folders say nothing to others; of weights, that of the run does.
     sources = [facts["data"]] if isinstance(facts["data"], str) else facts["data"]
     facts["data"] = [Path(source).name for source in sources]
-    for name in ("weights", "exclude", "fer_plus"):
+    for name in ("weights", "grow_from", "exclude", "fer_plus"):
         if facts.get(name):
             facts[name] = _last_folder(facts[name])
     facts["teachers"] = [_last_folder(teacher) for teacher in facts.get("teachers", ())]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fer_edge.errors import ModelError
+from fer_edge.models.exported import load_exported
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.registry import ModelSpec, build_model
 
@@ -86,13 +87,17 @@ _BLOCK = re.compile(r"(network\.layer\d+)\.\d+\.")
 
 
 def load_model(path: Path) -> nn.Module:
-    """Build the model that a training wrote to ``path`` (``best.safetensors``).
+    """Build the model that a training wrote (``best.safetensors``) or an artifact folder holds.
 
     Raises
     ------
     ModelError
         Not there, damaged, or it does not say which model it is.
+    ArtifactError
+        A folder that is no artifact, or a damaged one.
     """
+    if path.is_dir():
+        return load_exported(path)
     if not path.is_file():
         raise ModelError(f"There is no weights file {path}.")
     try:
@@ -103,7 +108,7 @@ def load_model(path: Path) -> nn.Module:
     if name is None:
         raise ModelError(
             f"{path} does not say which model it holds.",
-            hint="Give best.safetensors of a training run.",
+            hint="Give best.safetensors of a training run, or an artifact.",
         )
     return build_model(name, weights=path)
 

@@ -38,7 +38,7 @@ class TrainConfig(pydantic.BaseModel):
     logit_adjustment: float = pydantic.Field(0.0, ge=0)
     """Tau of post-hoc logit adjustment: the published model names rare emotions more often."""
     teachers: tuple[str, ...] = ()
-    """Weights (``.safetensors`` that name their model) whose mean probabilities are learned."""
+    """Models whose mean probabilities are learned: ``best.safetensors`` of runs, or artifacts."""
     distillation: float = pydantic.Field(0.5, ge=0, le=1)
     """Share of the teachers in the loss; nothing without teachers."""
     distillation_temperature: float = pydantic.Field(2.0, gt=0)
@@ -67,6 +67,8 @@ class TrainConfig(pydantic.BaseModel):
     seed: int = pydantic.Field(0, ge=0, lt=2**32)
     pretrained: bool = False
     weights: str | None = None
+    grow_from: str | None = None
+    """A trained compact (``.safetensors`` or artifact) that a ResNet-50 starts as."""
     fer_plus: str | None = None
     compile: bool = False
     device: str = "auto"
@@ -80,6 +82,13 @@ class TrainConfig(pydantic.BaseModel):
     def _as_many_weights_as_sources(self) -> "TrainConfig":
         if self.data_weights and len(self.data_weights) != len(self.data):
             raise ValueError(f"{len(self.data_weights)} data_weights for {len(self.data)} data")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _one_start(self) -> "TrainConfig":
+        starts = ("pretrained", "weights", "grow_from")
+        if len(given := [name for name in starts if getattr(self, name)]) > 1:
+            raise ValueError(" and ".join(given) + " exclude each other")
         return self
 
     @classmethod

@@ -27,6 +27,7 @@ _TABLES: dict[str, dict[str, str]] = {
     "model": {
         "name": "model",
         "weights": "weights",
+        "grow_from": "grow_from",
         "pretrained": "pretrained",
         "dropout": "dropout",
         "drop_path": "drop_path",
@@ -74,7 +75,7 @@ _TABLES: dict[str, dict[str, str]] = {
 }
 """Keys of each table, and the field of TrainConfig or the parameter of train_svm they set."""
 
-_PATHS = ("exclude", "fer_plus", "weights", "source_run")
+_PATHS = ("exclude", "fer_plus", "weights", "grow_from", "source_run")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def start(
     run: Path,
     *,
     on_load: Listener | None = None,
+    on_grow: Listener | None = None,
     on_step: Listener | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progress:
@@ -29,8 +30,9 @@ def start(
     config : TrainConfig
     run : Path
         Must not hold a run yet.
-    on_load, on_step : callable(done, total), optional
-        Called while the data is decoded, and after every training step.
+    on_load, on_grow, on_step : callable(done, total), optional
+        Called while the data is decoded, while the model grows out of a smaller one, and after
+        every training step.
     on_epoch : callable(Epoch), optional
 
     Raises
@@ -45,7 +47,7 @@ def start(
             f"{run} holds a run already.",
             hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
         )
-    trainer = _trainer(config, run, False, on_load)
+    trainer = _trainer(config, run, False, on_load, on_grow)
     if trainer.workers.leads:
         config.save(run)
     return trainer.fit(on_step, on_epoch)
@@ -69,7 +71,13 @@ def resume(
     return _trainer(config, run, (run / LAST).exists(), on_load).fit(on_step, on_epoch)
 
 
-def _trainer(config: TrainConfig, run: Path, again: bool, on_load: Listener | None) -> Trainer:
+def _trainer(
+    config: TrainConfig,
+    run: Path,
+    again: bool,
+    on_load: Listener | None,
+    on_grow: Listener | None = None,
+) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
     train = load_dataset(first, "train", fer_plus=config.fer_plus, soft=soft, progress=on_load)
@@ -82,7 +90,7 @@ def _trainer(config: TrainConfig, run: Path, again: bool, on_load: Listener | No
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept
-    return Trainer(config, mixture, val, run, resume=again, face_weights=weights)
+    return Trainer(config, mixture, val, run, resume=again, face_weights=weights, on_grow=on_grow)
 
 
 def _kept(config: TrainConfig, train: FaceDataset) -> NDArray[np.float32] | None:

@@ -24,6 +24,7 @@ from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.files import storage_errors, write_text
 from fer_edge.models import build_model
 from fer_edge.models.head import classifier
+from fer_edge.models.weights import load_model
 from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.checkpoint import (
     BEST,
@@ -36,11 +37,13 @@ from fer_edge.training.checkpoint import (
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.distill import Teacher
 from fer_edge.training.distributed import Workers
+from fer_edge.training.growth import grow
 from fer_edge.training.plots import plot_curves
 from fer_edge.training.schedule import face_size, learning_rate
 
 METRICS = "metrics.jsonl"
 EVALUATION_BATCH = 256
+GROWTH_BATCH = 64
 _RANK_SEED = 7_919
 """Keeps the workers' random numbers apart."""
 
@@ -90,6 +93,8 @@ class Trainer:
         Go on from ``run/last.safetensors``.
     face_weights : float32 array, shape (N,), optional
         Weight of each training face in the loss.
+    on_grow : callable(step, steps), optional
+        Called while the model grows out of ``config.grow_from``.
 
     Under ``torchrun`` every process takes its share of each batch; the first one writes.
     """
@@ -103,6 +108,7 @@ class Trainer:
         *,
         resume: bool = False,
         face_weights: NDArray[np.float32] | None = None,
+        on_grow: Listener | None = None,
     ) -> None:
         if len(train) < config.batch:
             raise UsageError(
@@ -129,6 +135,11 @@ class Trainer:
             drop_path=config.drop_path,
         )
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.amp = _amp_dtype(config.precision, self.device)
+        self.faces = _on_device(train.faces, self.device)
+        self.generator = torch.Generator(self.device)
+        if config.grow_from and not resume:
+            self._grow(Path(config.grow_from), on_grow)
         self.average = (
             AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
@@ -142,7 +153,6 @@ class Trainer:
             momentum=config.momentum,
             nesterov=config.momentum > 0,
         )
-        self.amp = _amp_dtype(config.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
         if resume:
@@ -158,7 +168,6 @@ class Trainer:
             )
         if config.compile:
             self.forward = torch.compile(self.forward)
-        self.faces = _on_device(train.faces, self.device)
         self.labels = torch.as_tensor(np.array(train.labels), device=self.device)
         targets = (
             torch.as_tensor(np.array(train.soft_labels), device=self.device)
@@ -176,8 +185,24 @@ class Trainer:
         self.weights = class_weights(self.labels, config.class_balance)
         self.adjustment = logit_adjustment(self.labels, config.logit_adjustment)
         self.teacher = Teacher.load(config, self.device) if config.teachers else None
-        self.generator = torch.Generator(self.device)
         self.steps_per_epoch = len(train) // config.batch
+
+    def _grow(self, path: Path, on_grow: Listener | None) -> None:
+        source = load_model(path).to(self.device).to(memory_format=torch.channels_last)
+        self.generator.manual_seed(self.config.seed)
+
+        def faces() -> Tensor:
+            chosen = torch.randint(
+                len(self.faces), (GROWTH_BATCH,), device=self.device, generator=self.generator
+            )
+            return self._seen(chosen)
+
+        grow(self.model, source, faces, autocast=self._autocast(), on_step=on_grow)
+
+    def _seen(self, chosen: Tensor) -> Tensor:
+        """The chosen training faces as the network sees them, but for mixing and size."""
+        faces = normalise(self.faces[chosen])
+        return augment(faces, self.config, self.generator) if self.config.augment else faces
 
     @property
     def evaluated(self) -> nn.Module:
@@ -273,10 +298,7 @@ class Trainer:
             loading = time.perf_counter()
             chosen = order[i * config.batch : (i + 1) * config.batch]
             chosen = chosen[self.workers.rank :: self.workers.size]
-            faces = normalise(self.faces[chosen])
-            if config.augment:
-                faces = augment(faces, config, self.generator)
-            faces, targets = mix(faces, self.targets[chosen], config, self.generator)
+            faces, targets = mix(self._seen(chosen), self.targets[chosen], config, self.generator)
             loader_seconds += time.perf_counter() - loading
             loss, logits = self._step(resized(faces, size), targets)
             loss_sum += loss.detach()

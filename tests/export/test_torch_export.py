@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fer_edge.artifact import GraphRecord, Manifest, seal
 from fer_edge.errors import ExportError, ModelError, TrainingError
 from fer_edge.export import torch_export
 from fer_edge.export.calibration import calibrate
@@ -11,6 +12,7 @@ from fer_edge.export.graph import GraphView, count_multiply_adds, count_paramete
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.torch_export import compare, export_run, torch_to_onnx
 from fer_edge.models import MODELS, build_model
+from fer_edge.models.exported import load_exported
 from fer_edge.training.checkpoint import BEST, save_model
 from tests.export.conftest import run
 
@@ -18,6 +20,13 @@ from tests.export.conftest import run
 def test_probabilities_are_those_of_torch(exported):
     _, model, graph = exported
     assert compare(model, graph) < torch_export.PARITY_LIMIT
+
+
+def test_an_artifact_can_be_trained_on(exported, tmp_path):
+    name, _, graph = exported
+    (tmp_path / "fp32.onnx").write_bytes(graph.SerializeToString())
+    seal(tmp_path, Manifest(model=name, graphs={"fp32": GraphRecord(file="fp32.onnx")}))
+    assert compare(load_exported(tmp_path), graph) < torch_export.PARITY_LIMIT
 
 
 def test_batch_is_dynamic(exported, faces):

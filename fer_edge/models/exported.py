@@ -1,0 +1,93 @@
+"""Torch modules from exported artifacts, so that a published model can teach or be trained on."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from fer_edge.artifact import Artifact
+from fer_edge.contract import PIXEL_SCALE
+from fer_edge.errors import ModelError
+from fer_edge.models.gray import GrayInput
+from fer_edge.models.registry import build_model, model_spec
+
+
+def load_exported(folder: Path) -> nn.Module:
+    """Build the model of an artifact with the weights of its fp32 graph.
+
+    Batch norms come back as identities that add the folded bias; temperature and logit adjustment
+    stay in the classifier. In evaluation mode the module computes what the graph does.
+
+    Raises
+    ------
+    ModelError
+        The artifact is of a model that is not in the registry, or its graph is not one of ours.
+    ArtifactError
+        It has no fp32 graph, or it is damaged.
+    """
+    artifact = Artifact.load(folder)
+    graph = onnx.load_model_from_string(artifact.read(artifact.graph("fp32").file)).graph
+    tensors = {
+        tensor.name.removesuffix(".half"): torch.from_numpy(
+            numpy_helper.to_array(tensor).astype(np.float32)
+        )
+        for tensor in graph.initializer
+    }
+    model = build_model(artifact.manifest.model)
+    first = model_spec(artifact.manifest.model).first_convolution
+    with torch.no_grad():
+        norm_of = _norms(model)
+        for name, module in model.named_modules():
+            if not isinstance(module, (nn.Conv2d, nn.Linear)):
+                continue
+            stored = name.removeprefix("network.") if isinstance(model, GrayInput) else name
+            try:
+                weight, bias = tensors[f"{stored}.weight"], tensors[f"{stored}.bias"]
+            except KeyError as error:
+                raise _foreign(folder, str(error.args[0])) from error
+            if name == first:
+                # Export folds the scale of the pixels and the repetition of gray into it.
+                weight = weight * PIXEL_SCALE / module.weight.shape[1]
+                weight = weight.expand(-1, module.weight.shape[1], -1, -1)
+            if module.weight.shape != weight.shape:
+                raise _foreign(folder, f"{name}.weight")
+            module.weight.copy_(weight)
+            if name in norm_of:
+                _only_add(norm_of[name], bias)
+            else:
+                assert module.bias is not None
+                module.bias.copy_(bias)
+    return model
+
+
+def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
+    state = {
+        "running_mean": torch.zeros_like(bias),
+        "running_var": torch.full_like(bias, 1 - norm.eps),
+        "weight": torch.ones_like(bias),
+        "bias": bias,
+    }
+    norm.load_state_dict(state, strict=False)
+
+
+def _norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """The batch norm after each convolution: in our models, the one defined next."""
+    found = {}
+    convolution = None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = name
+        elif isinstance(module, nn.BatchNorm2d) and convolution is not None:
+            found[convolution] = module
+            convolution = None
+    return found
+
+
+def _foreign(folder: Path, name: str) -> ModelError:
+    return ModelError(
+        f"The fp32 graph of {folder} has no fitting {name}.",
+        hint="Only models of the registry, exported by fer-edge, can be loaded for training.",
+    )

@@ -1,0 +1,35 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_edge.artifact import Artifact, seal
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.errors import ArtifactError, ModelError
+from fer_edge.models.exported import load_exported
+
+CARRIED = Path("fer_edge/models/carried/compact")
+
+
+def test_the_carried_model_computes_what_its_graph_does() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48), np.uint8)
+    with OnnxRuntimeEngine((CARRIED / "fp32.onnx").read_bytes()) as engine:
+        wanted = engine.run(faces)
+    with torch.no_grad():
+        logits = load_exported(CARRIED).eval()((torch.from_numpy(faces).float() - 128) / 64)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-5)
+
+
+def test_an_artifact_of_another_model_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(CARRIED, tmp_path / "a")
+    manifest = Artifact.load(CARRIED).manifest
+    seal(tmp_path / "a", manifest.model_copy(update={"model": "resnet14"}))
+    with pytest.raises(ModelError, match=r"has no fitting conv1\.weight"):
+        load_exported(tmp_path / "a")
+
+
+def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is not an artifact"):
+        load_exported(tmp_path)
