@@ -1,6 +1,6 @@
 """A web service that finds the faces in photos and tells their expressions.
 
-    pip install '.[camera]' 'fastapi>=0.165' python-multipart uvicorn
+    pip install '.[camera]' fastapi python-multipart uvicorn
     uvicorn --app-dir examples service:app
 
     curl -F images=@party.jpg -F images=@portrait.jpg http://127.0.0.1:8000/faces
@@ -11,13 +11,14 @@ Requests run in threads and share one Recognizer: faces that arrive together go 
 together.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 import numpy as np
 import PIL.Image
-from fastapi import FastAPI, File, HTTPException, Request, UploadFile
+from fastapi import FastAPI, File, HTTPException, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -67,7 +68,20 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(title="Facial expressions", max_body_size=MAX_BYTES, lifespan=lifespan)
+app = FastAPI(title="Facial expressions", lifespan=lifespan)
+
+
+@app.middleware("http")
+async def limit_size(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    if request.method == "POST":
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal():
+            return JSONResponse({"detail": "Send Content-Length."}, 411)
+        if int(length) > MAX_BYTES:
+            return JSONResponse({"detail": f"Send {MAX_BYTES >> 20} MiB at most."}, 413)
+    return await call_next(request)
 
 
 @app.get("/health")
@@ -83,7 +97,7 @@ def health(request: Request) -> Health:
     "/faces",
     responses={
         400: {"model": Problem, "description": "A file is no image that can be read"},
-        413: {"description": f"More than {MAX_BYTES >> 20} MiB"},
+        413: {"model": Problem, "description": f"More than {MAX_BYTES >> 20} MiB"},
     },
 )
 def find_faces(

@@ -1,6 +1,7 @@
-import contextlib
 import io
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fer_edge import EMOTIONS, Recognizer
+from fer_edge.data.face_crop import Box
 from fer_edge.runtime import crop_faces
 from tests.tiny import FakeEngine, classify
 
@@ -20,13 +22,10 @@ from .conftest import FAR, FRAME, NEAR, see_two
 
 pytest.importorskip("fastapi", reason="needs fastapi")
 pytest.importorskip("python_multipart", reason="needs python-multipart")
-httpx = pytest.importorskip("httpx2", reason="needs httpx2")
 
-from fastapi.testclient import TestClient  # noqa: E402
+from fastapi.testclient import TestClient
 
-from examples import service  # noqa: E402
-
-SERVICE = Path(service.__file__)
+from examples import service
 
 
 def png(image: np.ndarray) -> bytes:
@@ -103,19 +102,12 @@ def test_a_file_that_is_no_image_is_named(
     assert "Give a JPEG, PNG, BMP or WebP" in detail
 
 
-def test_bodies_have_a_limit_whether_they_tell_their_length_or_not(client: TestClient) -> None:
-    large = bytes(service.MAX_BYTES + 1)
-    assert client.post("/faces", files=upload(("a.png", large))).status_code == 413
-
-    def pieces() -> Iterator[bytes]:
-        yield b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n'
-        for _ in range(service.MAX_BYTES // (1 << 20)):
-            yield bytes(1 << 20)
-        yield b"\r\n--b--\r\n"
-
-    headers = {"content-type": "multipart/form-data; boundary=b"}
-    assert client.post("/faces", content=pieces(), headers=headers).status_code == 413
-    assert client.get("/health").status_code == 200
+def test_bodies_have_a_limit_and_must_tell_their_length(client: TestClient) -> None:
+    large = bytes(service.MAX_BYTES)
+    answer = client.post("/faces", files=upload(("a.png", large)))
+    assert (answer.status_code, answer.json()) == (413, {"detail": "Send 20 MiB at most."})
+    answer = client.post("/faces", content=iter([large]))
+    assert (answer.status_code, answer.json()) == (411, {"detail": "Send Content-Length."})
 
 
 def test_requests_that_cannot_be_meant(client: TestClient) -> None:
@@ -144,42 +136,47 @@ def test_the_description_is_of_use(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
 
 
-@contextlib.contextmanager
-def served() -> Iterator[str]:
-    """The address of the service, started as its docstring says."""
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where the service listens, started as its docstring says."""
     pytest.importorskip("retinaface", reason="needs the extra camera")
-    (command,) = re.findall(r"^    (uvicorn .*)$", service.__doc__ or "", re.MULTILINE)
+    command = line_of_docstring("uvicorn")
     running = subprocess.Popen(
-        [sys.executable, "-m", *command.split(), "--port", "0"],
-        cwd=SERVICE.parents[1],
+        [sys.executable, "-m", *command, "--port", "0"],
+        cwd=Path(service.__file__).parents[1],
         stderr=subprocess.PIPE,
         text=True,
     )
     assert running.stderr is not None
-    address = None
-    for line in running.stderr:
-        if found := re.search(r"running on (http://\S+)", line):
-            address = found[1]
-            break
+    found = None
+    while found is None and (line := running.stderr.readline()):
+        found = re.search(r"running on (http://\S+)", line)
     try:
-        assert address is not None
-        yield address
+        assert found is not None
+        yield found[1]
     finally:
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
 
 
-def test_real_faces_through_the_service_as_its_docstring_starts_it(
-    real_photo: np.ndarray, tmp_path: Path
+def line_of_docstring(program: str) -> list[str]:
+    (line,) = re.findall(rf"^    ({program} .*)$", service.__doc__ or "", re.MULTILINE)
+    return line.split()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_real_faces_as_the_docstring_starts_and_asks_the_service(
+    real_photo: np.ndarray, address: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "party.png").write_bytes(png(real_photo))
-    with served() as address:
-        assert httpx.get(f"{address}/health").json()["status"] == "ok"
-        files = upload(("party.png", (tmp_path / "party.png").read_bytes()))
-        (photo,) = httpx.post(f"{address}/faces", files=files, timeout=60).json()
-    assert len(photo["faces"]) >= 3
-    boxes = [type(NEAR)(*face["box"]) for face in photo["faces"]]
+    for name in ("party.jpg", "portrait.jpg"):
+        (tmp_path / name).write_bytes(png(real_photo))
+    *curl, url = line_of_docstring("curl")
+    url = url.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run([*curl, url], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    first, second = json.loads(done.stdout)
+    assert (first["name"], second["name"]) == ("party.jpg", "portrait.jpg")
+    assert len(first["faces"]) >= 3
+    boxes = [Box(*face["box"]) for face in first["faces"]]
     with Recognizer() as recognizer:
-        assert recognizer(crop_faces(real_photo, boxes)).emotions == [
-            face["emotion"] for face in photo["faces"]
-        ]
+        expected = recognizer(crop_faces(real_photo, boxes)).emotions
+    assert [face["emotion"] for face in first["faces"]] == expected
