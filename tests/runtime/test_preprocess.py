@@ -1,4 +1,3 @@
-import contextlib
 import io
 import threading
 import warnings
@@ -154,17 +153,25 @@ def test_read_image_takes_names_and_open_files(tmp_path):
 
 
 def test_reading_images_in_threads_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
-    Image.fromarray(noise(9, 7, 3)).save(tmp_path / "photo.png")
-    both = threading.Barrier(2)
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise(9, 7, 3)).save(path)
     opened = Image.open
+    second_is_here, first_is_done = threading.Event(), threading.Event()
+    turns = iter([second_is_here, first_is_done])
 
-    def open_together(stream):
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(0.2)
+    def open_in_turn(stream):
+        wanted = next(turns)
+        if wanted is first_is_done:
+            second_is_here.set()
+        wanted.wait(0.2)
         return opened(stream)
 
-    monkeypatch.setattr(Image, "open", open_together)
+    def read(_):
+        read_image(path)
+        first_is_done.set()
+
+    monkeypatch.setattr(Image, "open", open_in_turn)
     before = list(warnings.filters)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(read_image, [tmp_path / "photo.png"] * 2))
+        list(pool.map(read, range(2)))
     assert warnings.filters == before
