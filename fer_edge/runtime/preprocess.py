@@ -1,9 +1,10 @@
 """Images of any size to the faces of the input contract: uint8 grayscale, 48x48."""
 
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ Color = Literal["rgb", "bgr"]
 UInt8Array: TypeAlias = NDArray[np.uint8]
 
 _CROP = (FACE_SIZE, FACE_SIZE)
+_OPENING = threading.Lock()
 
 
 def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb") -> UInt8Array:
@@ -73,8 +75,13 @@ def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb")
     return _to_face(images, color, "The image")[None]
 
 
-def read_image(path: Path) -> UInt8Array:
+def read_image(file: str | Path | BinaryIO) -> UInt8Array:
     """Read an image file, turned upright as its EXIF orientation says.
+
+    Parameters
+    ----------
+    file : str, Path or binary file object
+        A file object must be seekable, and stays open.
 
     Returns
     -------
@@ -83,23 +90,36 @@ def read_image(path: Path) -> UInt8Array:
     Raises
     ------
     InputError
-        Not an image that Pillow can read, truncated, or too large to be meant.
+        Not an image that Pillow can read, truncated, of more than 8 bits a channel, or too large
+        to be meant.
     StorageError
         No such file, or no permission.
     """
+    if not isinstance(file, str | Path):
+        return _read_image(file, "The image")
+    path = Path(file)
     with storage_errors(path):
         stream = path.open("rb")
-    with stream, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return np.asarray(ImageOps.exif_transpose(Image.open(stream)).convert("RGB"))
-        # Pillow's decoders raise whatever they meet in a damaged file.
-        except Exception as error:
-            reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-            raise InputError(
-                f"{path} cannot be read as an image: {reason}.",
-                hint="Give a JPEG, PNG, BMP or WebP file.",
-            ) from error
+    with stream:
+        return _read_image(stream, str(path))
+
+
+def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
+    try:
+        # Filters of warnings belong to the process: two threads would leave each other's behind.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(stream)
+        if image.mode[0] in "IF":  # Pillow would clip the values at 255
+            raise ValueError("more than 8 bits a channel")
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    # Pillow's decoders raise whatever they meet in a damaged file.
+    except Exception as error:
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(
+            f"{what} cannot be read as an image: {reason}.",
+            hint="Give a JPEG, PNG, BMP or WebP file of 8 bits a channel.",
+        ) from error
 
 
 def _to_face(image: Any, color: Color, what: str) -> UInt8Array:

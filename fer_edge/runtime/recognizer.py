@@ -134,7 +134,7 @@ class Recognizer:
         Parameters
         ----------
         images, color
-            As for a call; one face at least.
+            As for a call.
         source, live
             As in :meth:`fer_edge.runtime.batching.Batcher.submit`.
 
@@ -146,11 +146,16 @@ class Recognizer:
         Raises
         ------
         InputError
-            What is not such an image, or none.
+            What is not such an image.
         InferenceError
             The Recognizer is closed.
         """
-        return self._batcher.submit(to_faces(images, color=color), source=source, live=live)
+        faces = to_faces(images, color=color)
+        if len(faces) == 0:
+            nothing: Future[Prediction] = Future()
+            nothing.set_result(Prediction(self._classify(faces)))
+            return nothing
+        return self._batcher.submit(faces, source=source, live=live)
 
     def watch(
         self,

@@ -59,6 +59,17 @@ def test_packages_that_are_missing(
         make()
 
 
+def test_an_opencv_that_is_older_than_the_detector_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("retinaface")
+    monkeypatch.delattr(cv2, "IMREAD_COLOR_RGB", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "retinaface"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert RetinaFace()(np.zeros((64, 64, 3), np.uint8)) == []
+
+
 def test_yunet_files_that_are_none(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     with pytest.raises(ModelError, match="no file"):

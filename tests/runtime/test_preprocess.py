@@ -1,3 +1,8 @@
+import io
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -126,7 +131,47 @@ def test_read_image_refuses_what_is_not_an_image(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"photo\.png cannot be read"):
         read_image(path)
+    Image.fromarray(noise(64, 64).astype(np.uint16)).save(path)
+    with pytest.raises(InputError, match=r"photo\.png cannot be read.* 8 bits a channel"):
+        read_image(path)
     Image.new("L", (64, 64)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match=r"photo\.png cannot be read"):
         read_image(path)
+
+
+def test_read_image_takes_names_and_open_files(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise(9, 7, 3)).save(path)
+    expected = read_image(path)
+    np.testing.assert_array_equal(read_image(str(path)), expected)
+    with path.open("rb") as stream:
+        np.testing.assert_array_equal(read_image(stream), expected)
+        assert not stream.closed
+    with pytest.raises(InputError, match="The image cannot be read as an image: unknown format"):
+        read_image(io.BytesIO(b"not an image"))
+
+
+def test_reading_images_in_threads_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise(9, 7, 3)).save(path)
+    opened = Image.open
+    second_is_here, first_is_done = threading.Event(), threading.Event()
+    turns = iter([second_is_here, first_is_done])
+
+    def open_in_turn(stream):
+        wanted = next(turns)
+        if wanted is first_is_done:
+            second_is_here.set()
+        wanted.wait(0.2)
+        return opened(stream)
+
+    def read(_):
+        read_image(path)
+        first_is_done.set()
+
+    monkeypatch.setattr(Image, "open", open_in_turn)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read, range(2)))
+    assert warnings.filters == before

@@ -140,6 +140,15 @@ def test_threads_share_batches(fake):
     assert len(engine.batches) < 64
 
 
+def test_handing_in_no_faces_answers_as_a_call_does(fake):
+    engine, recognizer = fake()
+    with recognizer:
+        prediction = recognizer.submit(FACES[:0]).result(0)
+    assert prediction.probabilities.shape == (0, 7)
+    assert prediction.emotions == []
+    assert engine.batches == []
+
+
 def test_a_closed_recognizer_takes_no_more(fake):
     _, recognizer = fake()
     recognizer.close()
