@@ -39,6 +39,8 @@ class FakeTensorRT:
         """Sizes of the batches that ran."""
         self.deleted: list[str] = []
         """Objects of TensorRT, in the order in which they went."""
+        self.deleted_in: list[list[int]] = []
+        """Current CUDA context when an execution context went."""
 
     def Runtime(self, logger: FakeLogger) -> "FakeRuntime":
         if not self.starts:
@@ -116,6 +118,7 @@ class FakeContext:
 
     def __del__(self) -> None:
         self.trt.deleted.append("context")
+        self.trt.deleted_in.append(self.trt.gpu.stack[-1:])
 
     def set_device_memory(self, address: int, size: int) -> None:
         assert size >= FakeEngine.device_memory_size_v2

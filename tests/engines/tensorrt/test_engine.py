@@ -1,6 +1,9 @@
+import importlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from fer_edge.contract import OUTPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine, Faces
+from fer_edge.engines.cuda.driver import VARIABLE
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
     TENSORRT_BACKENDS,
@@ -20,6 +24,7 @@ from fer_edge.engines.tensorrt.engine import _buckets, deserialize
 from fer_edge.errors import (
     BackendUnavailableError,
     EngineLoadError,
+    FerEdgeError,
     InferenceError,
     InputError,
 )
@@ -178,7 +183,9 @@ def test_no_graph_stays_where_one_fails(
     gpu.cuGraphInstantiate = fail_late
     with open_fake() as engine:
         assert engine.describe().launch == "enqueue: The GPU is out of memory."
-        engine.run(faces(8))
+        for n in (2, 4, 8):
+            engine.run(faces(n))
+    assert "cuGraphLaunch" not in gpu.calls
     assert not gpu.live
 
 
@@ -235,6 +242,7 @@ def test_close_frees_all_and_may_repeat(
     engine.close()
     assert not fake_tensorrt.gpu.live
     assert fake_tensorrt.deleted == [*["context"] * 4, "engine", "runtime"]
+    assert fake_tensorrt.deleted_in == [[fake_tensorrt.gpu.PRIMARY]] * 4
     with pytest.raises(InferenceError, match="closed"):
         engine.run(faces(2))
 
@@ -396,6 +404,25 @@ def test_cuda_error_in_a_run_is_an_inference_error(
         np.testing.assert_array_equal(engine.run(batch), expected_of_fake(batch))
 
 
+def test_after_an_error_nothing_is_in_flight(
+    open_fake: Open, fake_tensorrt: FakeTensorRT, faces: MakeFaces
+) -> None:
+    gpu = fake_tensorrt.gpu
+    with open_fake() as engine:
+        gpu.calls.clear()
+        upload = gpu.cuMemcpyHtoDAsync
+
+        def fail_third(*args: object) -> None:
+            if gpu.calls.count("cuMemcpyHtoDAsync") == 3:
+                raise Failure("unspecified launch failure")
+            upload(*args)
+
+        gpu.cuMemcpyHtoDAsync = fail_third
+        with pytest.raises(InferenceError, match="unspecified launch failure"):
+            engine.run(faces(30))
+        assert [one for one in gpu.live.values() if isinstance(one, deque) and one] == []
+
+
 def test_no_gpu_is_said_before_anything_is_loaded(
     open_fake: Open, fake_tensorrt: FakeTensorRT
 ) -> None:
@@ -434,14 +461,39 @@ def test_sound_plan_without_a_gpu_is_not_called_damaged(plan: bytes) -> None:
         deserialize(plan, "tensorrt-rtx")
 
 
+@pytest.fixture
+def real_gpu(monkeypatch: pytest.MonkeyPatch, real_package: str) -> str:
+    monkeypatch.setenv(VARIABLE, real_package)
+    try:
+        cuda.require_cuda()
+    except FerEdgeError as error:
+        pytest.skip(str(error))
+    return real_package
+
+
+def arrays_on_the_gpu(faces: Faces) -> list[object]:
+    """As those libraries hold them that are installed here."""
+    found: list[object] = []
+    for name in ("torch", "cupy", "numba.cuda"):
+        with suppress(ImportError):
+            library = importlib.import_module(name)
+            if name == "torch" and library.cuda.is_available():
+                found.append(library.from_numpy(faces).cuda(non_blocking=True))
+            elif name == "cupy":
+                found.append(library.asarray(faces))
+            elif name == "numba.cuda":
+                found.append(library.to_device(faces))
+    return found
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not cuda.cuda_available()[0], reason=cuda.cuda_available()[1])
+@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
 @pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("fp32", 2e-3), ("fp16", 1e-2), ("int8", 1e-2)]
 )
 def test_agrees_with_onnx_runtime_on_a_real_gpu(
-    backend: TensorRTBackend, precision: str, tolerance: float, faces: MakeFaces
+    real_gpu: str, backend: TensorRTBackend, precision: str, tolerance: float, faces: MakeFaces
 ) -> None:
     try:
         module_version(backend)
@@ -449,11 +501,43 @@ def test_agrees_with_onnx_runtime_on_a_real_gpu(
         pytest.skip(str(error))
     graph = make_graph(precision)
     plan = build_engine(graph, backend, opt_batch=8, max_batch=64)
-    batches = [faces(n) for n in (1, 64, 8, 8, 3)]
+    batches = [faces(n) for n in (1, 64, 8, 8, 3, 200)]
     with (
         OnnxRuntimeEngine(graph) as reference,
         TensorRTEngine(plan, backend, precision=precision) as engine,
         ThreadPoolExecutor(3) as pool,
     ):
+        launch = str(engine.describe().launch)
+        assert launch.startswith(
+            "enqueue: PyCUDA" if real_gpu == "pycuda" and backend == "tensorrt" else "CUDA graphs"
+        )
         for batch, probabilities in zip(batches, pool.map(engine.run, batches), strict=True):
-            np.testing.assert_allclose(probabilities, reference.run(batch), atol=tolerance)
+            expected = reference.run(batch)
+            np.testing.assert_allclose(probabilities, expected, atol=tolerance)
+            for array in arrays_on_the_gpu(batch):
+                np.testing.assert_allclose(engine.run(array), expected, atol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
+@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
+def test_many_threads_on_a_real_gpu(
+    real_gpu: str,  # noqa: ARG001
+    backend: TensorRTBackend,
+    faces: MakeFaces,
+) -> None:
+    try:
+        module_version(backend)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    plan = build_engine(make_graph(), backend, opt_batch=8, max_batch=8)
+    batch = faces(20)
+
+    def use(_: int) -> np.ndarray:
+        with TensorRTEngine(plan, backend, precision="fp32") as engine:
+            return engine.run(batch)
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(use, range(32))
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-5)
