@@ -38,6 +38,8 @@ class GpuArray:
             return True
 
         self.gpu.stack.append(self.gpu.PRIMARY)
+        for _ in range(20):  # who does not wait for the producer is sure to be first
+            self.gpu.queue(self.stream, lambda: True)
         self.gpu.queue(self.stream, step)
         self.gpu.cuEventRecord(self.written, self.stream)
         self.gpu.stack.pop()

@@ -188,7 +188,7 @@ def capture_all(lanes: list[HostLane]) -> str:
     except EngineError as error:
         for lane in lanes:
             lane.release_graph()
-        return f"enqueue: {error.message}"
+        return f"enqueue: {error.message.rstrip('.')}"
     return "CUDA graphs"
 
 

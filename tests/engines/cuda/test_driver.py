@@ -8,6 +8,7 @@ import pytest
 
 from fer_edge.engines import cuda
 from fer_edge.engines.cuda import driver as driver_module
+from fer_edge.engines.cuda import pycuda
 from fer_edge.engines.cuda.driver import VARIABLE, Driver, driver
 from fer_edge.engines.cuda.pycuda import pycuda_functions
 from fer_edge.errors import (
@@ -17,7 +18,8 @@ from fer_edge.errors import (
     UsageError,
 )
 
-from .fakes import FakeGpu, FakePyCuda
+from .fakes import FakeGpu, FakePyCuda, _Context, _Device, _Event, _Stream
+from .record_pycuda import RECORDED
 
 
 def called_functions() -> set[str]:
@@ -158,3 +160,23 @@ def test_pycuda_has_all_but_graphs_and_pointers(gpu: FakeGpu) -> None:
         name.startswith(("cuGraph", "cuPointer")) or "Capture" in name for name in left_out
     ), left_out
     assert driver_module._HINTS.keys() == {"cuda.bindings", "pycuda"}
+
+
+def test_pycuda_has_what_is_called_of_it() -> None:
+    recorded = RECORDED.read_text().split()
+    members = {name.split(".")[-1] for name in recorded}
+    table = ast.parse(Path(pycuda.__file__).read_text())
+    called = {
+        node.attr: ast.unparse(node.value)
+        for node in ast.walk(table)
+        if isinstance(node, ast.Attribute)
+    }
+    of_others = {"encode": "device.name()", "base": "array", "uint8": "np"}
+    assert of_others.items() <= called.items()
+    assert called.keys() - of_others <= members
+    assert {"Context.pop", "Context.push", "Device.retain_primary_context"} <= set(recorded)
+    assert not [name for name in recorded if "raph" in name and "raphics" not in name]
+    for fake in (_Device, _Context, _Stream, _Event):
+        name = fake.__name__.removeprefix("_")
+        methods = {one for one in vars(fake) if not one.startswith("_")}
+        assert {f"{name}.{method}" for method in methods} <= set(recorded)

@@ -147,7 +147,7 @@ def test_launches_are_described(
         strategies = {config.cuda_graph_strategy for config in fake_tensorrt.configs}
         assert strategies == {"whole graph"}
     elif package == "pycuda":
-        assert (launch, launches) == ("enqueue: PyCUDA has no CUDA graphs.", 0)
+        assert (launch, launches) == ("enqueue: PyCUDA has no CUDA graphs", 0)
     else:
         assert (launch, launches) == ("CUDA graphs", 1)
 
@@ -182,7 +182,7 @@ def test_no_graph_stays_where_one_fails(
 
     gpu.cuGraphInstantiate = fail_late
     with open_fake() as engine:
-        assert engine.describe().launch == "enqueue: The GPU is out of memory."
+        assert engine.describe().launch == "enqueue: The GPU is out of memory"
         for n in (2, 4, 8):
             engine.run(faces(n))
     assert "cuGraphLaunch" not in gpu.calls
