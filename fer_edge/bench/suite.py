@@ -194,7 +194,7 @@ def _loaded_file(artifact: Artifact, precision: Precision, info: EngineInfo) -> 
         if (
             *(record.backend, record.backend_version, record.precision),
             *(record.min_batch, record.max_batch),
-        ) == (info.backend, info.backend_version, precision, info.min_batch, info.max_batch):
+        ) == (info.backend, info.backend_version, precision, *info.buckets[:1], *info.buckets[-1:]):
             return record.file
     graph = artifact.graph(precision)
     if info.backend == "onnxruntime-cpu" and graph.cpu_file is not None:

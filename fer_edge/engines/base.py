@@ -29,6 +29,12 @@ class EngineInfo:
     inference_precision: str | None = None
     """What layers in floating point compute in, where the backend takes that as an option
     (OpenVINO: ``"f32"``, ``"bf16"``, ``"f16"``); None where the graph alone decides."""
+    buckets: tuple[int, ...] = ()
+    """Batch sizes that have their own buffers, where an engine has such: a batch runs in the next
+    larger one, and what is larger than all in parts."""
+    launch: str | None = None
+    """What starts a batch on the GPU: ``"CUDA graphs"``, or ``"enqueue"`` and why not graphs. None
+    where an engine does not choose."""
 
 
 @runtime_checkable

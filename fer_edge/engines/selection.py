@@ -22,8 +22,8 @@ from fer_edge.engines.tensorrt import (
 from fer_edge.errors import (
     ArtifactError,
     BackendUnavailableError,
-    EngineError,
     EngineLoadError,
+    FerEdgeError,
     UsageError,
 )
 from fer_edge.files import storage_errors
@@ -87,6 +87,8 @@ def open_engine(
         The graph or engine cannot be loaded.
     StorageError
         The ONNX file cannot be read.
+    MissingDependencyError
+        ``FER_EDGE_CUDA`` names a package that cannot be imported.
     """
     if precision not in ("auto", *PRECISIONS):
         raise UsageError(
@@ -299,7 +301,7 @@ def _tensorrt_status(backend: TensorRTBackend) -> BackendStatus:
         return BackendStatus(backend, None, False, False, error.message, error.hint)
     try:
         cuda.require_cuda()
-    except EngineError as error:
+    except FerEdgeError as error:
         builds = backend == "tensorrt-rtx"
         return BackendStatus(backend, version, builds, False, error.message, error.hint)
     return BackendStatus(backend, version, True, True)
@@ -312,7 +314,7 @@ def _graph_status(
     try:
         version = find_version()
         attempt()
-    except EngineError as error:
+    except FerEdgeError as error:
         return BackendStatus(backend, version, False, False, error.message, error.hint)
     return BackendStatus(backend, version, False, True)
 

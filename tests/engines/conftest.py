@@ -1,13 +1,16 @@
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-from fer_edge.engines import cuda
 from fer_edge.engines.base import Faces
+from fer_edge.engines.cuda import device as cuda_device
+from fer_edge.engines.cuda import driver as cuda_driver
 from fer_edge.engines.tensorrt import module
 
-from .fakes import FakeCuda, FakeTensorRT
+from .cuda.fakes import PACKAGES, FakeGpu
+from .fakes import FakeTensorRT
 
 
 @pytest.fixture
@@ -21,17 +24,32 @@ def faces() -> Callable[[int], Faces]:
 
 
 @pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    fake = FakeCuda()
-    monkeypatch.setattr(cuda, "runtime", lambda: fake)
-    return fake
+def package() -> str:
+    """Through which the driver is called; tests of the device layer run with both."""
+    return "cuda.bindings"
 
 
 @pytest.fixture
-def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, fake_cuda: FakeCuda) -> FakeTensorRT:
-    """A machine with TensorRT 10.3.0 and the GPU of ``fake_cuda``."""
-    fake = FakeTensorRT(fake_cuda)
-    monkeypatch.setattr(module.importlib, "import_module", lambda _: fake)
+def gpu(monkeypatch: pytest.MonkeyPatch, package: str) -> Iterator[FakeGpu]:
+    """A machine whose only GPU is a fake, which no test may leave with contexts pushed."""
+    fake = FakeGpu()
+    monkeypatch.setenv(cuda_driver.VARIABLE, package)
+    monkeypatch.setitem(sys.modules, f"{package}.driver", PACKAGES[package](fake))
+    caches = cuda_driver._start, cuda_device._primary_context
+    for cache in caches:
+        cache.cache_clear()
+    yield fake
+    for cache in caches:
+        cache.cache_clear()
+    assert fake.pushed == 0
+
+
+@pytest.fixture
+def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu) -> Iterator[FakeTensorRT]:
+    """A machine with TensorRT and TensorRT-RTX 10.3.0 and the GPU of ``gpu``."""
+    fake = FakeTensorRT(gpu)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     module.log_of.cache_clear()
     yield fake
     module.log_of.cache_clear()

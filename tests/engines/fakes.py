@@ -1,7 +1,6 @@
-# ruff: noqa: ARG002, N802, N815
-"""CUDA and TensorRT on host memory: asynchronous as the real ones are, and countable."""
+# ruff: noqa: ARG002, N802
+"""TensorRT on a fake GPU."""
 
-import ctypes
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -9,107 +8,7 @@ import numpy as np
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 
-
-class FakeError:
-    def __init__(self, value: int, name: str) -> None:
-        self.value = value
-        self.name = name
-
-    def __int__(self) -> int:
-        return self.value
-
-
-SUCCESS = FakeError(0, "cudaSuccess")
-
-
-class FakeCuda:
-    """``cuda.bindings.runtime`` of one GPU; what is queued on a stream waits for synchronize."""
-
-    cudaHostAllocDefault = 0
-    cudaStreamNonBlocking = 1
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
-
-    def __init__(self) -> None:
-        self.live: dict[int, object] = {}
-        """Memory and streams that were not freed, by address or handle."""
-        self.calls: list[str] = []
-        self.errors: dict[str, FakeError] = {}
-        """Error that a function answers with."""
-        self.fail_after = -1
-        """How many allocations succeed before the GPU is out of memory; -1 for all."""
-        self.name = "Fake GPU"
-        self.capability = (8, 7)
-        self.driver = 13000
-        self.queue: list[Callable[[], None]] = []
-
-    def _answer(self, function: str, *values: object) -> tuple:
-        self.calls.append(function)
-        error = self.errors.get(function, SUCCESS)
-        return (error, *values) if error is SUCCESS else (error, *(None for _ in values))
-
-    def _allocate(self, function: str, size: int) -> tuple:
-        if self.fail_after == 0:
-            return FakeError(2, "cudaErrorMemoryAllocation"), None
-        self.fail_after -= 1
-        memory = ctypes.create_string_buffer(size)
-        address = ctypes.addressof(memory)
-        self.live[address] = memory
-        return self._answer(function, address)
-
-    def _free(self, function: str, address: int) -> tuple:
-        del self.live[int(address)]
-        return self._answer(function)
-
-    def cudaGetDeviceCount(self) -> tuple:
-        return self._answer("cudaGetDeviceCount", 1)
-
-    def cudaDriverGetVersion(self) -> tuple:
-        return self._answer("cudaDriverGetVersion", self.driver)
-
-    def cudaGetErrorString(self, error: FakeError) -> tuple:
-        return SUCCESS, f"text of {error.name}".encode()
-
-    def cudaSetDevice(self, device: int) -> tuple:
-        return self._answer("cudaSetDevice")
-
-    def cudaGetDeviceProperties(self, device: int) -> tuple:
-        major, minor = self.capability
-        name = self.name.encode().ljust(256, b"\0")
-        return self._answer(
-            "cudaGetDeviceProperties", SimpleNamespace(name=name, major=major, minor=minor)
-        )
-
-    def cudaMalloc(self, size: int) -> tuple:
-        return self._allocate("cudaMalloc", size)
-
-    def cudaHostAlloc(self, size: int, flags: int) -> tuple:
-        return self._allocate("cudaHostAlloc", size)
-
-    def cudaFree(self, address: int) -> tuple:
-        return self._free("cudaFree", address)
-
-    def cudaFreeHost(self, address: int) -> tuple:
-        return self._free("cudaFreeHost", address)
-
-    def cudaStreamCreateWithFlags(self, flags: int) -> tuple:
-        return self._allocate("cudaStreamCreateWithFlags", 1)
-
-    def cudaStreamDestroy(self, stream: int) -> tuple:
-        return self._free("cudaStreamDestroy", stream)
-
-    def cudaMemcpyAsync(
-        self, target: int, source: int, nbytes: int, kind: int, stream: int
-    ) -> tuple:
-        assert stream in self.live
-        self.queue.append(lambda: ctypes.memmove(target, source, nbytes))
-        return self._answer("cudaMemcpyAsync")
-
-    def cudaStreamSynchronize(self, stream: int) -> tuple:
-        assert stream in self.live
-        for step in self.queue:
-            step()
-        self.queue.clear()
-        return self._answer("cudaStreamSynchronize")
+from .cuda.fakes import Failure, FakeGpu
 
 
 class FakeLogger:
@@ -117,22 +16,31 @@ class FakeLogger:
 
 
 class FakeTensorRT:
-    """The module ``tensorrt``: any plan but ``refuse`` is an engine that takes 2 to 8 faces."""
+    """The modules ``tensorrt`` and ``tensorrt_rtx``, whose every engine takes 2 to 8 faces."""
 
     __version__ = "10.3.0"
     ILogger = FakeLogger
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
 
-    def __init__(self, cuda: FakeCuda) -> None:
-        self.cuda = cuda
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
         self.refusal: str | None = None
         """Why plans are refused."""
         self.execution_works = True
         self.context_works = True
         self.starts = True
         self.during_execution: Callable[[], None] = lambda: None
+        self.capturable = True
+        self.configs: list[SimpleNamespace] = []
+        """Runtime configurations of TensorRT-RTX's contexts."""
         self.outputs = (OUTPUT_NAME,)
+        self.batches: list[int] = []
+        """Sizes of the batches that ran."""
         self.deleted: list[str] = []
         """Objects of TensorRT, in the order in which they went."""
+        self.deleted_in: list[list[int]] = []
+        """Current CUDA context when an execution context went."""
 
     def Runtime(self, logger: FakeLogger) -> "FakeRuntime":
         if not self.starts:
@@ -153,10 +61,12 @@ class FakeRuntime:
         if self.trt.refusal is not None:
             self.logger.log(1, self.trt.refusal)
             return None
-        return FakeEngine(self.trt, self.logger)
+        return FakeRtxEngine(self.trt, self.logger)
 
 
 class FakeEngine:
+    device_memory_size_v2 = 64
+
     def __init__(self, trt: FakeTensorRT, logger: FakeLogger) -> None:
         self.trt = trt
         self.logger = logger
@@ -181,8 +91,20 @@ class FakeEngine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return [(n, 1, 48, 48) for n in (2, 4, 8)]
 
-    def create_execution_context(self) -> "FakeContext | None":
+    def create_execution_context(self, config: object = "static") -> "FakeContext | None":
+        """Only with a strategy of "user managed" does a context lack memory of its own."""
+        assert getattr(config, "strategy", config) in ("static", "user managed")
         return FakeContext(self.trt, self.logger) if self.trt.context_works else None
+
+
+class FakeRtxEngine(FakeEngine):
+    def create_runtime_config(self) -> SimpleNamespace:
+        config = SimpleNamespace(strategy=None, cuda_graph_strategy="disabled")
+        config.set_execution_context_allocation_strategy = lambda strategy: setattr(
+            config, "strategy", strategy
+        )
+        self.trt.configs.append(config)
+        return config
 
 
 class FakeContext:
@@ -191,9 +113,16 @@ class FakeContext:
         self.logger = logger
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
+        self.scratch = 0
+        self.warm: set[tuple[int, ...]] = set()
 
     def __del__(self) -> None:
         self.trt.deleted.append("context")
+        self.trt.deleted_in.append(self.trt.gpu.stack[-1:])
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= FakeEngine.device_memory_size_v2
+        self.scratch = address
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -201,23 +130,56 @@ class FakeContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
-        return True
+        return 2 <= shape[0] <= 8
 
     def execute_async_v3(self, stream: int) -> bool:
-        if not self.trt.execution_works:
-            self.logger.log(1, "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (boom)")
-            return False
-        shape = self.shape
-        self.trt.cuda.queue.append(lambda: self._execute(shape))
+        gpu = self.trt.gpu
+        with gpu.lock:
+            try:
+                gpu.check_context()
+                if self.shape not in self.warm or not self.trt.capturable:
+                    gpu.forbid_capture()
+                    self.warm.add(self.shape)
+                if not self.trt.execution_works:
+                    raise Failure("boom")
+                step = _Inference(self, self.shape, dict(self.addresses))
+                gpu.queue(stream, step.begin)
+                gpu.queue(stream, step.end)
+            except Failure as error:
+                text = f"IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime ({error})"
+                self.logger.log(1, text)
+                return False
         return True
 
-    def _execute(self, shape: tuple[int, ...]) -> None:
+
+class _Inference:
+    """Takes two steps, between which its context's memory is its own."""
+
+    def __init__(
+        self, context: FakeContext, shape: tuple[int, ...], addresses: dict[str, int]
+    ) -> None:
+        self.trt = context.trt
+        self.shape = shape
+        self.addresses = addresses
+        self.scratch = context.scratch
+        self.mark = id(self).to_bytes(8, "little")
+
+    def begin(self) -> bool:
+        self.trt.gpu.bytes_at(self.scratch, 8)[:] = self.mark
+        return True
+
+    def end(self) -> bool:
+        left = self.trt.gpu.bytes_at(self.scratch, 8)
+        assert left == self.mark, "two inferences in one memory at a time"
         self.trt.during_execution()
+        gpu = self.trt.gpu
         faces = np.frombuffer(
-            ctypes.string_at(self.addresses[INPUT_NAME], int(np.prod(shape))), np.uint8
+            gpu.bytes_at(self.addresses[INPUT_NAME], int(np.prod(self.shape))), np.uint8
         )
-        answer = expected_of_fake(faces.reshape(shape)).tobytes()
-        ctypes.memmove(self.addresses[OUTPUT_NAME], answer, len(answer))
+        answer = expected_of_fake(faces.reshape(self.shape)).tobytes()
+        gpu.bytes_at(self.addresses[OUTPUT_NAME], len(answer))[:] = answer
+        self.trt.batches.append(self.shape[0])
+        return True
 
 
 def expected_of_fake(faces: np.ndarray) -> np.ndarray:

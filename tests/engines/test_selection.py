@@ -17,7 +17,7 @@ from fer_edge.errors import (
     UsageError,
 )
 
-from .fakes import FakeError, FakeTensorRT
+from .fakes import FakeTensorRT
 from .graphs import make_graph
 
 without_cuda_provider = pytest.mark.skipif(
@@ -201,7 +201,7 @@ def test_portable_engine_needs_ampere(
     artifact = make_artifact(engine_record(backend="tensorrt-rtx", gpu=None))
     with open_engine(artifact, backend="tensorrt-rtx") as engine:
         assert engine.describe().backend == "tensorrt-rtx"
-    fake_tensorrt.cuda.capability = (7, 5)
+    fake_tensorrt.gpu.capability = (7, 5)
     with pytest.raises(BackendUnavailableError, match=r"needs compute capability 8.0.* has 7.5"):
         open_engine(artifact, backend="tensorrt-rtx")
 
@@ -289,7 +289,7 @@ def test_status_with_and_without_a_gpu(fake_tensorrt: FakeTensorRT) -> None:
         return [(one.can_build, one.can_run) for one in backend_status()[:2]]
 
     assert tensorrt_status() == [(True, True), (True, True)]
-    fake_tensorrt.cuda.errors["cudaGetDeviceCount"] = FakeError(100, "cudaErrorNoDevice")
+    fake_tensorrt.gpu.count = 0
     assert tensorrt_status() == [(False, False), (True, False)]
     assert "no NVIDIA GPU" in str(backend_status()[1].reason)
 

@@ -2,11 +2,15 @@
 
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar, cast
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
+import numpy as np
+
+from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import (
     EngineInfo,
@@ -15,7 +19,9 @@ from fer_edge.engines.base import (
     check_faces,
     check_probabilities,
 )
+from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_array
 from fer_edge.engines.signature import Tensor, check_signature
+from fer_edge.engines.tensorrt.lanes import DeviceLane, HostLane, Scratch, capture_all
 from fer_edge.engines.tensorrt.module import (
     TensorRTBackend,
     cause,
@@ -29,6 +35,7 @@ from fer_edge.errors import (
     EngineError,
     EngineLoadError,
     InferenceError,
+    InputError,
 )
 
 _REFUSALS = (
@@ -40,8 +47,14 @@ _REFUSALS = (
 """What TensorRT's words mean. https://github.com/NVIDIA/TensorRT/issues/564 and /574 quote them."""
 
 
+AnyLane = TypeVar("AnyLane", HostLane, DeviceLane)
+
+
 class TensorRTEngine:
     """A serialised engine on one GPU; any thread may call :meth:`run`, one at a time goes through.
+
+    Every batch size of :attr:`EngineInfo.buckets` has its own buffers and CUDA graph, made when the
+    engine is opened; nothing is allocated later, but for the first faces that are on the GPU.
 
     Parameters
     ----------
@@ -57,6 +70,8 @@ class TensorRTEngine:
     ------
     BackendUnavailableError
         The module, the driver or the GPU is missing.
+    MissingDependencyError, UsageError
+        As :func:`fer_edge.engines.cuda.driver.driver` says.
     EngineLoadError
         ``plan`` is damaged, was built by another version, for another GPU or from a graph of
         another signature, or does not fit into the GPU's memory.
@@ -67,38 +82,56 @@ class TensorRTEngine:
     ) -> None:
         version = module_version(backend)
         cuda.require_cuda()
-        cuda.use_device(device)
-        self._device = device
+        self._device = cuda.Device(device)
+        self._backend = backend
         self._lock = threading.Lock()
-        with ExitStack() as stack, _raised_as(EngineLoadError):
+        with _raised_as(EngineLoadError), self._device, ExitStack() as stack:
             # Freed in reverse: a runtime must outlive its engines, and an engine its contexts.
             self._runtime, self._engine = deserialize(plan, backend)
             stack.callback(setattr, self, "_runtime", None)
             stack.callback(setattr, self, "_engine", None)
-            min_batch, max_batch = _batch_range(self._engine)
-            self._lane = _Lane(self._engine, backend, max_batch)
-            stack.callback(self._lane.close)
+            self._scratch = Scratch(self._device, self._engine)
+            stack.callback(self._scratch.close)
+            buckets = _buckets(*_batch_range(self._engine))
+            self._lanes = [self._open_lane(HostLane, batch, stack) for batch in buckets]
+            # What is larger than all goes in parts of the largest, two in flight.
+            self._twin = self._open_lane(HostLane, buckets[-1], stack)
+            self._device_lane: DeviceLane | None = None
             self._info = EngineInfo(
                 backend=backend,
                 backend_version=version,
                 precision=precision,
                 device=cuda.device_name(device),
-                min_batch=min_batch,
-                max_batch=max_batch,
+                min_batch=1,
+                max_batch=None,
+                buckets=buckets,
+                launch="CUDA graphs of TensorRT-RTX"
+                if backend == "tensorrt-rtx"
+                else capture_all([*self._lanes, self._twin]),
             )
             self._resources = stack.pop_all()
 
-    def run(self, faces: Faces) -> Probabilities:
-        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
-        check_faces(faces, self._info)
+    def run(self, faces: Faces | DeviceArray) -> Probabilities:
+        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`.
+
+        Parameters
+        ----------
+        faces : uint8 array, shape (N, 1, 48, 48)
+            In host memory; or on the engine's GPU, C-contiguous, as an array with ``__dlpack__`` or
+            ``__cuda_array_interface__``. That is read where it is, without a graph, and not before
+            what its library has queued to write it.
+        """
+        if is_device_array(faces):
+            classify = partial(self._run_on_device, faces)
+        else:
+            on_host = cast(Faces, faces)
+            check_faces(on_host, self._info)
+            classify = partial(self._run_from_host, on_host)
         with self._lock:
             if self._engine is None:
                 raise InferenceError("This engine is closed.", hint="Open it again.")
-            with _raised_as(InferenceError):
-                # The current GPU belongs to a thread, and this may be another than the last.
-                cuda.use_device(self._device)
-                self._lane.submit(faces)
-                probabilities = self._lane.collect()
+            with _raised_as(InferenceError), self._device:
+                probabilities = classify()
         return check_probabilities(probabilities, self._info)
 
     def describe(self) -> EngineInfo:
@@ -108,7 +141,9 @@ class TensorRTEngine:
     def close(self) -> None:
         """Free the GPU's memory, after a call under way has ended."""
         with self._lock:
-            self._resources.close()
+            if self._engine is not None:
+                with self._device:
+                    self._resources.close()
 
     def __enter__(self) -> "TensorRTEngine":
         return self
@@ -116,69 +151,68 @@ class TensorRTEngine:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _open_lane(self, kind: type[AnyLane], batch: int, stack: ExitStack) -> AnyLane:
+        lane = kind(self._device, self._engine, self._backend, self._scratch, batch)
+        stack.callback(lane.close)
+        return lane
 
-class _Lane:
-    """One batch in flight: an execution context with its stream and buffers.
+    def _run_from_host(self, faces: Faces) -> Probabilities:
+        out = np.empty((len(faces), len(EMOTIONS)), np.float32)
+        largest = self._lanes[-1].batch
+        in_flight: deque[tuple[HostLane, Probabilities]] = deque()
+        try:
+            for start in range(0, len(faces), largest):
+                part = faces[start : start + largest]
+                if len(in_flight) == 2:
+                    _collect(*in_flight.popleft())
+                lane = self._lane_of(len(part), turn=start // largest)
+                in_flight.append((lane, out[start : start + largest]))
+                lane.submit(part)
+            while in_flight:
+                _collect(*in_flight.popleft())
+        finally:
+            # After an error: nobody may overwrite or free what the GPU still works on.
+            for lane, _ in in_flight:
+                with suppress(EngineError):
+                    lane.stream.synchronize()
+        return out
 
-    Several lanes of one engine can be in flight at once.
-    """
+    def _lane_of(self, n: int, *, turn: int) -> HostLane:
+        lane = next(lane for lane in self._lanes if lane.batch >= n)
+        return self._twin if lane.batch == self._twin.batch and turn % 2 else lane
 
-    def __init__(self, engine: Any, backend: TensorRTBackend, max_batch: int) -> None:
-        self._log = log_of(backend)
-        self._batch = 0
-        with ExitStack() as stack:
-            self._stream = cuda.Stream()
-            stack.callback(self._stream.free)
-            self._faces = cuda.PinnedBuffer((max_batch, 1, FACE_SIZE, FACE_SIZE), "uint8")
-            stack.callback(self._faces.free)
-            self._probabilities = cuda.PinnedBuffer((max_batch, len(EMOTIONS)), "float32")
-            stack.callback(self._probabilities.free)
-            self._device_in = cuda.DeviceBuffer(self._faces.array.nbytes)
-            stack.callback(self._device_in.free)
-            self._device_out = cuda.DeviceBuffer(self._probabilities.array.nbytes)
-            stack.callback(self._device_out.free)
-            with self._log.collect() as errors:
-                self._context = engine.create_execution_context()
-                if self._context is None:
-                    raise EngineLoadError(
-                        f"TensorRT cannot make an execution context: {cause(errors)}.",
-                        hint="Free GPU memory, or build with a smaller --batch.",
-                    )
-            stack.callback(setattr, self, "_context", None)
-            self._context.set_tensor_address(INPUT_NAME, self._device_in.pointer)
-            self._context.set_tensor_address(OUTPUT_NAME, self._device_out.pointer)
-            self._resources = stack.pop_all()
+    def _run_on_device(self, faces: DeviceArray) -> Probabilities:
+        smallest, largest = self._info.buckets[0], self._info.buckets[-1]
+        if self._device_lane is None:
+            self._device_lane = self._open_lane(DeviceLane, largest, self._resources)
+        lane = self._device_lane
+        taken = import_faces(faces, self._device, lane.stream)
+        if taken.number % largest and taken.number % largest < smallest:
+            raise InputError(
+                f"This engine takes {smallest} to {largest} faces at a time from the GPU, got "
+                f"{taken.number}.",
+                hint="Build it with a smaller batch, or hand over a numpy array.",
+            )
+        out = np.empty((taken.number, len(EMOTIONS)), np.float32)
+        try:
+            for start in range(0, taken.number, largest):
+                part = out[start : start + largest]
+                lane.submit(taken.pointer + start * FACE_SIZE * FACE_SIZE, len(part))
+                _collect(lane, part)
+        finally:
+            with suppress(EngineError):
+                lane.stream.synchronize()
+        return out
 
-    def submit(self, faces: Faces) -> None:
-        """Queue the upload, the inference and the download of one batch."""
-        n = len(faces)
-        self._faces.array[:n] = faces
-        with self._log.collect() as errors:
-            if n != self._batch:
-                self._batch = 0
-                if not self._context.set_input_shape(INPUT_NAME, faces.shape):
-                    raise self._failed(n, errors)
-                self._batch = n
-            self._stream.upload(self._faces.array[:n], self._device_in)
-            if not self._context.execute_async_v3(self._stream.handle):
-                raise self._failed(n, errors)
-            self._stream.download(self._device_out, self._probabilities.array[:n])
 
-    def collect(self) -> Probabilities:
-        """Wait for the batch and return its probabilities, shape (N, 7)."""
-        self._stream.synchronize()
-        probabilities: Probabilities = self._probabilities.array[: self._batch].copy()
-        return probabilities
+def _collect(lane: HostLane | DeviceLane, out: Probabilities) -> None:
+    out[:] = lane.collect(len(out))
 
-    def close(self) -> None:
-        """Free the context, the buffers and the stream."""
-        self._resources.close()
 
-    def _failed(self, n: int, errors: list[str]) -> InferenceError:
-        return InferenceError(
-            f"TensorRT failed on {n} faces: {cause(errors)}.",
-            hint="Open the engine again; if it recurs, build it again.",
-        )
+def _buckets(smallest: int, largest: int) -> tuple[int, ...]:
+    """The powers of two between, and both ends."""
+    powers = (1 << exponent for exponent in range(largest.bit_length()))
+    return tuple(sorted({smallest, largest, *(n for n in powers if smallest < n < largest)}))
 
 
 def deserialize(plan: bytes, backend: TensorRTBackend) -> tuple[Any, Any]:

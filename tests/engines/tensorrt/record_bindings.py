@@ -18,16 +18,19 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "bindings"
 CLASSES = (
     "Builder",
+    "CudaGraphStrategy",
     "DataType",
     "ErrorCode",
     "IBuilderConfig",
     "ICudaEngine",
     "EngineInspector",
+    "ExecutionContextAllocationStrategy",
     "IExecutionContext",
     "ILogger",
     "INetworkDefinition",
     "IOptimizationProfile",
     "IProgressMonitor",
+    "IRuntimeConfig",
     "ITensor",
     "ITimingCache",
     "LayerInformationFormat",
@@ -54,7 +57,7 @@ LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
 
 def names_of(module: object) -> list[str]:
-    """Public members of CLASSES, as "Class.member"; of ILogger.Severity too."""
+    """Public members of CLASSES, of those there are, as "Class.member"; of ILogger.Severity too."""
     found = []
     for name in CLASSES:
         owner = getattr(module, name, None)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.engines import cuda
 from fer_edge.engines.tensorrt import build_engine
 from fer_edge.engines.tensorrt.builder import _finished, _load_timings, _Phase
 from fer_edge.errors import BackendUnavailableError, EngineBuildError, UsageError
 
+from ..fakes import FakeTensorRT
 from ..graphs import (
     make_graph,
     make_mistyped_graph,
@@ -131,9 +131,8 @@ def test_rtx_leaves_the_timing_cache_alone(tmp_path: Path) -> None:
     assert not cache.exists()
 
 
-@pytest.mark.usefixtures("fake_tensorrt")
-def test_tensorrt_builds_on_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda.runtime(), "cudaGetDeviceCount", lambda: (0, 0))
+def test_tensorrt_builds_on_a_gpu_only(fake_tensorrt: FakeTensorRT) -> None:
+    fake_tensorrt.gpu.count = 0
     with pytest.raises(BackendUnavailableError, match="no NVIDIA GPU"):
         build_engine(make_graph(), "tensorrt", **BATCHES)
 

@@ -7,7 +7,7 @@ from fer_edge.engines.tensorrt import EngineLayer, inspect_engine
 from fer_edge.engines.tensorrt.inspector import read_layers
 from fer_edge.errors import BackendUnavailableError, EngineLoadError
 
-from ..fakes import FakeContext, FakeEngine, FakeError, FakeTensorRT
+from ..fakes import FakeContext, FakeEngine, FakeTensorRT
 
 # The forms that NVIDIA's documentation shows; nothing here ran on a GPU.
 VECTORISED = "Thirty-two wide channel vectorized row major Int8 format"
@@ -109,6 +109,6 @@ def test_what_keeps_an_engine_from_being_asked(fake_tensorrt: FakeTensorRT) -> N
     fake_tensorrt.context_works = False
     with pytest.raises(EngineLoadError, match="cannot make an execution context"):
         inspect_engine(b"plan", "tensorrt", batch=8)
-    fake_tensorrt.cuda.errors["cudaGetDeviceCount"] = FakeError(35, "cudaErrorInsufficientDriver")
+    fake_tensorrt.gpu.count = 0
     with pytest.raises(BackendUnavailableError):
         inspect_engine(b"plan", "tensorrt", batch=8)

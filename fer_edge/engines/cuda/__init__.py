@@ -1,0 +1,28 @@
+"""A thin layer over the CUDA driver: device, memory, stream, event and graph.
+
+It speaks through cuda-bindings, or through PyCUDA where the environment variable ``FER_EDGE_CUDA``
+is ``pycuda``. Names and behaviour are the driver's, https://docs.nvidia.com/cuda/cuda-driver-api.
+"""
+
+from fer_edge.engines.cuda.device import (
+    Device,
+    compute_capability,
+    cuda_available,
+    device_name,
+    require_cuda,
+)
+from fer_edge.engines.cuda.memory import DeviceBuffer, PinnedBuffer
+from fer_edge.engines.cuda.stream import Event, Graph, Stream
+
+__all__ = [
+    "Device",
+    "DeviceBuffer",
+    "Event",
+    "Graph",
+    "PinnedBuffer",
+    "Stream",
+    "compute_capability",
+    "cuda_available",
+    "device_name",
+    "require_cuda",
+]

@@ -1,0 +1,204 @@
+"""Arrays that are on the GPU already, as other libraries give them.
+
+Read by DLPack, https://dmlc.github.io/dlpack/latest/python_spec.html, or where a library has none
+by the CUDA Array Interface, https://nvidia.github.io/numba-cuda/user/cuda_array_interface.html.
+"""
+
+import ctypes
+from typing import Any, NamedTuple, Protocol, TypeGuard
+
+import numpy as np
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.engines import cuda
+from fer_edge.errors import InputError
+
+
+class SupportsDlpack(Protocol):
+    """A tensor of torch, an array of CuPy or JAX, …"""
+
+    def __dlpack__(self, *, stream: int | None = None) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+
+class SupportsCudaArrayInterface(Protocol):
+    """An array of Numba, PyCUDA, …"""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+
+DeviceArray = SupportsDlpack | SupportsCudaArrayInterface
+
+
+class DeviceFaces(NamedTuple):
+    """Faces in GPU memory: uint8, C-contiguous, (number, 1, 48, 48)."""
+
+    pointer: int
+    number: int
+    owner: object
+    """Keeps the memory from being freed or used again."""
+
+
+class _Layout(NamedTuple):
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    """In bytes; None is C-contiguous."""
+    dtype: str
+    device: int | None
+    owner: object
+
+
+def is_device_array(faces: object) -> TypeGuard[DeviceArray]:
+    """Whether ``faces`` speaks one of the protocols; numpy arrays are not meant."""
+    if isinstance(faces, np.ndarray):
+        return False
+    return hasattr(faces, "__dlpack__") or hasattr(faces, "__cuda_array_interface__")
+
+
+def import_faces(faces: DeviceArray, device: cuda.Device, stream: cuda.Stream) -> DeviceFaces:
+    """Take faces without a copy; what is queued on ``stream`` from now on finds them written.
+
+    Raises
+    ------
+    InputError
+        Not uint8, not (N, 1, 48, 48), not C-contiguous, or not on ``device``.
+    """
+    # DLPack first: it orders streams, and torch's array interface does not.
+    if hasattr(faces, "__dlpack__"):
+        layout = _read_dlpack(faces, device, stream)
+    else:
+        layout = _read_interface(faces, device)
+    if layout.device not in (None, device.index):
+        raise InputError(
+            f"These faces are on GPU {layout.device}, and the engine is on GPU {device.index}.",
+            hint="Copy them, or open the engine on their GPU.",
+        )
+    if layout.dtype != "uint8" or layout.shape[1:] != (1, FACE_SIZE, FACE_SIZE):
+        raise InputError(
+            f"Faces must be uint8 (N, 1, {FACE_SIZE}, {FACE_SIZE}), "
+            f"got {layout.dtype} {layout.shape}."
+        )
+    if not layout.shape[0]:
+        raise InputError("A call needs a face at least.")
+    if not _contiguous(layout):
+        raise InputError(
+            "Faces on the GPU must be C-contiguous.", hint="Make a contiguous copy of them."
+        )
+    return DeviceFaces(layout.pointer, layout.shape[0], layout.owner)
+
+
+def _contiguous(layout: _Layout) -> bool:
+    wanted = (FACE_SIZE * FACE_SIZE, FACE_SIZE * FACE_SIZE, FACE_SIZE, 1)
+    return layout.strides is None or all(
+        size == 1 or stride == contiguous
+        for size, stride, contiguous in zip(layout.shape, layout.strides, wanted, strict=True)
+    )
+
+
+def _read_interface(faces: Any, device: cuda.Device) -> _Layout:
+    interface = faces.__cuda_array_interface__
+    if interface.get("mask") is not None:
+        raise InputError("Faces on the GPU must not have a mask.")
+    producer = interface.get("stream")
+    if producer == 0:
+        raise InputError(
+            "These faces name stream 0, which the CUDA Array Interface forbids as ambiguous.",
+            hint="Hand them over by DLPack.",
+        )
+    if producer is not None:
+        device.wait_for(producer)
+    pointer = interface["data"][0]
+    return _Layout(
+        pointer=pointer,
+        shape=tuple(interface["shape"]),
+        strides=interface.get("strides"),
+        dtype=np.dtype(interface["typestr"]).name,
+        device=device.index_of(pointer),
+        owner=faces,
+    )
+
+
+class _DlDevice(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_int32), ("id", ctypes.c_int32))
+
+
+class _DlTensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", _DlDevice),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _DlManagedTensorVersioned(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _DlTensor),
+    )
+
+
+_DL_CUDA, _DL_CUDA_MANAGED = 2, 13
+_DL_CODES = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
+
+
+def _read_dlpack(faces: Any, device: cuda.Device, stream: cuda.Stream) -> _Layout:
+    kind, index = faces.__dlpack_device__()
+    if kind not in (_DL_CUDA, _DL_CUDA_MANAGED):
+        raise InputError(
+            f"Faces must be a numpy array or on the GPU, got {type(faces).__name__} elsewhere.",
+            hint="Hand over a numpy array of them.",
+        )
+    if index != device.index:
+        # Its producer could not wait on a stream of another GPU.
+        return _Layout(0, (), None, "", index, faces)
+    try:
+        try:
+            capsule = faces.__dlpack__(stream=stream.address, max_version=(1, 0))
+        except TypeError:  # written before DLPack 1.0
+            capsule = faces.__dlpack__(stream=stream.address)
+    except BufferError as error:
+        raise InputError(f"These faces cannot be taken by DLPack: {error}.") from error
+    return read_capsule(capsule)
+
+
+def read_capsule(capsule: Any) -> _Layout:
+    """What a DLPack capsule describes; its owner is the capsule, which frees what nobody took."""
+    python = ctypes.pythonapi
+    python.PyCapsule_IsValid.argtypes = python.PyCapsule_GetPointer.argtypes = (
+        ctypes.py_object,
+        ctypes.c_char_p,
+    )
+    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    if python.PyCapsule_IsValid(capsule, b"dltensor_versioned"):
+        address = python.PyCapsule_GetPointer(capsule, b"dltensor_versioned")
+        managed = _DlManagedTensorVersioned.from_address(address)
+        if managed.major != 1:
+            raise InputError(f"DLPack {managed.major} is not known.", hint="Hand over DLPack 1.")
+        tensor = managed.tensor
+    else:
+        tensor = _DlTensor.from_address(python.PyCapsule_GetPointer(capsule, b"dltensor"))
+    itemsize = tensor.bits * tensor.lanes // 8
+    lanes = f"x{tensor.lanes}" if tensor.lanes > 1 else ""
+    return _Layout(
+        pointer=(tensor.data or 0) + tensor.byte_offset,
+        shape=tuple(tensor.shape[: tensor.ndim]),
+        strides=tuple(stride * itemsize for stride in tensor.strides[: tensor.ndim])
+        if tensor.strides
+        else None,
+        dtype=f"{_DL_CODES.get(tensor.code, 'opaque')}{tensor.bits}{lanes}",
+        device=tensor.device.id,
+        owner=capsule,
+    )
