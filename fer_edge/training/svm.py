@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_edge import metrics
+from fer_edge.artifact import MANIFEST, Artifact
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
@@ -48,7 +50,7 @@ def train_svm(
     Parameters
     ----------
     source_run : Path
-        Run folder of the network; its best epoch is taken.
+        Run folder of the network, whose best epoch is taken, or an artifact.
     data : path
         As for :func:`fer_edge.data.load_dataset`. Val chooses among ``costs``.
     out : Path
@@ -72,7 +74,7 @@ def train_svm(
     MissingDependencyError
         scikit-learn is not installed.
     TrainingError
-        ``source_run`` is no run, or ``out`` holds one already.
+        ``source_run`` is neither, or ``out`` holds one already.
     DataError, ModelError, StorageError
         The data or the weights cannot be used.
     """
@@ -88,11 +90,12 @@ def train_svm(
         raise UsageError("The costs of an SVM must be above 0.", hint="Give one at least.")
     if not 0 <= class_balance <= 1:
         raise UsageError(f"A class balance of {class_balance} is not in 0 to 1.")
-    config = TrainConfig.load(source_run).model_dump(mode="json")
+    artifact = Artifact.load(source_run) if (source_run / MANIFEST).is_file() else None
+    config = _config(artifact) if artifact else TrainConfig.load(source_run).model_dump(mode="json")
     if (out / CONFIG).exists():
         raise TrainingError(f"{out} holds a run already.", hint="Choose another folder.")
     started = time.perf_counter()
-    model = load_model(source_run / BEST).eval()
+    model = load_model(source_run if artifact else source_run / BEST).eval()
     train = load_dataset(data, "train", progress=on_load)
     val = load_dataset(data, "val", progress=on_load)
     empty = [emotion for emotion, count in train.counts().items() if not count]
@@ -151,6 +154,13 @@ def train_svm(
     write_text(out / METRICS, json.dumps(vars(epoch), allow_nan=False) + "\n")
     write_text(out / CONFIG, json.dumps(config, indent=2) + "\n")
     return epoch
+
+
+def _config(artifact: Artifact) -> dict[str, Any]:
+    known = (artifact.manifest.training or {}).get("config", {})
+    return TrainConfig.checked(**{"data": "unknown"} | known).model_dump(mode="json") | {
+        "model": artifact.manifest.model
+    }
 
 
 @torch.no_grad()

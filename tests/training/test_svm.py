@@ -97,6 +97,17 @@ def test_the_run_can_be_read_like_any_other(source: Path) -> None:
     }
 
 
+def test_the_network_can_come_from_an_artifact(tmp_path: Path) -> None:
+    carried = Path("fer_edge/models/carried/compact")
+    epoch = train_svm(carried, "made up", tmp_path / "svm", costs=[1e-3])
+    assert json.loads((tmp_path / "svm" / CONFIG).read_text())["model"] == "compact"
+    layers = load_model(tmp_path / "svm" / BEST).state_dict()
+    original = load_model(carried).state_dict()
+    assert torch.equal(layers["stem.0.weight"], original["stem.0.weight"])
+    assert not torch.equal(layers["classifier.weight"], original["classifier.weight"])
+    assert epoch.train_accuracy > 0.5
+
+
 def test_mirrored_features_are_those_of_mirrored_faces(source: Path, val_set: FaceDataset) -> None:
     model = load_model(source / BEST).eval()
     flipped = FaceDataset.from_arrays(

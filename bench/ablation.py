@@ -1,0 +1,127 @@
+"""What each ingredient of a recipe gives: the recipe with one thing changed at a time.
+
+python bench/ablation.py export/compact.toml --data fer2013.zip --epochs 3
+
+Same seed, same epochs, from random weights. Goes on where it was stopped.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.progress import track
+
+from fer_edge.bench.machine import describe_machine
+from fer_edge.data import load_dataset
+from fer_edge.metrics import standard_error
+from fer_edge.training.config import TrainConfig
+from fer_edge.training.recipe import read_recipe
+from fer_edge.training.run import resume, start
+from fer_edge.training.trainer import METRICS, best_epoch
+
+RESULTS = Path(__file__).parent / "results"
+CHANGES: dict[str, dict[str, Any]] = {
+    "the recipe": {},
+    "no augmentation": {"augment": False, "mixup": 0},
+    "no random erasing": {"erasing": 0},
+    "no mixup": {"mixup": 0},
+    "CutMix for mixup": {"mixup": 0, "cutmix": 1},
+    "no label smoothing": {"label_smoothing": 0},
+    "no class balance": {"class_balance": 0},
+    "no teacher": {"teachers": []},
+    "no weight averaging": {"ema": 0},
+    "cosine schedule": {"schedule": "cosine"},
+    "stochastic depth 0.1": {"drop_path": 0.1},
+    "faces grow from 32x32": {"initial_size": 32},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--precision", default="auto", help="as of fer-edge train")
+    parser.add_argument(
+        "--teacher", default="fer_edge/models/carried/compact", help="run's weights or artifact"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    arguments = parser.parse_args()
+    base = read_recipe(arguments.recipe).values | {
+        "data": [str(arguments.data)],
+        "weights": None,
+        "grow_from": None,
+        "teachers": [arguments.teacher],
+        "epochs": arguments.epochs,
+        "precision": arguments.precision,
+    }
+    n = len(load_dataset(arguments.data, "val"))
+    rows = {}
+    for name, change in track(CHANGES.items(), "Trainings"):
+        run = arguments.runs / name.replace(" ", "-")
+        train(TrainConfig.checked(**base | change), run)
+        best = best_epoch(run)
+        rows[name] = {
+            "changed": change,
+            "accuracy": best["val_accuracy"],
+            "standard_error": standard_error(best["val_accuracy"], n),
+            "macro_f1": best["val_macro_f1"],
+            "disgust_recall": best["val_recall"]["disgust"],
+            "val_loss": best["val_loss"],
+            "faces_per_second": best["faces_per_second"],
+        }
+    name = f"ablation-{arguments.recipe.stem}"
+    result = {
+        "command": shlex.join(["python", "bench/ablation.py", *sys.argv[1:]]),
+        "machine": describe_machine().model_dump(mode="json"),
+        "epochs": arguments.epochs,
+        "n": n,
+        "rows": rows,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    plot(rows, RESULTS / f"{name}.png")
+    print("| | val % | beside the recipe | macro-F1 % | disgust recall % | val loss |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    whole = rows["the recipe"]["accuracy"]
+    for name, row in rows.items():
+        print(
+            f"| {name} | {100 * row['accuracy']:.2f} ± {100 * row['standard_error']:.2f} "
+            f"| {100 * (row['accuracy'] - whole):+.2f} | {100 * row['macro_f1']:.1f} "
+            f"| {100 * row['disgust_recall']:.1f} | {row['val_loss']:.3f} |"
+        )
+
+
+def train(config: TrainConfig, run: Path) -> None:
+    lines = (run / METRICS).read_text().splitlines() if (run / METRICS).is_file() else []
+    if len(lines) == config.epochs:
+        return
+    if lines:
+        resume(run)
+    else:
+        (run / "config.json").unlink(missing_ok=True)
+        start(config, run)
+
+
+def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    names = list(rows)[::-1]
+    axes.errorbar(
+        [100 * rows[name]["accuracy"] for name in names],
+        names,
+        xerr=[100 * rows[name]["standard_error"] for name in names],
+        fmt="o",
+        capsize=3,
+    )
+    axes.axvline(100 * rows["the recipe"]["accuracy"], color="gray", linestyle=":")
+    axes.set_xlabel("accuracy on val, %")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
