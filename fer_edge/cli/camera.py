@@ -1,0 +1,259 @@
+"""fer-edge camera"""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.arguments import (
+    Backend,
+    DetectorSize,
+    MinScore,
+    ModelOption,
+    Precisions,
+    Smoothing,
+    Threads,
+    Yunet,
+    face_detector,
+)
+from fer_edge.cli.console import stderr
+from fer_edge.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.runtime import Camera, Moment
+    from fer_edge.runtime.sinks import Sink, Window
+
+_OUTPUT = "Output (default: a window)"
+_LOOK_EVERY = 0.5
+"""Seconds between two looks at what state the cameras are in."""
+
+
+def camera(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Camera's number, recording, folder of images, rtsp:// or http:// address, "
+            "GStreamer pipeline, csi://0 on Jetson; one or more."
+        ),
+    ],
+    headless: Annotated[
+        bool,
+        typer.Option("--headless", help="Print a line of JSON per frame.", rich_help_panel=_OUTPUT),
+    ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a video with boxes and bars (.mp4, .mkv, .mov). Several sources have a "
+            "file each: OUT-1.mp4, OUT-2.mp4.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    web: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve a live page on this port.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address that the page is served on; 0.0.0.0 lets other machines in. "
+            "(default: 127.0.0.1)",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What viewers of the page must know. (default: a random one if other machines "
+            "are let in)",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish the lines of JSON to a broker: mqtt://HOST/TOPIC.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    window: Annotated[
+        bool,
+        typer.Option(
+            "--window", help="Show the window beside other output.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    yunet: Yunet = None,
+    min_score: MinScore = 0.7,
+    detector_size: DetectorSize = None,
+    detect_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames from one detection to the next. (default: 1 for recordings, for live "
+            "sources what keeps up with them)",
+            rich_help_panel="Faces",
+        ),
+    ] = None,
+    smoothing: Smoothing = 0.3,
+    model: ModelOption = None,
+    precision: Precisions = "auto",
+    backend: Backend = "auto",
+    threads: Threads = None,
+) -> None:
+    """Follow the faces that cameras see, and name their expressions.
+
+    All sources share one engine. Live ones give their newest frame; recordings give
+    every frame, in a window or on the page no faster than they were recorded. q or
+    Esc closes the window, Ctrl-C ends the rest; a recording that was begun is
+    finished.
+
+    Examples:
+    fer-edge camera 0
+    fer-edge camera rtsp://user:password@10.0.0.7/stream --web 8080
+    fer-edge camera 0 1 --headless --record door.mp4
+    """
+    from fer_edge.runtime import Recognizer
+    from fer_edge.runtime.sinks import JsonLines, Mqtt, Video, Window
+    from fer_edge.runtime.sinks.showing import show_moments
+    from fer_edge.runtime.sinks.window import check_window
+
+    for name, value in (("host", host), ("token", token)):
+        if value is not None and web is None:
+            raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
+    window = window or not (headless or record or mqtt or web is not None)
+    if window:
+        try:
+            check_window()
+        except OutputError as error:
+            raise OutputError(
+                error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
+            ) from error
+    detector = face_detector(yunet, min_score, detector_size)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
+        recognizer = stack.enter_context(
+            Recognizer(model, precision=precision, backend=backend, threads=threads)
+        )
+        cameras = _open(sources, stack)
+        summary = _Summary(cameras)
+        sinks: list[Sink] = [summary]
+
+        def add(sink: "Sink") -> None:
+            sinks.append(stack.enter_context(contextlib.closing(sink)))
+
+        shown = Window(cameras) if window else None
+        if shown is not None:
+            add(shown)
+        if headless:
+            add(JsonLines(sys.stdout))
+        video = Video(record, cameras) if record is not None else None
+        if video is not None:
+            add(video)
+        if mqtt is not None:
+            add(Mqtt(mqtt))
+        if web is not None:
+            from fer_edge.runtime.live import LivePage
+
+            page = LivePage(host or "127.0.0.1", web, token, cameras=cameras)
+            add(page)
+            stderr().print(f"Live page: {page.start()}", markup=False)
+        moments = recognizer.watch(
+            cameras, detector=detector, detect_every=detect_every, smooth_seconds=smoothing
+        )
+        stop = threading.Event()
+        pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
+        work = pool.submit(
+            show_moments, moments, sinks, stop=stop, in_real_time=window or web is not None
+        )
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                _look_on(work, shown, cameras)
+        finally:
+            stop.set()
+            for one in cameras:
+                one.close()
+        work.result()
+    for line in summary.lines():
+        stderr().print(line, markup=False)
+    for path in video.written if video is not None else ():
+        stderr().print(f"Recorded: {path}", markup=False)
+
+
+class _Summary:
+    """Counts what was seen of each camera."""
+
+    def __init__(self, cameras: "Sequence[Camera]") -> None:
+        from fer_edge.runtime.meter import Meter
+
+        self._cameras = cameras
+        self._meters = {camera.name: Meter() for camera in cameras}
+
+    def show(self, moment: "Moment") -> None:
+        self._meters[moment.frame.source].add(moment)
+
+    def close(self) -> None: ...
+
+    def lines(self) -> Iterator[str]:
+        for camera in self._cameras:
+            meter = self._meters[camera.name]
+            facts = [f"{meter.frames:,} frames", f"{camera.dropped:,} dropped"]
+            if camera.reconnects:
+                facts.append(f"opened again {camera.reconnects} times")
+            if meter.fps is not None:
+                facts.append(f"{meter.mean_fps:.1f} fps")
+            if meter.frames:
+                facts.append(
+                    f"age {meter.age_ms(0.5):,.1f} ms (p50), {meter.age_ms(0.99):,.1f} ms (p99)"
+                )
+            yield f"{camera.name}: {', '.join(facts)}"
+
+
+def _open(sources: Sequence[str], stack: contextlib.ExitStack) -> "list[Camera]":
+    """Open the sources; one that is named twice gets two names."""
+    from fer_edge.runtime import Camera
+    from fer_edge.runtime.capture import find_source
+
+    cameras: list[Camera] = []
+    for text in sources:
+        source = find_source(text)
+        again = sum(find_source(other).name == source.name for other in sources[: len(cameras)])
+        name = f"{source.name} ({again + 1})" if again else source.name
+        cameras.append(stack.enter_context(Camera(source, name=name)))
+    return cameras
+
+
+def _look_on(work: "Future[None]", window: "Window | None", cameras: "Sequence[Camera]") -> None:
+    """Keep the window alive, or else tell when a camera is lost and back, until all is done."""
+    from fer_edge.runtime.capture import State
+
+    lost: set[str] = set()
+    while not work.done():
+        if window is not None:
+            if not window.refresh():
+                return
+            continue
+        wait([work], _LOOK_EVERY)
+        for camera in cameras:
+            if camera.state is State.LOST and camera.name not in lost:
+                lost.add(camera.name)
+                stderr().print(f"{camera.name} is lost: {camera.error}", markup=False)
+            elif camera.state is State.RUNNING and camera.name in lost:
+                lost.remove(camera.name)
+                stderr().print(f"{camera.name} is back.", markup=False)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End as by Ctrl-C when a service manager asks for it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
