@@ -141,7 +141,8 @@ def camera(
         recognizer = stack.enter_context(
             Recognizer(model, precision=precision, backend=backend, threads=threads)
         )
-        cameras = _open(sources, stack)
+        opened = stack.enter_context(contextlib.ExitStack())
+        cameras = _open(sources, opened)
         summary = _Summary(cameras)
         sinks: list[Sink] = [summary]
 
@@ -177,8 +178,7 @@ def camera(
                 _look_on(work, shown, cameras)
         finally:
             stop.set()
-            for one in cameras:
-                one.close()
+            opened.close()
         work.result()
     for line in summary.lines():
         stderr().print(line, markup=False)

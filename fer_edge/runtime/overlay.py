@@ -134,7 +134,8 @@ class _Painter:
         panel = self._free(areas, taken)
         if panel is None:
             return None
-        self._draw.rounded_rectangle(panel, self._px(5), fill=_bgr(_DARK, _SHADE))
+        outline = _bgr(EMOTION_COLORS[face.emotion], 140)
+        self._draw.rounded_rectangle(panel, self._px(5), fill=_bgr(_DARK, _SHADE), outline=outline)
         start = panel.left + pad + names + gap
         for index, (emotion, share) in enumerate(zip(EMOTIONS, face.probabilities, strict=True)):
             top = panel.top + pad + index * row

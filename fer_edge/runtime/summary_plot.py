@@ -43,7 +43,7 @@ def plot_summary(summary: Summary, title: str, path: Path) -> None:
         track: sum(one.frames for one in bins.values()) for track, bins in summary.tracks.items()
     }
     tracks = sorted(sorted(frames, key=lambda track: -frames[track])[:_MOST_TRACKS])
-    figure = Figure(figsize=(9, 2.0 + 1.1 * len(tracks)), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9, 2.6 + 1.1 * len(tracks)), dpi=120, layout="constrained")
     top, *rows = figure.subplots(
         1 + len(tracks), 1, squeeze=False, height_ratios=[0.6] + [1.0] * len(tracks)
     )[:, 0]

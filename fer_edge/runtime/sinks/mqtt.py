@@ -39,10 +39,14 @@ class Mqtt:
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
         shown = without_password(address)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        try:
+            port = parts.port or _PORTS[parts.scheme]
+            if not parts.hostname:
+                raise ValueError("no host")
+        except (KeyError, ValueError) as error:
             raise UsageError(
                 f"{shown} is no address of an MQTT broker.", hint="Give mqtt://host/topic"
-            )
+            ) from error
         try:
             mqtt = importlib.import_module("paho.mqtt.client")
         except ImportError as error:
@@ -66,8 +70,8 @@ class Mqtt:
         self._client.on_connect = on_connect
         hint = "Check the address, and that the broker runs."
         try:
-            self._client.connect(parts.hostname, parts.port or _PORTS[parts.scheme])
-        except (OSError, ValueError) as error:
+            self._client.connect(parts.hostname, port)
+        except OSError as error:
             raise OutputError(f"{shown} cannot be connected to: {error}.", hint=hint) from error
         self._client.loop_start()
         if not answered.wait(_PATIENCE) or answers[0].is_failure:
