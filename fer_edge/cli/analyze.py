@@ -60,9 +60,9 @@ def analyze(
 ) -> None:
     """Follow the faces through a recording, every frame, as fast as it goes.
 
-    Writes a table with box, track, emotion and probabilities (p_: smoothed over time,
-    raw_: of the frame alone), and a picture of the emotions over time. A Parquet file
-    tells in its metadata how it was made.
+    Writes a table with box, track, emotion and probabilities (p_: smoothed over
+    time, raw_: of the frame alone), and a picture of the emotions over time. A
+    Parquet file tells in its metadata how it was made.
 
     Example:
     fer-edge analyze party.mp4 --out party.parquet

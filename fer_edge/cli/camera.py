@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from fer_edge.runtime.sinks import Sink, Window
 
 _OUTPUT = "Output (default: a window)"
-_LOOK_EVERY = 0.5
-"""Seconds between two looks at what state the cameras are in."""
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at whether it ends, and at the state of the cameras."""
 
 
 def camera(
@@ -109,10 +109,9 @@ def camera(
 ) -> None:
     """Follow the faces that cameras see, and name their expressions.
 
-    All sources share one engine. Live ones give their newest frame; recordings give
-    every frame, in a window or on the page no faster than they were recorded. q or
-    Esc closes the window, Ctrl-C ends the rest; a recording that was begun is
-    finished.
+    All sources share one engine. Live ones give their newest frame, recordings
+    every frame; in a window or on the page they are no faster than when recorded.
+    q, Esc or Ctrl-C ends it; the video and the summary are completed.
 
     Examples:
     fer-edge camera 0
@@ -137,12 +136,12 @@ def camera(
             ) from error
     detector = face_detector(yunet, min_score, detector_size)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
         recognizer = stack.enter_context(
             Recognizer(model, precision=precision, backend=backend, threads=threads)
         )
         opened = stack.enter_context(contextlib.ExitStack())
         cameras = _open(sources, opened)
+        asked = stack.enter_context(_asked_to_end())
         summary = _Summary(cameras)
         sinks: list[Sink] = [summary]
 
@@ -170,12 +169,11 @@ def camera(
         )
         stop = threading.Event()
         pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
-        work = pool.submit(
-            show_moments, moments, sinks, stop=stop, in_real_time=window or web is not None
-        )
         try:
-            with contextlib.suppress(KeyboardInterrupt):
-                _look_on(work, shown, cameras)
+            work = pool.submit(
+                show_moments, moments, sinks, stop=stop, in_real_time=window or web is not None
+            )
+            _look_on(work, asked, shown, cameras)
         finally:
             stop.set()
             opened.close()
@@ -205,7 +203,7 @@ class _Summary:
             meter = self._meters[camera.name]
             facts = [f"{meter.frames:,} frames", f"{camera.dropped:,} dropped"]
             if camera.reconnects:
-                facts.append(f"opened again {camera.reconnects} times")
+                facts.append(f"{camera.reconnects:,} reconnects")
             if meter.fps is not None:
                 facts.append(f"{meter.mean_fps:.1f} fps")
             if meter.frames:
@@ -229,12 +227,17 @@ def _open(sources: Sequence[str], stack: contextlib.ExitStack) -> "list[Camera]"
     return cameras
 
 
-def _look_on(work: "Future[None]", window: "Window | None", cameras: "Sequence[Camera]") -> None:
-    """Keep the window alive, or else tell when a camera is lost and back, until all is done."""
+def _look_on(
+    work: "Future[None]",
+    asked: Callable[[], bool],
+    window: "Window | None",
+    cameras: "Sequence[Camera]",
+) -> None:
+    """Until it ends, keep the window alive, or else tell when a camera is lost and back."""
     from fer_edge.runtime.capture import State
 
     lost: set[str] = set()
-    while not work.done():
+    while not work.done() and not asked():
         if window is not None:
             if not window.refresh():
                 return
@@ -250,10 +253,19 @@ def _look_on(work: "Future[None]", window: "Window | None", cameras: "Sequence[C
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """End as by Ctrl-C when a service manager asks for it."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a service manager has asked for the end; the second time, it is one."""
+    times = 0
+
+    def ask(*_: object) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, ask) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield lambda: times > 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -7,8 +7,8 @@ from fer_edge.contract import EMOTIONS
 EMOTION_COLORS: Final = dict(
     zip(
         EMOTIONS,
-        ("#f2555a", "#6fbf4b", "#b57bea", "#f7c325", "#4aa3f0", "#f58fc6", "#c3cad4"),
+        ("#f2555a", "#6fbf4b", "#b57bea", "#f7c325", "#4aa3f0", "#34c6d8", "#c3cad4"),
         strict=True,
     )
 )
-"""sRGB hex. Light enough for dark text on them, and apart in brightness as well as in hue."""
+"""sRGB hex; light enough for dark text on them."""

@@ -68,7 +68,9 @@ def analyze(
         A live camera, ``detect_every`` below 1, ``fps`` not above 0, or negative smoothing.
     """
     if recording.live:
-        raise UsageError(f"{recording.name} is live: it has no last frame.")
+        raise UsageError(
+            f"{recording.name} is live: it has no last frame.", hint="Watch it instead."
+        )
     if detect_every < 1:
         raise UsageError(f"detect_every must be at least 1, got {detect_every}.")
     if fps is not None and not fps > 0:

@@ -22,7 +22,7 @@ from fer_edge.runtime.sinks import window
 from tests.runtime.capture.fakes import FakeDevice, wait_until
 
 from .conftest import Command, leftovers
-from .test_app import RUN
+from .test_app import IMPORTED, RUN, imported
 
 pytestmark = pytest.mark.usefixtures("one_face_each")
 
@@ -173,7 +173,7 @@ def test_a_live_camera_is_told_of_when_it_is_lost_and_back(
     first, second, last = result.err.splitlines()
     assert first == "fake is lost: fake sends no more frames."
     assert second == "fake is back."
-    assert last.startswith("fake: 4 frames, 0 dropped, opened again 1 times, ")
+    assert last.startswith("fake: 4 frames, 0 dropped, 1 reconnects, ")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -304,6 +304,15 @@ def test_a_reader_that_has_seen_enough_ends_it(
     os.close(write)
     assert process.communicate(timeout=300)[1] == ""
     assert process.returncode == 1
+
+
+def test_headless_imports_only_what_it_needs(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
+) -> None:
+    pytest.importorskip("retinaface")
+    packages = imported(python(IMPORTED, "camera", film, "--headless", "-m", exported))
+    assert {"cv2", "onnxruntime"} <= packages
+    assert not packages & {"torch", "onnx", "av", "paho", "pyarrow", "matplotlib"}
 
 
 @pytest.mark.skipif(not shutil.which("Xvfb"), reason="needs Xvfb")
