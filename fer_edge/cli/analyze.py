@@ -25,7 +25,8 @@ from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
 
-_MOST_WORKERS = 4
+_MOST_WORKERS = 2
+"""The detector takes all cores as well; a second frame fills what one leaves idle."""
 
 
 def analyze(
