@@ -46,6 +46,10 @@ class CaptureError(FerEdgeError):
     """A camera, stream or recording that cannot be opened or read."""
 
 
+class OutputError(FerEdgeError):
+    """A window, video or broker that results cannot be shown in, written to or sent to."""
+
+
 class ModelError(FerEdgeError):
     """A model that cannot be built, or weights that do not fit it."""
 

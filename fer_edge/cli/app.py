@@ -7,8 +7,10 @@ from typing import cast
 
 import typer
 
+from fer_edge.cli.analyze import analyze
 from fer_edge.cli.bench import bench
 from fer_edge.cli.calibrate import calibrate
+from fer_edge.cli.camera import camera
 from fer_edge.cli.console import fail, reported
 from fer_edge.cli.data import data
 from fer_edge.cli.doctor import doctor
@@ -29,7 +31,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, calibrate, export, bench, evaluate, data, predict, info, inspect, doctor):
+for command in (
+    train,
+    calibrate,
+    export,
+    bench,
+    evaluate,
+    data,
+    predict,
+    camera,
+    analyze,
+    info,
+    inspect,
+    doctor,
+):
     app.command()(reported()(command))
 
 

@@ -1,11 +1,14 @@
 """Arguments that several commands take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.runtime.detection import Detector
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Backend = Annotated[
@@ -23,6 +26,53 @@ ModelOption = Annotated[
 ModelArgument = Annotated[
     Path | None, typer.Argument(help="Artifact folder. (default: the carried one)")
 ]
+
+Precisions = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")]
+_FACES = "Faces"
+Yunet = Annotated[
+    Path | None,
+    typer.Option(
+        help="Find faces with this face_detection_yunet.onnx. (default: RetinaFace)",
+        rich_help_panel=_FACES,
+    ),
+]
+MinScore = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Leave out faces that the detector is less sure of.",
+        rich_help_panel=_FACES,
+    ),
+]
+DetectorSize = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        help="Look for faces with the larger side scaled down to this; smaller is faster and "
+        "misses small faces. (default: 640)",
+        rich_help_panel=_FACES,
+    ),
+]
+Smoothing = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Seconds over which probabilities are smoothed; 0 for none.",
+        rich_help_panel=_FACES,
+    ),
+]
+
+
+def face_detector(yunet: Path | None, min_score: float, size: int | None) -> "Detector":
+    """The detector that these options mean."""
+    from fer_edge.runtime.detection import RetinaFace, YuNet
+
+    if yunet is None:
+        return RetinaFace(min_score=min_score, size=size or 640)
+    if size is not None:
+        raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or --yunet.")
+    return YuNet(yunet, min_score=min_score)
 
 
 def batches(text: str) -> list[int]:

@@ -1,5 +1,7 @@
 """What was seen in a frame."""
 
+import json
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +49,20 @@ class Moment:
         return 1e3 * (self.finished - self.frame.captured)
 
     def to_dict(self) -> dict[str, object]:
-        """Everything but the pixels, ready for JSON."""
+        """Everything but the pixels, ready for JSON.
+
+        ``captured`` is in seconds since 1970, ``size`` the frame's width and height, ``box`` x, y,
+        width and height.
+        """
+        height, width = self.frame.image.shape[:2]
+        captured = time.time() - (time.monotonic() - self.frame.captured)
         return {
             "source": self.frame.source,
             "frame": self.frame.index,
+            "captured": round(captured, 3),
             "position": self.frame.position,
             "age_ms": round(self.age_ms, 3),
+            "size": [width, height],
             "faces": [
                 {
                     "track": face.track,
@@ -65,6 +75,29 @@ class Moment:
                 for face in self.faces
             ],
         }
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` in one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """A flat row for each face, as :data:`fer_edge.runtime.row_files.COLUMNS` tells."""
+        return [
+            {
+                "frame": self.frame.index,
+                "time": self.frame.position,
+                "track": face.track,
+                **face.box._asdict(),
+                "score": face.score,
+                "emotion": face.emotion,
+                **{
+                    f"p_{name}": float(p)
+                    for name, p in zip(EMOTIONS, face.probabilities, strict=True)
+                },
+                **{f"raw_{name}": float(p) for name, p in zip(EMOTIONS, face.raw, strict=True)},
+            }
+            for face in self.faces
+        ]
 
 
 def _named(probabilities: NDArray[np.float32]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -209,3 +210,28 @@ def bad_data(
 def leftovers(folder: Path) -> list[str]:
     """Temporary files and folders below ``folder``."""
     return [str(path) for path in folder.rglob(".*")]
+
+
+@pytest.fixture
+def one_face_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector that finds the face in each frame of :func:`film`."""
+
+    def detect_faces(image: np.ndarray, score_threshold: float) -> list[SimpleNamespace]:
+        del image
+        return [SimpleNamespace(x=100, y=60, width=96, height=96, score=score_threshold)]
+
+    monkeypatch.setitem(sys.modules, "retinaface", SimpleNamespace(detect_faces=detect_faces))
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory, val: FaceDataset) -> Path:
+    """A video of 20 frames, 40 a second, with one made-up face that changes after the first ten."""
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 40, (320, 240))
+    for i in range(20):
+        frame = np.full((240, 320, 3), 127, np.uint8)
+        frame[60:156, 100:196] = cv2.resize(np.array(val.faces[i // 10]), (96, 96))[..., None]
+        writer.write(frame)
+    writer.release()
+    return path

@@ -9,7 +9,17 @@ from fer_edge.version import __version__
 
 from .conftest import Command
 
-COMMANDS = ("train", "export", "bench", "evaluate", "predict", "info", "doctor")
+COMMANDS = (
+    "train",
+    "export",
+    "bench",
+    "evaluate",
+    "predict",
+    "camera",
+    "analyze",
+    "info",
+    "doctor",
+)
 RUN = "from fer_edge.cli import main; import sys; main(sys.argv[1:])"
 IMPORTED = """
 import sys

@@ -91,6 +91,11 @@ class Camera:
         return self._source.live
 
     @property
+    def length(self) -> int | None:
+        """How many frames an open recording has by its own account; None where it has none."""
+        return getattr(self._reader, "length", None)
+
+    @property
     def state(self) -> State:
         with self._changed:
             silent = time.monotonic() - self._arrived > STALLED_AFTER

@@ -112,6 +112,8 @@ class _Capture:
         self._cv2 = cv2
         self._capture = capture
         self._recorded = recorded
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if recorded else 0
+        self.length = count if count > 0 else None
 
     def read(self) -> tuple[Image, float | None] | None:
         good, image = self._capture.read()

@@ -80,7 +80,7 @@ def _named(text: str) -> Source:
             raise CaptureError(
                 f"{path} has no images.", hint=f"Images end in {', '.join(_IMAGES)}."
             )
-        return Source(str(path), False, lambda: _Frames(_read(images)))
+        return Source(str(path), False, lambda: _Frames(_read(images), len(images)))
     if not path.is_file():
         raise CaptureError(
             f"There is no file {path}.",
@@ -106,8 +106,9 @@ def _read(paths: list[Path]) -> Iterator[Image]:
 class _Frames:
     """Images of an iterator."""
 
-    def __init__(self, frames: Iterator[Image]) -> None:
+    def __init__(self, frames: Iterator[Image], length: int | None = None) -> None:
         self._frames = frames
+        self.length = length
 
     def read(self) -> tuple[Image, float | None] | None:
         image = next(self._frames, None)

@@ -32,6 +32,7 @@ def recording(tmp_path: Path) -> Path:
 
 def test_a_recording_gives_all_frames_and_their_positions(recording: Path) -> None:
     with Camera(recording) as frames:
+        assert frames.length == 4
         seen = list(frames)
     assert [frame.image.shape for frame in seen] == [(48, 64, 3)] * 4
     np.testing.assert_allclose([f.image.mean() for f in seen], [0, 60, 120, 180], atol=3)
@@ -45,6 +46,7 @@ def test_a_folder_gives_its_images_by_name_in_bgr(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (0, 0, 255)).save(tmp_path / "a.png")
     (tmp_path / "notes.txt").write_text("no image")
     with Camera(tmp_path) as frames:
+        assert frames.length == 2
         first, second = frames
     assert (first.image.shape, first.image[0, 0].tolist()) == ((4, 4, 3), [255, 0, 0])
     assert (second.image.shape, second.image[0, 0].tolist()) == ((6, 8, 3), [0, 0, 255])

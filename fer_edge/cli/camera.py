@@ -1,0 +1,271 @@
+"""fer-edge camera"""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.arguments import (
+    Backend,
+    DetectorSize,
+    MinScore,
+    ModelOption,
+    Precisions,
+    Smoothing,
+    Threads,
+    Yunet,
+    face_detector,
+)
+from fer_edge.cli.console import stderr
+from fer_edge.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.runtime import Camera, Moment
+    from fer_edge.runtime.sinks import Sink, Window
+
+_OUTPUT = "Output (default: a window)"
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at whether it ends, and at the state of the cameras."""
+
+
+def camera(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Camera's number, recording, folder of images, rtsp:// or http:// address, "
+            "GStreamer pipeline, csi://0 on Jetson; one or more."
+        ),
+    ],
+    headless: Annotated[
+        bool,
+        typer.Option("--headless", help="Print a line of JSON per frame.", rich_help_panel=_OUTPUT),
+    ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a video with boxes and bars (.mp4, .mkv, .mov). Several sources have a "
+            "file each: OUT-1.mp4, OUT-2.mp4.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    web: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve a live page on this port.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address that the page is served on; 0.0.0.0 lets other machines in. "
+            "(default: 127.0.0.1)",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What viewers of the page must know. (default: a random one if other machines "
+            "are let in)",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish the lines of JSON to a broker: mqtt://HOST/TOPIC.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    window: Annotated[
+        bool,
+        typer.Option(
+            "--window", help="Show the window beside other output.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    yunet: Yunet = None,
+    min_score: MinScore = 0.7,
+    detector_size: DetectorSize = None,
+    detect_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames from one detection to the next. (default: 1 for recordings, for live "
+            "sources what keeps up with them)",
+            rich_help_panel="Faces",
+        ),
+    ] = None,
+    smoothing: Smoothing = 0.3,
+    model: ModelOption = None,
+    precision: Precisions = "auto",
+    backend: Backend = "auto",
+    threads: Threads = None,
+) -> None:
+    """Follow the faces that cameras see, and name their expressions.
+
+    All sources share one engine. Live ones give their newest frame, recordings
+    every frame; in a window or on the page they are no faster than when recorded.
+    q, Esc or Ctrl-C ends it; the video and the summary are completed.
+
+    Examples:
+    fer-edge camera 0
+    fer-edge camera rtsp://user:password@10.0.0.7/stream --web 8080
+    fer-edge camera 0 1 --headless --record door.mp4
+    """
+    from fer_edge.runtime import Recognizer
+    from fer_edge.runtime.sinks import JsonLines, Mqtt, Video, Window
+    from fer_edge.runtime.sinks.showing import show_moments
+    from fer_edge.runtime.sinks.window import check_window
+
+    for name, value in (("host", host), ("token", token)):
+        if value is not None and web is None:
+            raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
+    window = window or not (headless or record or mqtt or web is not None)
+    if window:
+        try:
+            check_window()
+        except OutputError as error:
+            raise OutputError(
+                error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
+            ) from error
+    detector = face_detector(yunet, min_score, detector_size)
+    with contextlib.ExitStack() as stack:
+        recognizer = stack.enter_context(
+            Recognizer(model, precision=precision, backend=backend, threads=threads)
+        )
+        opened = stack.enter_context(contextlib.ExitStack())
+        cameras = _open(sources, opened)
+        asked = stack.enter_context(_asked_to_end())
+        summary = _Summary(cameras)
+        sinks: list[Sink] = [summary]
+
+        def add(sink: "Sink") -> None:
+            sinks.append(stack.enter_context(contextlib.closing(sink)))
+
+        shown = Window(cameras) if window else None
+        if shown is not None:
+            add(shown)
+        if headless:
+            add(JsonLines(sys.stdout))
+        video = Video(record, cameras) if record is not None else None
+        if video is not None:
+            add(video)
+        if mqtt is not None:
+            add(Mqtt(mqtt))
+        if web is not None:
+            from fer_edge.runtime.live import LivePage
+
+            page = LivePage(host or "127.0.0.1", web, token, cameras=cameras)
+            add(page)
+            stderr().print(f"Live page: {page.start()}", markup=False)
+        moments = recognizer.watch(
+            cameras, detector=detector, detect_every=detect_every, smooth_seconds=smoothing
+        )
+        stop = threading.Event()
+        pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
+        try:
+            work = pool.submit(
+                show_moments, moments, sinks, stop=stop, in_real_time=window or web is not None
+            )
+            _look_on(work, asked, shown, cameras)
+        finally:
+            stop.set()
+            opened.close()
+        work.result()
+    for line in summary.lines():
+        stderr().print(line, markup=False)
+    for path in video.written if video is not None else ():
+        stderr().print(f"Recorded: {path}", markup=False)
+
+
+class _Summary:
+    """Counts what was seen of each camera."""
+
+    def __init__(self, cameras: "Sequence[Camera]") -> None:
+        from fer_edge.runtime.meter import Meter
+
+        self._cameras = cameras
+        self._meters = {camera.name: Meter() for camera in cameras}
+
+    def show(self, moment: "Moment") -> None:
+        self._meters[moment.frame.source].add(moment)
+
+    def close(self) -> None: ...
+
+    def lines(self) -> Iterator[str]:
+        for camera in self._cameras:
+            meter = self._meters[camera.name]
+            facts = [f"{meter.frames:,} frames", f"{camera.dropped:,} dropped"]
+            if camera.reconnects:
+                facts.append(f"{camera.reconnects:,} reconnects")
+            if meter.fps is not None:
+                facts.append(f"{meter.mean_fps:.1f} fps")
+            if meter.frames:
+                facts.append(
+                    f"age {meter.age_ms(0.5):,.1f} ms (p50), {meter.age_ms(0.99):,.1f} ms (p99)"
+                )
+            yield f"{camera.name}: {', '.join(facts)}"
+
+
+def _open(sources: Sequence[str], stack: contextlib.ExitStack) -> "list[Camera]":
+    """Open the sources; one that is named twice gets two names."""
+    from fer_edge.runtime import Camera
+    from fer_edge.runtime.capture import find_source
+
+    cameras: list[Camera] = []
+    for text in sources:
+        source = find_source(text)
+        again = sum(find_source(other).name == source.name for other in sources[: len(cameras)])
+        name = f"{source.name} ({again + 1})" if again else source.name
+        cameras.append(stack.enter_context(Camera(source, name=name)))
+    return cameras
+
+
+def _look_on(
+    work: "Future[None]",
+    asked: Callable[[], bool],
+    window: "Window | None",
+    cameras: "Sequence[Camera]",
+) -> None:
+    """Until it ends, keep the window alive, or else tell when a camera is lost and back."""
+    from fer_edge.runtime.capture import State
+
+    lost: set[str] = set()
+    while not work.done() and not asked():
+        if window is not None:
+            if not window.refresh():
+                return
+            continue
+        wait([work], _LOOK_EVERY)
+        for camera in cameras:
+            if camera.state is State.LOST and camera.name not in lost:
+                lost.add(camera.name)
+                stderr().print(f"{camera.name} is lost: {camera.error}", markup=False)
+            elif camera.state is State.RUNNING and camera.name in lost:
+                lost.remove(camera.name)
+                stderr().print(f"{camera.name} is back.", markup=False)
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a service manager has asked for the end; the second time, it is one."""
+    times = 0
+
+    def ask(*_: object) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, ask) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: times > 0
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

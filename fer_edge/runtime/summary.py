@@ -1,0 +1,82 @@
+"""What a recording showed, in sum."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.runtime.moment import Moment
+
+SECONDS_PER_BIN = 0.2
+
+
+@dataclass
+class _Bin:
+    """A track for a while."""
+
+    frames: int = 0
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
+
+
+class Summary:
+    """Adds up moments; its size grows with the seconds of the tracks, not with the frames."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.faces = 0
+        self.seconds: float | None = None
+        """Time of the last frame; None where frames have none."""
+        self.labels: Counter[str] = Counter()
+        """Faces per emotion."""
+        self.tracks: defaultdict[int, defaultdict[int, _Bin]] = defaultdict(
+            lambda: defaultdict(_Bin)
+        )
+        """Track to number of the bin (of ``SECONDS_PER_BIN``) to what it was then."""
+
+    def add(self, moment: Moment) -> None:
+        self.frames += 1
+        self.faces += len(moment.faces)
+        self.seconds = moment.frame.position
+        for face in moment.faces:
+            self.labels[face.emotion] += 1
+            if self.seconds is not None:
+                one = self.tracks[face.track][int(self.seconds / SECONDS_PER_BIN)]
+                one.frames += 1
+                one.probabilities += face.probabilities
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each emotion in the time of all faces, 0..1; all 0 without faces."""
+        return {name: self.labels[name] / max(self.faces, 1) for name in EMOTIONS}
+
+    def to_dict(self) -> dict[str, object]:
+        """Frames, seconds, faces, tracks and shares, ready for JSON."""
+        return {
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "faces": self.faces,
+            "tracks": len(self.tracks) if self.seconds is not None else None,
+            "shares": {name: round(share, 4) for name, share in self.shares.items()},
+        }
+
+    def over_time(self, track: int, bins: int) -> NDArray[np.float64]:
+        """Mean probabilities of a track in ``bins`` equal parts of the recording.
+
+        Returns
+        -------
+        float64 array, shape (bins, 7)
+            NaN while the track was not seen.
+        """
+        total = int((self.seconds or 0.0) / SECONDS_PER_BIN) + 1
+        sums = np.zeros((bins, len(EMOTIONS)))
+        counts = np.zeros(bins)
+        for index, one in self.tracks[track].items():
+            # A short recording has more bins than steps: a step then fills several.
+            first = index * bins // total
+            last = max((index + 1) * bins // total, first + 1)
+            sums[first:last] += one.probabilities
+            counts[first:last] += one.frames
+        with np.errstate(invalid="ignore"):
+            return sums / counts[:, None]

@@ -1,0 +1,145 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.data import load_dataset
+from fer_edge.runtime.row_files import COLUMNS
+from tests.pictures import assert_picture
+
+from .conftest import Command, leftovers
+
+pytestmark = pytest.mark.usefixtures("one_face_each")
+
+
+def test_every_frame_of_a_video_is_in_the_table(
+    fer_edge: Command, exported: Path, film: Path, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    result = fer_edge("analyze", film, "--out", "party.parquet", "-m", exported)
+    assert (result.code, result.err) == (0, "")
+    table = parquet.read_table(tmp_path / "party.parquet")
+    assert table["frame"].to_pylist() == list(range(20))
+    assert table["time"].to_pylist() == pytest.approx([i / 40 for i in range(20)])
+    assert set(table["track"].to_pylist()) == {0}
+    facts = json.loads(table.schema.metadata[b"fer-edge"])
+    assert (facts["model"], facts["backend"]) == ("plain", "onnxruntime-cpu")
+    first, second, *files = result.out.splitlines()
+    assert first.startswith(f"{film}: 20 frames of 0.5 s in ")
+    assert first.endswith("20 faces on 1 tracks")
+    assert sorted(part.split()[0] for part in second.split(", ")) == sorted(EMOTIONS)
+    assert files == ["Table: party.parquet", "Picture: party.png"]
+    assert_picture(tmp_path / "party.png")
+
+
+def test_json_tells_the_sum(fer_edge: Command, exported: Path, film: Path, tmp_path: Path) -> None:
+    options = ("--out", "a.csv", "--plot", "b.png", "--smoothing", 0, "--json")
+    result = fer_edge("analyze", film, *options, "-m", exported)
+    told = json.loads(result.out)
+    assert (told["frames"], told["faces"], told["tracks"]) == (20, 20, 1)
+    assert sum(told["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert (told["table"], told["plot"]) == ("a.csv", "b.png")
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == list(COLUMNS)
+    assert all(row["p_happy"] == row["raw_happy"] for row in rows)
+    assert len(told["shares"]) - list(told["shares"].values()).count(0) == len(
+        {row["emotion"] for row in rows}
+    )
+
+
+@pytest.mark.parametrize(("options", "times"), [([], [None] * 3), (["--fps", 2], [0, 0.5, 1])])
+def test_a_folder_of_images(
+    fer_edge: Command, exported: Path, tmp_path: Path, options: list, times: list
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (320, 240), (80 * i,) * 3).save(tmp_path / "photos" / f"{i}.png")
+    result = fer_edge("analyze", "photos", "--out", "a.jsonl", *options, "-m", exported)
+    assert result.code == 0
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [row["time"] for row in rows] == times
+    assert ("tracks" in result.out) == bool(options)
+
+
+def test_interrupted_it_leaves_nothing(
+    fer_edge: Command,
+    exported: Path,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def interrupt(image: object, score_threshold: float) -> list:
+        del image, score_threshold
+        calls.append(1)
+        if len(calls) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    monkeypatch.setitem(sys.modules, "retinaface", SimpleNamespace(detect_faces=interrupt))
+    error = fer_edge("analyze", film, "--out", "a.csv", "-m", exported).error()
+    assert error == "Interrupted; nothing half-written is left."
+    assert list(tmp_path.iterdir()) == leftovers(tmp_path) == []
+
+
+def test_a_damaged_image_leaves_the_old_table(
+    fer_edge: Command, exported: Path, tmp_path: Path, face: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(face, tmp_path / "photos" / "1.png")
+    (tmp_path / "photos" / "2.png").write_bytes(b"no image")
+    (tmp_path / "a.csv").write_text("old")
+    error = fer_edge("analyze", "photos", "--out", "a.csv", "-m", exported).error()
+    assert "photos/2.png cannot be read as an image" in error
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere.mp4", "--out", "a.csv"], 1, "There is no file nowhere.mp4"),
+        (["0", "--out", "a.csv"], 1, "cannot be opened"),
+        (["FILM", "--out", "a.xlsx"], 2, "a.xlsx is not a name for a table. End it in .parquet"),
+        (["FILM", "--out", "a.csv", "--plot", "a.jpg"], 2, "a.jpg is not a name for a PNG"),
+        (["FILM", "--out", "a.csv", "--fps", "0"], 2, "fps must be above 0"),
+        (["FILM"], 2, "Missing option '--out'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    fer_edge: Command, film: Path, arguments: list[str], code: int, says: str
+) -> None:
+    words = [film if word == "FILM" else word for word in arguments]
+    assert says in fer_edge("analyze", *words).error(code)
+
+
+def test_the_real_detector_and_the_carried_model(
+    fer_edge: Command, fer2013: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "retinaface")
+    pytest.importorskip("retinaface")
+    faces = load_dataset(fer2013, "val").faces[:400:100]
+    (tmp_path / "photos").mkdir()
+    for i in range(4):
+        frame = np.full((480, 640), 127, np.uint8)
+        for j, face in enumerate(faces):
+            large = Image.fromarray(face).resize((160, 160), Image.Resampling.BICUBIC)
+            x, y = 60 + 300 * (j % 2) + 4 * i, 30 + 220 * (j // 2)
+            frame[y : y + 160, x : x + 160] = np.asarray(large)
+        Image.fromarray(frame).save(tmp_path / "photos" / f"{i}.png")
+    result = fer_edge("analyze", "photos", "--fps", 25, "--out", "a.jsonl", "--json")
+    told = json.loads(result.out)
+    assert told["model"] == "compact"
+    assert told["faces"] >= 12
+    assert told["tracks"] <= 5

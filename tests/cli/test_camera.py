@@ -1,0 +1,379 @@
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.errors import OutputError
+from fer_edge.runtime import capture
+from fer_edge.runtime.capture import camera
+from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.sinks import window
+from tests.runtime.capture.fakes import FakeDevice, wait_until
+
+from .conftest import Command, leftovers
+from .test_app import IMPORTED, RUN, imported
+
+pytestmark = pytest.mark.usefixtures("one_face_each")
+
+FRAME = np.full((240, 320, 3), 127, np.uint8)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """What the source ``fake`` means: a live camera in the test's hands."""
+    fake, find = FakeDevice(), capture.find_source
+    monkeypatch.setattr(
+        capture, "find_source", lambda text: fake.source() if text == "fake" else find(text)
+    )
+    monkeypatch.setattr(camera, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(camera, "PATIENCE", 0.05)
+    return fake
+
+
+class Window:
+    """A window that is closed at the third look."""
+
+    def __init__(self, cameras: object) -> None:
+        del cameras
+        self.moments: list[Moment] = []
+        self.looks = 0
+        self.closed = False
+        windows.append(self)
+
+    def show(self, moment: Moment) -> None:
+        self.moments.append(moment)
+
+    def refresh(self) -> bool:
+        self.looks += 1
+        return self.looks < 3
+
+    def close(self) -> None:
+        self.closed = True
+
+
+windows: list[Window] = []
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    windows.clear()
+    monkeypatch.setattr(window, "check_window", lambda: None)
+    monkeypatch.setattr("fer_edge.runtime.sinks.Window", Window)
+    return windows
+
+
+class Page:
+    """A live page as the command sees it."""
+
+    made: "list[Page]" = []  # noqa: RUF012
+
+    def __init__(self, host: str, port: int, token: str | None, *, cameras: list) -> None:
+        self.address = (host, port, token)
+        self.cameras = [one.name for one in cameras]
+        self.frames: list[int] = []
+        self.closed = False
+        Page.made.append(self)
+
+    def start(self) -> str:
+        return "http://here:8080/"
+
+    def show(self, moment: Moment) -> None:
+        self.frames.append(moment.frame.index)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> "list[Page]":
+    module = ModuleType("fer_edge.runtime.live")
+    module.LivePage = Page
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    Page.made.clear()
+    return Page.made
+
+
+def test_headless_prints_a_line_of_json_per_frame(
+    fer_edge: Command, exported: Path, film: Path
+) -> None:
+    result = fer_edge("camera", film, "--headless", "-m", exported)
+    assert result.code == 0
+    moments = [json.loads(line) for line in result.out.splitlines()]
+    assert [one["frame"] for one in moments] == list(range(20))
+    for one in moments:
+        assert (one["source"], one["size"]) == (str(film), [320, 240])
+        assert one["faces"][0]["emotion"] in EMOTIONS
+    assert result.err.startswith(f"{film}: 20 frames, 0 dropped, ")
+    assert "ms (p99)" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_sources_take_turns_and_the_same_one_has_two_names(
+    fer_edge: Command, exported: Path, film: Path
+) -> None:
+    result = fer_edge("camera", film, film, "--headless", "-m", exported, "--detect-every", 4)
+    moments = [json.loads(line) for line in result.out.splitlines()]
+    assert [one["source"] for one in moments[:4]] == [str(film), f"{film} (2)"] * 2
+    assert [one["faces"][0]["score"] is None for one in moments[:8:2]] == [False, True, True, True]
+    assert len(result.err.splitlines()) == 2
+
+
+def test_a_recording_is_a_video_with_every_frame(
+    fer_edge: Command, exported: Path, film: Path, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    result = fer_edge("camera", film, film, "--record", "out.mp4", "-m", exported)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.endswith("Recorded: out-1.mp4\nRecorded: out-2.mp4\n")
+    for name in ("out-1.mp4", "out-2.mp4"):
+        with av.open(str(tmp_path / name)) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+        assert times == pytest.approx(np.arange(20) / 40, abs=1e-3)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_live_camera_is_told_of_when_it_is_lost_and_back(
+    fer_edge: Command, exported: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_edge.cli.camera._LOOK_EVERY", 0.01)
+    seen = _ended_after(monkeypatch, 4)
+
+    def script() -> None:
+        device.send(FRAME)
+        seen(1)
+        device.present = False
+        lost.wait(30)
+        device.present = True
+        device.send(FRAME)
+        seen(2)
+        back.wait(30)
+        device.send(FRAME)
+        seen(3)
+        device.send(FRAME)
+
+    lost, back = threading.Event(), threading.Event()
+    _listen(monkeypatch, {"is lost": lost, "is back": back})
+    thread = threading.Thread(target=script)
+    thread.start()
+    result = fer_edge("camera", "fake", "--headless", "-m", exported)
+    thread.join()
+    device.present = False
+    assert result.code == 0
+    first, second, last = result.err.splitlines()
+    assert first == "fake is lost: fake sends no more frames."
+    assert second == "fake is back."
+    assert last.startswith("fake: 4 frames, 0 dropped, 1 reconnects, ")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_cleanly_and_the_recording_is_whole(
+    fer_edge: Command,
+    exported: Path,
+    device: FakeDevice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    av = pytest.importorskip("av")
+    before = signal.getsignal(signal.SIGTERM)
+    _ended_after(monkeypatch, 1, how)
+    device.send(FRAME)
+    result = fer_edge("camera", "fake", "--headless", "--record", "a.mp4", "-m", exported)
+    device.present = False
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 1
+    assert result.err.startswith("fake: 1 frames, 0 dropped, age ")
+    assert result.err.endswith("Recorded: a.mp4\n")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 1
+    wait_until(lambda: device.closed == device.opened)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_page_is_served_while_it_lasts(
+    fer_edge: Command, exported: Path, film: Path, page: list[Page]
+) -> None:
+    options = ("--web", 8080, "--host", "0.0.0.0", "--token", "secret")
+    result = fer_edge("camera", film, *options, "-m", exported)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("Live page: http://here:8080/\n")
+    (made,) = page
+    assert made.address == ("0.0.0.0", 8080, "secret")
+    assert made.cameras == [str(film)]
+    assert made.frames == list(range(20))
+    assert made.closed
+
+
+def test_a_page_is_this_machines_unless_told_otherwise(
+    fer_edge: Command, exported: Path, film: Path, page: list[Page]
+) -> None:
+    assert fer_edge("camera", film, "--web", 0, "-m", exported).code == 0
+    assert page[0].address == ("127.0.0.1", 0, None)
+
+
+def test_closing_the_window_ends_the_command(
+    fer_edge: Command, exported: Path, device: FakeDevice, screen: list[Window]
+) -> None:
+    result = fer_edge("camera", "fake", "-m", exported)
+    device.present = False
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "fake: 0 frames, 0 dropped\n"
+    (shown,) = screen
+    assert shown.looks == 3
+    assert shown.closed
+
+
+@pytest.mark.parametrize(
+    ("options", "windows_shown"), [([], 1), (["--headless"], 0), (["--headless", "--window"], 1)]
+)
+def test_the_window_is_the_default(
+    fer_edge: Command,
+    exported: Path,
+    device: FakeDevice,
+    screen: list[Window],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    windows_shown: int,
+) -> None:
+    if not windows_shown:
+        _ended_after(monkeypatch, 1)
+    device.send(FRAME)
+    assert fer_edge("camera", "fake", *options, "-m", exported).code == 0
+    device.present = False
+    assert len(screen) == windows_shown
+
+
+def test_without_a_display_the_alternatives_are_named(
+    fer_edge: Command, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OutputError("OpenCV cannot open a window here (no display).")
+
+    monkeypatch.setattr(window, "check_window", refuse)
+    error = fer_edge("camera", film).error()
+    assert "no display" in error
+    for option in ("--headless", "--web", "--record"):
+        assert option in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere.mp4", "--headless"], 1, "There is no file nowhere.mp4"),
+        (["99", "--headless"], 1, "Camera 99 cannot be opened. Cameras here: "),
+        (["ftp://host/a", "--headless"], 2, "ftp:// is no address that can be opened"),
+        (["x ! fakesink", "--headless"], 1, "GStreamer"),
+        (["FILM", "--record", "a.gif"], 2, "a.gif is not a name for a video"),
+        (["FILM", "--mqtt", "host"], 2, "host is no address of an MQTT broker"),
+        (["FILM", "--headless", "--host", "::"], 2, "--host is for the live page. Add --web 8080"),
+        (["FILM", "--headless", "--token", "x"], 2, "--token is for the live page"),
+        (["FILM", "--headless", "--yunet", "a.onnx"], 1, "There is no file a.onnx"),
+        (
+            ["FILM", "--headless", "--yunet", "a.onnx", "--detector-size", "320"],
+            2,
+            "--detector-size is RetinaFace's",
+        ),
+        (["FILM", "--headless", "-m", "nothing"], 1, "There is no nothing"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    fer_edge: Command, film: Path, arguments: list[str], code: int, says: str
+) -> None:
+    words = [film if word == "FILM" else word for word in arguments]
+    assert says in fer_edge("camera", *words).error(code)
+
+
+def test_a_reader_that_has_seen_enough_ends_it(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
+) -> None:
+    pytest.importorskip("retinaface")
+    read, write = os.pipe()
+    os.close(read)
+    process = python(RUN, "camera", film, "--headless", "-m", exported, stdout=write)
+    os.close(write)
+    assert process.communicate(timeout=300)[1] == ""
+    assert process.returncode == 1
+
+
+def test_headless_imports_only_what_it_needs(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
+) -> None:
+    pytest.importorskip("retinaface")
+    packages = imported(python(IMPORTED, "camera", film, "--headless", "-m", exported))
+    assert {"cv2", "onnxruntime"} <= packages
+    assert not packages & {"torch", "onnx", "av", "paho", "pyarrow", "matplotlib"}
+
+
+@pytest.mark.skipif(not shutil.which("Xvfb"), reason="needs Xvfb")
+def test_a_real_window(
+    python: Callable[..., subprocess.Popen[str]],
+    exported: Path,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("retinaface")
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-nolisten", "tcp"],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert select.select([read], [], [], 60)[0]
+        monkeypatch.setenv("DISPLAY", f":{os.read(read, 16).decode().strip()}")
+        process = python(RUN, "camera", film, "--window", "--record", "a.mp4", "-m", exported)
+        out, err = process.communicate(timeout=300)
+    finally:
+        server.terminate()
+        server.wait()
+        os.close(read)
+        os.close(write)
+    assert (process.returncode, out) == (0, "")
+    assert err.startswith(f"{film}: 20 frames, 0 dropped")
+
+
+def _ended_after(
+    monkeypatch: pytest.MonkeyPatch, n: int, how: signal.Signals = signal.SIGINT
+) -> Callable[[int], object]:
+    """Interrupt the command at the ``n``-th line; returns what waits for the ``i``-th."""
+    from fer_edge.runtime.sinks import JsonLines
+
+    show, passed = JsonLines.show, [threading.Event() for _ in range(n + 1)]
+    count = 0
+
+    def counted(self: JsonLines, moment: Moment) -> None:
+        nonlocal count
+        show(self, moment)
+        count += 1
+        passed[count].set()
+        if count == n:
+            os.kill(os.getpid(), how)
+
+    monkeypatch.setattr(JsonLines, "show", counted)
+    return lambda i: passed[i].wait(30)
+
+
+def _listen(monkeypatch: pytest.MonkeyPatch, words: dict[str, threading.Event]) -> None:
+    """Set an event when its words are printed on stderr."""
+    from rich.console import Console
+
+    show = Console.print
+
+    def listening(self: Console, *what: object, **options: object) -> None:
+        show(self, *what, **options)
+        for said, event in words.items():
+            if said in str(what[0]):
+                event.set()
+
+    monkeypatch.setattr(Console, "print", listening)

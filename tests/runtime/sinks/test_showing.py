@@ -1,0 +1,48 @@
+import threading
+import time
+from collections.abc import Iterator
+
+from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.sinks.showing import show_moments
+from tests.moments import moment
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def show(self, one: Moment) -> None:
+        self.seen.append(one.frame.index)
+
+    def close(self) -> None: ...
+
+
+def recording(n: int, seconds: float) -> list[Moment]:
+    return [moment(index=i, position=i * seconds) for i in range(n)]
+
+
+def test_every_sink_sees_every_moment() -> None:
+    sinks = [Sink(), Sink()]
+    show_moments(recording(3, 1000), sinks, stop=threading.Event(), in_real_time=False)
+    assert [sink.seen for sink in sinks] == [[0, 1, 2]] * 2
+
+
+def test_recordings_take_their_time_and_live_moments_none() -> None:
+    started = time.monotonic()
+    show_moments(recording(5, 0.05), [Sink()], stop=threading.Event(), in_real_time=True)
+    assert time.monotonic() - started >= 0.2
+    live = Sink()
+    show_moments([moment()] * 3, [live], stop=threading.Event(), in_real_time=True)
+    assert live.seen == [0, 0, 0]
+
+
+def test_a_wait_for_the_next_frame_ends_when_asked_to() -> None:
+    stop, sink = threading.Event(), Sink()
+
+    def moments() -> Iterator[Moment]:
+        yield moment(index=0, position=0.0)
+        stop.set()
+        yield moment(index=1, position=3600.0)
+
+    show_moments(moments(), [sink], stop=stop, in_real_time=True)
+    assert sink.seen == [0]
