@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fer_edge.bench.machine import describe_machine
 from fer_edge.data import load_dataset
+from fer_edge.export.torch_export import read_run
 from fer_edge.metrics import standard_error
-from fer_edge.training.trainer import best_epoch
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training"
@@ -21,17 +21,16 @@ BEGIN, END = "<!-- training table -->\n", "<!-- end of training table -->\n"
 
 
 def add(run: Path, recipe: str, data: Path, note: str) -> None:
-    config = json.loads((run / "config.json").read_text())
+    known = read_run(run)
+    config, best = known["config"], known["best_epoch"]
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = best_epoch(run)
     n = len(load_dataset(data, "val"))
     accuracy = best["val_accuracy"]
-    sources = [config["data"]] if isinstance(config["data"], str) else config["data"]
     machine = describe_machine()
     record = {
         "recipe": recipe,
         "model": config["model"],
-        "data": [Path(source).name for source in sources],
+        "data": config["data"],
         "epochs": config["epochs"],
         "epochs_run": len(epochs),
         "best_epoch": best["epoch"],
@@ -49,7 +48,7 @@ def add(run: Path, recipe: str, data: Path, note: str) -> None:
         "loader_share": sum(epoch["loader_share"] for epoch in epochs) / len(epochs),
         "machine": f"{machine.cpu}, {machine.cores} cores, {', '.join(machine.gpus) or 'no GPU'}",
         "note": note,
-        "config": config | {"data": [Path(source).name for source in sources]},
+        "config": config,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{recipe}.json").write_text(json.dumps(record, indent=1) + "\n")
