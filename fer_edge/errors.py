@@ -46,6 +46,10 @@ class CaptureError(FerEdgeError):
     """A camera, stream or recording that cannot be opened or read."""
 
 
+class LivePageError(FerEdgeError):
+    """The live page cannot be served: the port is taken, or the address is another machine's."""
+
+
 class ModelError(FerEdgeError):
     """A model that cannot be built, or weights that do not fit it."""
 
