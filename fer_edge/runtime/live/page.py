@@ -8,8 +8,9 @@ import socket
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
-from fer_edge.errors import LivePageError, MissingDependencyError
+from fer_edge.errors import LivePageError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.moment import Moment
@@ -43,7 +44,7 @@ class LivePage:
     Raises
     ------
     UsageError
-        Two cameras have one name.
+        No such port, or two cameras have one name.
 
     Examples
     --------
@@ -61,6 +62,8 @@ class LivePage:
         *,
         cameras: Sequence[Camera] = (),
     ) -> None:
+        if not 0 <= port <= 65535:
+            raise UsageError(f"There is no port {port}.", hint="Give 0 to 65535.")
         self._host = host
         self._port = port
         self._token = token or (None if _is_local(host) else secrets.token_urlsafe(16))
@@ -160,8 +163,6 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family)
-    except OverflowError as error:
-        raise LivePageError(f"There is no port {port}.", hint="Give 0 to 65535.") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise LivePageError(
@@ -179,7 +180,7 @@ def _address(listener: socket.socket, host: str, token: str | None) -> str:
     if ipaddress.ip_address(listener.getsockname()[0]).is_unspecified:
         host = _own_address(listener.family)
     host = f"[{host}]" if ":" in host else host
-    query = "" if token is None else f"?token={token}"
+    query = "" if token is None else "?" + urlencode({"token": token})
     return f"http://{host}:{listener.getsockname()[1]}/{query}"
 
 

@@ -79,8 +79,9 @@ class Viewer:
             free = self._ready and self._unanswered < _IN_FLIGHT
             message = await self._next() if free else None
             if message is None:
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self.news.wait(), _STATUS_SECONDS / 2)
+                alarm = asyncio.get_running_loop().call_later(_STATUS_SECONDS / 2, self.news.set)
+                await self.news.wait()
+                alarm.cancel()
                 continue
             self._unanswered += 1
             if isinstance(message, bytes):

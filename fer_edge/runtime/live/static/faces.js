@@ -1,4 +1,4 @@
-import { make, percent } from "./emotions.js";
+import { make, percent } from "./common.js";
 
 const LINGER = 1000; // ms that a card stays when its face is gone, for a detector that blinks
 
@@ -23,15 +23,19 @@ export class Faces {
         card.show(face, stream, several);
       }
     }
-    const present = new Set(streams);
     for (const [key, card] of this.cards) {
       card.element.classList.toggle("gone", now > card.seen);
-      if (now - card.seen > LINGER || !present.has(card.stream)) {
-        card.element.remove();
-        this.cards.delete(key);
-      } else if (!card.element.isConnected) this.list.append(card.element);
+      if (now - card.seen > LINGER || !streams.includes(card.stream)) this.cards.delete(key);
     }
+    const place = ({ stream, track }) => 1e6 * streams.indexOf(stream) + track;
+    const cards = [...this.cards.values()].sort((a, b) => place(a) - place(b));
+    const elements = cards.map(({ element }) => element);
+    if (elements.some((element, i) => element !== this.list.children[i])) {
+      this.list.replaceChildren(...elements);
+    }
+    while (this.list.children.length > elements.length) this.list.lastChild.remove();
     this.empty.hidden = this.cards.size > 0;
+    this.empty.textContent = streams.every(({ stale }) => stale) ? "No picture." : "No face in view.";
   }
 }
 
@@ -60,7 +64,7 @@ class Card {
   }
 
   show(face, stream, several) {
-    this.stream = stream;
+    Object.assign(this, { stream, track: face.track });
     this.emotion.textContent = face.emotion;
     this.emotion.style.setProperty("--colour", `var(--${face.emotion})`);
     this.who.textContent = `face ${face.track}${several ? `, ${stream.name}` : ""}`;

@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js";
-import { make } from "./emotions.js";
+import { make } from "./common.js";
 import { Faces } from "./faces.js";
 import { Stream } from "./stream.js";
 import { Timeline } from "./timeline.js";
@@ -33,6 +33,7 @@ function arrange() {
   const shown = visible();
   place.replaceChildren(...shown.map(({ element }) => element));
   place.dataset.count = shown.length;
+  place.toggleAttribute("data-choice", streams.size > 1);
   choice.hidden = streams.size < 2;
   const names = ["", ...streams.keys()];
   choice.replaceChildren(

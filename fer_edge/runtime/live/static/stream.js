@@ -1,4 +1,4 @@
-import { colour, make, percent } from "./emotions.js";
+import { colour, make, percent } from "./common.js";
 
 const SILENT = 2000; // ms without a picture after which the last one counts as old
 
@@ -14,15 +14,17 @@ export class Stream {
     this.trouble = this.frame.appendChild(make("p", "trouble"));
     this.trouble.setAttribute("role", "status");
     const caption = this.element.appendChild(make("figcaption"));
-    caption.append(make("b", "name", name));
-    this.state = caption.appendChild(make("span", "state"));
+    const title = caption.appendChild(make("div"));
+    title.append(make("b", "name", name));
+    this.state = title.appendChild(make("span", "state"));
+    const figures = caption.appendChild(make("div", "figures"));
     this.figures = {};
     for (const [key, label] of [
       ["fps", "frames/s"],
       ["age", "frame age"],
       ["dropped", "dropped"],
     ]) {
-      const pair = caption.appendChild(make("span", "figure"));
+      const pair = figures.appendChild(make("span"));
       this.figures[key] = pair.appendChild(make("b", "", "–"));
       pair.append(` ${label}`);
     }
@@ -44,18 +46,20 @@ export class Stream {
 
   /** Say plainly when what is seen is not what is. */
   tick(connected) {
-    const silent = this.arrived === undefined ? 0 : performance.now() - this.arrived;
+    const looked = this.element.isConnected; // otherwise no pictures are sent
+    const silent = looked && this.facts ? performance.now() - this.arrived : 0;
     const { state, error } = this.status;
     let trouble = "";
     if (!connected) trouble = "No connection to the program.";
     else if (state === "lost") trouble = `Source lost, opening it again. ${error ?? ""}`;
     else if (state === "closed") trouble = `Ended. ${error ?? ""}`;
     else if (state === "stalled") trouble = "The source sends no pictures.";
-    else if (!this.facts) trouble = "Waiting for the first picture.";
+    else if (looked && !this.facts) trouble = "Waiting for the first picture.";
     else if (silent > SILENT) trouble = "No new result.";
     const since = trouble && silent > SILENT ? ` Picture is ${Math.round(silent / 1000)} s old.` : "";
     this.said(trouble, since);
-    this.frame.classList.toggle("stale", trouble !== "");
+    this.stale = trouble !== "";
+    this.frame.classList.toggle("stale", this.stale);
     this.state.textContent = connected ? state : "unknown";
     this.state.dataset.state = trouble && state === "running" ? "stalled" : state;
   }
@@ -70,7 +74,7 @@ export class Stream {
 
   /** The faces of the newest picture; none of one that is old. */
   get faces() {
-    return this.facts && !this.frame.classList.contains("stale") ? this.facts.faces : [];
+    return this.facts && !this.stale ? this.facts.faces : [];
   }
 
   draw() {

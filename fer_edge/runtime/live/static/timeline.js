@@ -1,4 +1,4 @@
-import { colour, make } from "./emotions.js";
+import { colour, make } from "./common.js";
 
 const STEP = 250; // ms from one point to the next
 const MOST_LANES = 12;

@@ -1,0 +1,15 @@
+from collections.abc import Iterator
+
+import pytest
+
+from fer_edge.runtime.live import LivePage
+
+for package in ("starlette", "uvicorn", "websockets"):
+    pytest.importorskip(package, reason=f"needs the extra web: {package}")
+
+
+@pytest.fixture
+def page() -> Iterator[LivePage]:
+    with LivePage(port=0) as page:
+        page.start()
+        yield page
