@@ -67,7 +67,7 @@ class Viewer:
                 try:
                     wanted = json.loads(text or "")["see"]
                     self._wanted = None if wanted is None else set(wanted)
-                except (ValueError, TypeError, LookupError):
+                except (ValueError, TypeError, LookupError, RecursionError):
                     return await self._hang_up(_POLICY_VIOLATION)
                 self._ready = self._wants_history = True
             self.news.set()

@@ -4,9 +4,6 @@ import pytest
 
 from fer_edge.runtime.live import LivePage
 
-for package in ("starlette", "uvicorn", "websockets"):
-    pytest.importorskip(package, reason=f"needs the extra web: {package}")
-
 
 @pytest.fixture
 def page() -> Iterator[LivePage]:

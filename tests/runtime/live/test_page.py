@@ -1,5 +1,7 @@
 import io
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from fer_edge.errors import LivePageError, UsageError
+from fer_edge.errors import LivePageError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.live import LivePage, stream
 from fer_edge.runtime.moment import Moment
@@ -241,7 +243,7 @@ def test_only_what_the_page_is_made_of_is_served(page: LivePage) -> None:
 
 def test_nonsense_from_a_viewer_ends_only_that_viewer(page: LivePage) -> None:
     with Viewer(page.start()) as good:
-        for nonsense in ("[", "{}", '{"see": 1}', '{"see": [[]]}', b"\x00"):
+        for nonsense in ("[", "[" * 9999, "{}", '{"see": 1}', '{"see": [[]]}', b"\x00"):
             bad = Viewer(page.start())
             bad.socket.send(nonsense)
             with pytest.raises(ConnectionClosed, match="1008"):
@@ -278,7 +280,7 @@ def test_ipv6_has_brackets() -> None:
         assert status_of(page.start()) == 200
 
 
-def test_closing_lets_viewers_go_and_leaves_no_thread() -> None:
+def test_closing_lets_viewers_go_and_leaves_no_thread(caplog: pytest.LogCaptureFixture) -> None:
     before = threading.active_count()
     page = LivePage(port=0)
     page.close()
@@ -299,6 +301,18 @@ def test_closing_lets_viewers_go_and_leaves_no_thread() -> None:
     with Viewer(again) as viewer:
         assert viewer.moment()[0]["frame"] == 1
     page.close()
+    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[web\]'"):
+        LivePage(port=0).start()
+
+
+def test_importing_loads_no_server() -> None:
+    program = "import sys, fer_edge.runtime.live; sys.exit('starlette' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_cameras_must_have_different_names() -> None:

@@ -24,6 +24,7 @@ export class Connection {
     clearTimeout(this.retry);
     this.drop();
     if (document.hidden) return;
+    this.onState("Connecting…", false);
     const address = new URL("live" + location.search, location.href);
     address.protocol = address.protocol.replace("http", "ws");
     address.hash = "";
