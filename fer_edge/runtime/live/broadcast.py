@@ -43,6 +43,7 @@ class Broadcast:
         """Of the cameras, then of other sources as they come up."""
         self._viewers: set[Viewer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = False
 
     def show(self, moment: Moment) -> None:
         """Take a moment and tell the viewers."""
@@ -62,6 +63,7 @@ class Broadcast:
         loop = asyncio.get_running_loop()
         # It encodes: one picture at a time, so that viewers cost no more than a core.
         loop.set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="fer-edge encoder"))
+        self._ended = False
         with self._lock:
             self._loop = loop
         try:
@@ -80,6 +82,8 @@ class Broadcast:
     def joined(self, viewer: "Viewer") -> Iterator[None]:
         """Keep a viewer informed for as long as the context lasts."""
         self._viewers.add(viewer)
+        if self._ended:
+            viewer.leaving.set()
         try:
             yield
         finally:
@@ -90,5 +94,6 @@ class Broadcast:
             viewer.news.set()
 
     def _let_go(self) -> None:
+        self._ended = True
         for viewer in self._viewers:
             viewer.leaving.set()

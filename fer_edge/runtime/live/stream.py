@@ -16,7 +16,7 @@ _RATE_SECONDS = 2.0
 """What frames a second are counted over."""
 
 _Past = tuple[float, dict[int, list[float]]]
-"""A time, and the probabilities of each track then."""
+"""A time (:attr:`Moment.finished`), and the probabilities of each track then."""
 
 
 class Stream:
@@ -66,14 +66,9 @@ class Stream:
                 self._history.popleft()
 
     def history(self) -> list[_Past]:
-        """The last minute: seconds ago, and the probabilities of each track."""
-        now = time.monotonic()
+        """The last minute before the newest moment, oldest first."""
         with self._lock:
-            return [
-                (round(now - then, 2), faces)
-                for then, faces in self._history
-                if now - then <= HISTORY_SECONDS
-            ]
+            return list(self._history)
 
     def status(self) -> dict[str, object]:
         """How the source is doing, ready for JSON."""
@@ -102,4 +97,5 @@ class Stream:
             rate = (len(self._times) - 1) / seconds if seconds else 0.0
         assert moment is not None
         self._encoded = count
-        return count, encode_moment(moment, {"fps": round(rate, 1), "dropped": dropped})
+        facts = {"time": moment.finished, "fps": round(rate, 1), "dropped": dropped}
+        return count, encode_moment(moment, facts)

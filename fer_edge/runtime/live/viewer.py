@@ -22,7 +22,8 @@ class Viewer:
 
     The viewer says ``{"see": names}``, or null for all, and ``next`` after each message it has
     dealt with. It gets the last minute of the faces and then, every second, the state of all
-    sources, as JSON; and of the sources that it wants to see, in turn, the newest moments, as
+    sources, as JSON with the time that it is ``now``, by the clock of the moments; and the newest
+    moments of the sources that it wants to see, in turn, as
     :func:`fer_edge.runtime.live.message.encode_moment` packs them. A moment that comes while it is
     busy is replaced by the next: nothing waits in a queue.
     """
@@ -90,13 +91,14 @@ class Viewer:
                 await self._websocket.send_text(json.dumps(message, separators=(",", ":")))
 
     async def _next(self) -> bytes | dict[str, object] | None:
+        now = time.monotonic()
         if self._wants_history:
             self._wants_history = False
             past = {s.name: s.history() for s in self._broadcast.streams if self._wants(s.name)}
-            return {"past": past, "seconds": HISTORY_SECONDS, "emotions": EMOTIONS}
-        if time.monotonic() >= self._status_due:
-            self._status_due = time.monotonic() + _STATUS_SECONDS
-            return {"sources": [stream.status() for stream in self._broadcast.streams]}
+            return {"now": now, "past": past, "seconds": HISTORY_SECONDS, "emotions": EMOTIONS}
+        if now >= self._status_due:
+            self._status_due = now + _STATUS_SECONDS
+            return {"now": now, "sources": [s.status() for s in self._broadcast.streams]}
         news = {
             stream.name: stream
             for stream in self._broadcast.streams

@@ -167,6 +167,15 @@ def test_what_is_old_is_said_and_the_page_comes_back_by_itself(tab: Chromium) ->
         assert tab.evaluate(text("#connection")) == "Live"
 
 
+def test_an_old_picture_is_old_for_who_comes_late_too(tab: Chromium, page: LivePage) -> None:
+    seen = moment(image=SEEN)
+    object.__setattr__(seen, "finished", seen.finished - 100)
+    page.show(seen)
+    tab.open(page.start(), width=1280, height=800)
+    tab.wait_for("/10[0-9] s old/.test(document.querySelector('.stale').textContent)")
+    assert tab.evaluate("document.querySelectorAll('.card, .lanes li').length") == 0
+
+
 def test_a_hidden_page_is_sent_nothing(tab: Chromium, page: LivePage) -> None:
     hide: Callable[[str], str] = (
         "Object.defineProperty(document, 'hidden', {{ value: {}, configurable: true }});"

@@ -10,6 +10,11 @@ const choice = document.querySelector("#sources");
 const state = document.querySelector("#connection");
 const faces = new Faces(document.querySelector("#faces"));
 const timeline = new Timeline(document.querySelector("#timeline"));
+let soon = 0;
+let offset = 0; // ms from the program's clock to this page's
+
+/** A time of the program, in ms of performance.now(). */
+const here = (time) => 1000 * time + offset;
 
 /** The source that is looked at alone: a part of the address, so that it can be kept. */
 const chosen = () => decodeURIComponent(location.hash.slice(1));
@@ -48,19 +53,27 @@ function arrange() {
 
 const connection = new Connection(
   (told) => {
-    if (told.past) timeline.start(told);
+    const found = performance.now() - 1000 * told.now;
+    offset = told.past ? found : Math.min(offset, found); // the quickest message is the truest
+    if (told.past) timeline.start(told, here);
     for (const status of told.sources ?? []) stream(status.source).status = status;
   },
   (facts, picture) => {
-    stream(facts.source).show(facts, picture);
-    timeline.add(facts.source, facts.faces);
-    faces.show(visible());
+    stream(facts.source).show(facts, picture, here(facts.time));
+    timeline.add(facts.source, facts.faces, here(facts.time));
+    showFaces();
   },
   (text, good) => {
     state.textContent = text;
     state.classList.toggle("good", good);
   },
 );
+
+/** Once for all sources that have news. */
+function showFaces() {
+  cancelAnimationFrame(soon);
+  soon = requestAnimationFrame(() => faces.show(visible()));
+}
 
 function look() {
   arrange();
@@ -74,6 +87,6 @@ setInterval(() => {
   for (const button of choice.querySelectorAll("button")) {
     button.dataset.state = streams.get(button.textContent)?.state.dataset.state ?? "";
   }
-  faces.show(visible());
+  showFaces();
   timeline.draw(visible().map(({ name }) => name));
 }, 250);

@@ -33,12 +33,11 @@ export class Stream {
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
-  show(facts, picture) {
+  /** Show a picture and what was found in it at a time of performance.now(). */
+  show(facts, picture, time) {
     this.picture?.close();
-    Object.assign(this, { facts, picture, arrived: performance.now() });
+    Object.assign(this, { facts, picture, time });
     this.frame.style.setProperty("--ratio", facts.width / facts.height);
-    this.figures.fps.textContent = facts.fps.toFixed(1);
-    this.figures.age.textContent = `${facts.age_ms.toFixed(0)} ms`;
     this.figures.dropped.textContent = facts.dropped.toLocaleString();
     this.draw();
     this.tick(true);
@@ -47,7 +46,7 @@ export class Stream {
   /** Say plainly when what is seen is not what is. */
   tick(connected) {
     const looked = this.element.isConnected; // otherwise no pictures are sent
-    const silent = looked && this.facts ? performance.now() - this.arrived : 0;
+    const silent = looked && this.facts ? performance.now() - this.time : 0;
     const { state, error } = this.status;
     let trouble = "";
     if (!connected) trouble = "No connection to the program.";
@@ -59,6 +58,9 @@ export class Stream {
     const since = trouble && silent > SILENT ? ` Picture is ${Math.round(silent / 1000)} s old.` : "";
     this.said(trouble, since);
     this.stale = trouble !== "";
+    const live = looked && this.facts && !this.stale;
+    this.figures.fps.textContent = live ? this.facts.fps.toFixed(1) : "–";
+    this.figures.age.textContent = live ? `${this.facts.age_ms.toFixed(0)} ms` : "–";
     this.frame.classList.toggle("stale", this.stale);
     this.state.textContent = connected ? state : "unknown";
     this.state.dataset.state = trouble && state === "running" ? "stalled" : state;

@@ -1,6 +1,7 @@
 import { colour, make } from "./common.js";
 
 const STEP = 250; // ms from one point to the next
+const GONE = 2000; // ms without a face after which its lane goes below those of others
 const MOST_LANES = 12;
 
 /** A lane for each face of the last minute: the shares of the emotions, one above the other. */
@@ -17,12 +18,11 @@ export class Timeline {
   }
 
   /** Take what the program remembers. */
-  start({ past, seconds, emotions }) {
+  start({ past, seconds, emotions }, here) {
     this.span = 1000 * seconds;
     this.emotions = emotions;
-    const now = performance.now();
     for (const [name, points] of Object.entries(past)) {
-      this.pasts.set(name, points.map(([ago, faces]) => [now - 1000 * ago, faces]));
+      this.pasts.set(name, points.map(([time, faces]) => [here(time), faces]));
     }
     this.legend.replaceChildren(
       ...emotions.map((emotion) => {
@@ -33,14 +33,13 @@ export class Timeline {
     );
   }
 
-  add(name, faces) {
-    const now = performance.now();
+  add(name, faces, time) {
     if (!this.pasts.has(name)) this.pasts.set(name, []);
     const past = this.pasts.get(name);
-    if (past.length && now - past.at(-1)[0] < STEP) return;
+    if (past.length && time - past.at(-1)[0] < STEP) return;
     const shares = faces.map((face) => [face.track, Object.values(face.probabilities)]);
-    past.push([now, Object.fromEntries(shares)]);
-    while (now - past[0][0] > this.span) past.shift();
+    past.push([time, Object.fromEntries(shares)]);
+    while (time - past[0][0] > this.span) past.shift();
   }
 
   draw(names) {
@@ -56,9 +55,9 @@ export class Timeline {
         }
       }
     }
-    const newest = [...tracks].sort(
-      ([, a], [, b]) => Math.round((b.points.at(-1)[0] - a.points.at(-1)[0]) / 3000) || a.track - b.track,
-    );
+    const gone = ({ points }) => now - points.at(-1)[0] > GONE;
+    const place = ({ name, track }) => 1e6 * names.indexOf(name) + Number(track);
+    const newest = [...tracks].sort(([, a], [, b]) => gone(a) - gone(b) || place(a) - place(b));
     const shown = new Map(newest.slice(0, MOST_LANES));
     for (const [key, lane] of this.lanes) {
       if (shown.has(key)) continue;
@@ -73,7 +72,7 @@ export class Timeline {
         this.lanes.set(key, lane);
       }
       const lane = this.lanes.get(key);
-      lane.firstChild.textContent = `face ${track}${names.length > 1 ? `, ${name}` : ""}`;
+      lane.title = lane.firstChild.textContent = `face ${track}${names.length > 1 ? `, ${name}` : ""}`;
       lane.lastChild.setAttribute("role", "img");
       lane.lastChild.setAttribute("aria-label", this.summary(points));
       this.list.append(lane); // in order
