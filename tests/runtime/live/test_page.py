@@ -178,7 +178,7 @@ def test_large_frames_are_made_smaller_and_gray_ones_stay_gray(page: LivePage) -
         page.show(moment(0, image=np.zeros((1080, 1920), np.uint8)))
         facts, jpeg = viewer.moment()
     picture = Image.open(io.BytesIO(jpeg))
-    assert (facts["width"], picture.size, picture.mode) == (1920, (1280, 720), "L")
+    assert (facts["width"], picture.size, picture.mode) == (1920, (960, 540), "L")
 
 
 def test_colours_are_as_the_camera_saw_them(page: LivePage) -> None:
