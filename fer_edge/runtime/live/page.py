@@ -18,8 +18,8 @@ from fer_edge.runtime.moment import Moment
 if TYPE_CHECKING:
     import uvicorn
 
-_PATIENCE = 5.0
-"""Seconds that closing waits for the server."""
+_PATIENCE = 1.0
+"""Seconds that viewers have to let go when the page is closed."""
 
 
 class LivePage:
@@ -95,6 +95,7 @@ class LivePage:
                 hint="Run: pip install 'fer-edge[web]'",
             ) from error
         listener = _listen(self._host, self._port)
+        url = _address(listener, self._host, self._token)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(self._broadcast, self._token),
@@ -102,7 +103,6 @@ class LivePage:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                timeout_graceful_shutdown=1,
                 ws_max_size=2**16,
                 # A JPEG does not get smaller.
                 ws_per_message_deflate=False,
@@ -117,8 +117,8 @@ class LivePage:
         )
         self._thread.start()
         ready.wait()
-        self._url = _address(listener, self._host, self._token)
-        return self._url
+        self._url = url
+        return url
 
     def show(self, moment: Moment) -> None:
         """Show what was seen, from any thread; returns at once.
@@ -134,6 +134,8 @@ class LivePage:
         self._broadcast.end()
         self._server.should_exit = True
         self._thread.join(_PATIENCE)
+        self._server.force_exit = True
+        self._thread.join()
         self._server = self._thread = self._url = None
 
     def __enter__(self) -> "LivePage":

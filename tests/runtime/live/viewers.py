@@ -1,10 +1,12 @@
 """What tests show, and who looks at it."""
 
 import json
+import socket
 import struct
 import time
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from websockets.sync.client import connect
@@ -33,6 +35,21 @@ def moment(
         faces.append(SeenFace(track, Box(20 + 60 * track, 30, 40, 50), 0.9, label, shares, shares))
     now = time.monotonic()
     return Moment(Frame(image, now - 0.025, index, source), faces, now)
+
+
+def unreading_viewer(url: str) -> socket.socket:
+    """Asks for everything, reads nothing, and does not answer when it is told goodbye."""
+    parts = urlsplit(url)
+    stuck = socket.create_connection((parts.hostname, parts.port))
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.sendall(
+        f"GET /live HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    text = b'{"see":null}'
+    stuck.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)  # masked by zeros
+    return stuck
 
 
 class Viewer:
