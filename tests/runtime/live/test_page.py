@@ -118,6 +118,9 @@ def test_a_viewer_that_is_slow_skips_to_the_newest(page: LivePage) -> None:
         viewer.socket.recv(timeout=10)  # now two are not answered
         for index in range(3, 30):
             page.show(moment(index))
+            time.sleep(0.005)
+        with pytest.raises(TimeoutError):
+            viewer.socket.recv(timeout=0.1)
         viewer.socket.send("next")
         assert viewer.moment()[0]["frame"] == 29
 

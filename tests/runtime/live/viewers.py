@@ -38,7 +38,7 @@ def moment(
 
 
 def unreading_viewer(url: str) -> socket.socket:
-    """Asks for everything, reads nothing, and does not answer when it is told goodbye."""
+    """Asks for everything, reads nothing of it, and does not answer when it is told goodbye."""
     parts = urlsplit(url)
     stuck = socket.create_connection((parts.hostname, parts.port))
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -47,6 +47,9 @@ def unreading_viewer(url: str) -> socket.socket:
         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
     )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += stuck.recv(1)
     text = b'{"see":null}'
     stuck.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)  # masked by zeros
     return stuck
