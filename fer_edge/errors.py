@@ -50,6 +50,10 @@ class OutputError(FerEdgeError):
     """A window, video or broker that results cannot be shown in, written to or sent to."""
 
 
+class LivePageError(FerEdgeError):
+    """The live page cannot be served: the port is taken, or the address is another machine's."""
+
+
 class ModelError(FerEdgeError):
     """A model that cannot be built, or weights that do not fit it."""
 
