@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recording import record, runtime_arguments, table
-from simulation import Scene
+from simulation import Scene, recorded
 
 from fer_edge import Camera, Recognizer
 from fer_edge.data import load_dataset
@@ -93,7 +93,7 @@ def watch_for(
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             detector = clock("detector", RetinaFace())
-            with Camera(frames) as camera:
+            with Camera(recorded(frames)) as camera:
                 started = time.perf_counter()
                 for moment in module.watch(clock("engine", classify), [camera], detector):
                     seen += 1
