@@ -50,7 +50,7 @@ def main() -> None:
             "submit": lambda faces: recognizer.submit(faces).result().probabilities,
         }
         for count in COUNTS:
-            frames = Scene(val.faces[:count]).recording(1)
+            frames = Scene(val.faces[:count]).recording(0.3)
             clocks = {way: Clock() for way in ways}
             seen = {way: [0, 0] for way in ways}
             watch_for(frames, ways["watch"], Clock(), 0.5)
