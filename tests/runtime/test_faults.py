@@ -16,7 +16,7 @@ import pytest
 import fer_edge
 from fer_edge.data.face_crop import Box
 from fer_edge.errors import InferenceError
-from fer_edge.runtime.capture import Camera
+from fer_edge.runtime.capture import Camera, camera
 from fer_edge.runtime.detection import Detection
 from fer_edge.runtime.watch import watch
 from tests.tiny import classify, tiny_artifact
@@ -29,6 +29,11 @@ FACES = np.random.default_rng(1).integers(0, 256, (64, 48, 48), dtype=np.uint8)
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artifact(tmp_path_factory.mktemp("faults") / "build", "fp32").folder
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "PATIENCE", 0.05)
 
 
 def grid(n: int) -> list[Detection]:
@@ -240,6 +245,7 @@ print(threading.active_count(), "under way")
 def test_100_000_frames_take_no_more_memory() -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"import {__name__} as faults; faults.soak(100_000)"],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=300,

@@ -13,7 +13,7 @@ from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
 
 STALLED_AFTER = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds between attempts to open a lost source again; the pause doubles."""
 PATIENCE = 2.0
 """Seconds that closing waits for a read in progress."""
