@@ -4,19 +4,16 @@ python bench/outliers.py MODEL --data fer2013.zip
 """
 
 import argparse
-import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from recording import RESULTS, record
 
 from fer_edge import metrics
 from fer_edge.bench.latency import measure_latencies
-from fer_edge.bench.machine import describe_machine
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
@@ -26,7 +23,6 @@ from fer_edge.export.quantize import cpu_form
 from fer_edge.export.search import search
 from fer_edge.export.sources import open_source
 
-OUT = Path(__file__).parent / "results" / "outliers.json"
 FACTOR = 512.0
 CHANNELS = 3
 
@@ -62,13 +58,7 @@ def main() -> None:
             f"--max-drop {arguments.max_drop:g}": cpu_form(model, found),
         }
         cases[name] = {"rows": score(forms, val), "found": summary(found)}
-    result = {
-        "command": shlex.join(["python", "bench/outliers.py", *sys.argv[1:]]),
-        "machine": describe_machine().model_dump(mode="json"),
-        "n": len(val),
-        "cases": cases,
-    }
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULTS / "outliers.json", {"n": len(val), "cases": cases})
     print("| outliers | graph | val accuracy | same label | faces/s, batch 8 |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name, case in cases.items():

@@ -7,9 +7,7 @@ import argparse
 import json
 import math
 import random
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,10 +18,10 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from recording import RESULTS, record
 from rich.progress import track
 
 from fer_edge import metrics
-from fer_edge.bench.machine import describe_machine
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import run_all
 from fer_edge.engines.base import Engine, Faces, Probabilities
@@ -35,7 +33,6 @@ from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.sources import open_source
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULT = ("percentile", 512, False)
 BATCHES = (1, 64)
 
@@ -75,15 +72,13 @@ def main() -> None:
         speed = measure(engines, val.faces[:, None], arguments.seconds)
     result = {
         "model": origin.name,
-        "command": shlex.join(["python", "bench/quantization.py", *sys.argv[1:]]),
-        "machine": describe_machine().model_dump(mode="json"),
         "n": len(val),
         "fp32_accuracy": compare.accuracy,
         "calibrations": rows,
         "runtimes": peers,
         "speed": speed,
     }
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    record(path, result)
     plot(result, path.with_suffix(".png"))
     print(markdown(result))
 

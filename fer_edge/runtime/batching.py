@@ -1,5 +1,6 @@
 """Faces of many callers in one call of the engine."""
 
+import atexit
 import itertools
 import threading
 import time
@@ -117,10 +118,11 @@ class Batcher(Generic[Result]):
                 self._give_up(request)
                 return request.future
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="fer-edge batches", daemon=True
-                )
-                self._thread.start()
+                # A thread that comes out of an engine while Python ends aborts the program.
+                atexit.register(self.close)
+                thread = threading.Thread(target=self._work, name="fer-edge batches", daemon=True)
+                thread.start()  # where Ctrl-C may strike
+                self._thread = thread
             key = threading.get_ident() if source is None else source
             self._queues.setdefault(key, deque()).append(request)
             self._waiting += len(faces)
@@ -140,6 +142,7 @@ class Batcher(Generic[Result]):
                 request.future.set_exception(InferenceError("The batcher was closed."))
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> "Batcher[Result]":
         return self
@@ -172,15 +175,16 @@ class Batcher(Generic[Result]):
             running = [r for r in batch if r.future.set_running_or_notify_cancel()]
             if not running:
                 continue
+            ends = list(itertools.accumulate(len(r.faces) for r in running))
             try:
                 found = self._run(np.concatenate([r.faces for r in running]))
+                results = [self._result(part) for part in np.split(found, ends[:-1])]
             except Exception as error:  # an engine's; the next batch may fare better
                 for request in running:
                     request.future.set_exception(error)
                 continue
-            ends = list(itertools.accumulate(len(r.faces) for r in running))
-            for request, part in zip(running, np.split(found, ends[:-1]), strict=True):
-                request.future.set_result(self._result(part))
+            for request, result in zip(running, results, strict=True):
+                request.future.set_result(result)
 
     def _next_batch(self) -> list[_Request[Result]] | None:
         with self._changed:

@@ -31,8 +31,18 @@ def crop_faces(image: Image, boxes: Sequence[Box]) -> Faces:
     faces = np.empty((len(boxes), FACE_SIZE, FACE_SIZE), np.uint8)
     for index, box in enumerate(boxes):
         rows, columns = square(box, image.shape[1], image.shape[0])
-        part = image[np.ix_(rows, columns)]
-        if part.ndim == 3:
-            part = np.ascontiguousarray(part[..., ::-1])
-        faces[index] = resize_face(Pillow.fromarray(part).convert("L"))
+        gray = _gray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        if gray.size != (len(columns), len(rows)):
+            inside = np.asarray(gray)[np.ix_(rows - rows[0], columns - columns[0])]
+            gray = Pillow.fromarray(inside)
+        faces[index] = resize_face(gray)
     return faces
+
+
+def _gray(part: Image) -> Pillow.Image:
+    part = np.ascontiguousarray(part)
+    if part.ndim == 2:
+        return Pillow.fromarray(part)
+    # Pillow swaps the channels while it copies, in a fraction of the time that numpy takes.
+    size = (part.shape[1], part.shape[0])
+    return Pillow.frombuffer("RGB", size, part, "raw", "BGR", 0, 1).convert("L")

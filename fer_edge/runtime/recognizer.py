@@ -163,8 +163,8 @@ class Recognizer:
         *,
         detector: Detector | None = None,
         detect_every: int | None = None,
-        smooth_seconds: float = 0.3,
-        margin: float = 0.1,
+        smooth_seconds: float = 0.2,
+        margin: float = 0.2,
     ) -> Iterator[Moment]:
         """Find and classify the faces in what cameras see, the newest frame of each in turn.
 

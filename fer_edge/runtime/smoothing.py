@@ -39,7 +39,7 @@ class Smoother:
         A negative value.
     """
 
-    def __init__(self, *, seconds: float = 0.3, margin: float = 0.1) -> None:
+    def __init__(self, *, seconds: float = 0.2, margin: float = 0.2) -> None:
         for name, value in (("seconds", seconds), ("margin", margin)):
             if not value >= 0:
                 raise UsageError(f"{name} must be 0 or more, got {value}.")

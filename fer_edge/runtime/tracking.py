@@ -9,6 +9,9 @@ from fer_edge.data.face_crop import Box
 
 _VELOCITY_SECONDS = 0.15
 """Time constant of the velocity: long enough that a detector's jitter is no motion."""
+_BUFFER = 0.3
+"""Of a box's sides, added all around before boxes are compared, so that faces are not lost whose
+boxes have ceased to overlap: of quick ones, and of small ones that are detected now and then."""
 
 
 @dataclass
@@ -39,17 +42,18 @@ class Tracker:
 
     Each box is given to the track whose expected place it overlaps most (the best pairs first, by
     intersection over union, as in Bewley et al. 2016, arXiv:1602.00763, with a constant velocity
-    in the place of their Kalman filter). What is left over begins a track.
+    in the place of their Kalman filter, and boxes widened as in Yang et al. 2023,
+    arXiv:2211.14317). What is left over begins a track.
 
     Parameters
     ----------
     min_iou : float
-        Least overlap of a box with the place where its track is expected, 0..1.
+        Least overlap of a box with the place where its track is expected, both widened, 0..1.
     max_gap : float
         Seconds without a box after which a track has ended.
     """
 
-    def __init__(self, *, min_iou: float = 0.25, max_gap: float = 1.0) -> None:
+    def __init__(self, *, min_iou: float = 0.1, max_gap: float = 1.0) -> None:
         self._min_iou = min_iou
         self._max_gap = max_gap
         self._tracks: list[_Track] = []
@@ -58,11 +62,11 @@ class Tracker:
     def update(self, boxes: Sequence[Box], time: float) -> list[int]:
         """Take what the detector found at ``time`` (seconds); returns each box's track."""
         self._forget(time)
-        places = [track.at(time) for track in self._tracks]
+        places = [_widened(track.at(time)) for track in self._tracks]
         pairs = sorted(
             (
                 (overlap, b, t)
-                for b, box in enumerate(boxes)
+                for b, box in enumerate(map(_widened, boxes))
                 for t, place in enumerate(places)
                 if (overlap := iou(box, place)) >= self._min_iou
             ),
@@ -96,6 +100,11 @@ class Tracker:
 
     def _forget(self, time: float) -> None:
         self._tracks = [t for t in self._tracks if time - t.seen <= self._max_gap]
+
+
+def _widened(box: Box) -> Box:
+    x, y = _BUFFER * box.width, _BUFFER * box.height
+    return Box(box.x - x, box.y - y, box.width + 2 * x, box.height + 2 * y)
 
 
 def iou(a: Box, b: Box) -> float:

@@ -10,7 +10,14 @@ FRAME = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
-    "box", [Box(30, 20, 50, 60), Box(-20, -10, 60, 60), Box(130, 90, 80, 70), Box(2.4, 7.6, 9, 8)]
+    "box",
+    [
+        Box(30, 20, 50, 60),
+        Box(-20, -10, 60, 60),
+        Box(130, 90, 80, 70),
+        Box(2.4, 7.6, 9, 8),
+        Box(300, 40, 9, 9),
+    ],
 )
 def test_the_crop_is_the_one_that_models_are_trained_on(box: Box) -> None:
     gray = Image.fromarray(FRAME[..., ::-1]).convert("L")

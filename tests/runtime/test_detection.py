@@ -94,3 +94,11 @@ def test_real_faces_are_found_where_they_are(fer2013: Path) -> None:
         for x, y in places
     ]
     assert sum(hits) >= 3
+
+
+def test_the_detectors_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    retinaface = pytest.importorskip("retinaface")
+    monkeypatch.setattr(retinaface, "ONNX_SESSION", None)
+    RetinaFace()
+    options = retinaface.ONNX_SESSION.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

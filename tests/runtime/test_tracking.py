@@ -44,6 +44,13 @@ def test_a_fast_face_is_followed_by_its_velocity() -> None:
     assert numbers == {0}
 
 
+@pytest.mark.parametrize(("x", "same"), [(110, True), (150, False)])
+def test_boxes_that_have_ceased_to_overlap(x: float, same: bool) -> None:
+    tracker = Tracker()
+    (first,) = tracker.update([face(0)], 0.0)
+    assert (tracker.update([face(x)], 0.2) == [first]) is same
+
+
 def test_a_face_that_comes_back_in_time_is_the_same_and_a_later_one_is_not() -> None:
     tracker = Tracker(max_gap=0.5)
     (first,) = tracker.update([face(0)], 0.0)

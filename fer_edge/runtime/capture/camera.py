@@ -1,6 +1,7 @@
 """A source of images that neither queues nor gives up."""
 
 import atexit
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +13,12 @@ from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
 
 STALLED_AFTER = 1.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds between attempts to open a lost source again; the pause doubles."""
 PATIENCE = 2.0
 """Seconds that closing waits for a read in progress."""
+LAST_PATIENCE = 12.0
+"""Seconds that the end of the program waits for it, longer than streams take to give up."""
 
 
 class Camera:
@@ -81,8 +84,7 @@ class Camera:
             self._thread = threading.Thread(
                 target=self._capture, name=f"fer-edge {self.name}", daemon=True
             )
-            # At the end of the program a thread inside a driver aborts it.
-            atexit.register(self.close)
+            atexit.register(self._end)
             self._thread.start()
 
     @property
@@ -138,8 +140,7 @@ class Camera:
             self._newest = None
             self._changed.notify_all()
         self._tell()
-        atexit.unregister(self.close)
-        # A driver that hangs in a read cannot be interrupted: what it holds ends with the program.
+        # A driver that hangs in a read cannot be interrupted: what it holds is freed afterwards.
         if self._thread is not None:
             if self._thread is not threading.current_thread():
                 self._thread.join(PATIENCE)
@@ -186,13 +187,22 @@ class Camera:
         reader = self._reader
         while reader is not None:
             try:
-                self._take_frames(reader)
+                try:
+                    self._take_frames(reader)
+                finally:
+                    reader.close()
             except Exception as error:  # a driver's; the program must outlive its camera
                 self.error = error
-            finally:
-                reader.close()
             reader = self._open_again()
         self.close()
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        """Wait, with the program, for its thread: one that comes out of C++ later aborts it."""
+        self.close()
+        if self._thread is not None:
+            with contextlib.suppress(KeyboardInterrupt):  # who insists need not wait
+                self._thread.join(LAST_PATIENCE)
 
     def _take_frames(self, reader: Reader) -> None:
         while not self._closing.is_set() and (found := reader.read()) is not None:
@@ -220,7 +230,7 @@ class Camera:
         while self._reconnect and not self._closing.wait(pause):
             try:
                 reader = self._source.open()
-            except CaptureError as error:
+            except Exception as error:  # as above
                 self.error = error
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue

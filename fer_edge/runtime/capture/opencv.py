@@ -1,6 +1,7 @@
 """Cameras, streams, pipelines and recordings through OpenCV."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def open_stream(address: str, name: str) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
+    # FFmpeg would report every failed attempt to reconnect on stderr.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = load_cv2("Cameras and videos need")
     limits = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,

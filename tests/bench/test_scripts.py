@@ -1,0 +1,32 @@
+"""The scripts of bench/ still run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "results"),
+    [
+        ("overhead", ["--seconds", "0.2"], ["overhead.json"]),
+        ("cameras", ["--minutes", "0.02"], ["cameras.json", "cameras.png"]),
+        ("batching", ["--seconds", "0.5"], ["batching.json"]),
+        ("flicker", ["--seconds", "1"], ["flicker.json", "flicker.png"]),
+    ],
+)
+def test_a_script_measures(
+    script: str, options: list[str], results: list[str], tmp_path: Path, fer2013: Path
+) -> None:
+    pytest.importorskip("retinaface", reason="needs pip install 'fer-edge[camera]'")
+    pytest.importorskip("matplotlib", reason="needs pip install 'fer-edge[plot]'")
+    command = [sys.executable, BENCH / f"{script}.py", "--data", fer2013, "--out", tmp_path]
+    subprocess.run([*command, *options], check=True, timeout=300, capture_output=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == results
+    found = json.loads((tmp_path / results[0]).read_text())
+    assert found["command"].startswith(f"python bench/{script}.py --data")
+    assert found["machine"]["cores"] >= 1
