@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
+from fer_edge.export.bias_correction import RoundedWeights
 from fer_edge.export.equalisation import equalise
 from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
 from fer_edge.export.observe import observe
 from fer_edge.export.placement import place
 from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
+from fer_edge.export.scales import scale_of
 from fer_edge.files import atomic_path, storage_errors, write_text
 from fer_edge.version import __version__
 
 SCHEMA = 1
-SMALLEST_SCALE = 2.0**-14
-"""Smallest normal float16. Scales are float16 numbers, so that a graph cast to float16 for TensorRT
-quantises to the same integers as the float32 one."""
 
 
 class LayerSensitivity(pydantic.BaseModel):
@@ -64,6 +63,8 @@ class CalibrationTable(pydantic.BaseModel):
     """Weighted layer to the hash of its weights; tables of earlier versions have none."""
     equalised: bool = False
     """The scales belong to the graph after :func:`~fer_edge.export.equalisation.equalise`."""
+    shifts: dict[str, list[float]] = {}
+    """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""
     sensitivity: dict[str, LayerSensitivity] = {}
@@ -126,16 +127,8 @@ class CalibrationTable(pydantic.BaseModel):
             )
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """The float32 graph that the scales are of, and that is quantised."""
+        """The float32 graph that the scales and shifts are of."""
         return equalise(model) if self.equalised else model
-
-
-def scale_of(largest: float) -> float:
-    """Scale that covers magnitudes up to ``largest``: the next float16 from largest / 127."""
-    scale = np.float16(max(largest / 127, SMALLEST_SCALE))
-    if float(scale) * 127 < largest:
-        scale = np.nextafter(scale, np.float16(np.inf))
-    return float(scale)
 
 
 def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
@@ -195,6 +188,8 @@ class Observation:
     centred: str
     """The tensor of the centred pixels, whose scale is 1."""
     magnitudes: dict[str, Magnitudes]
+    shifts: dict[str, list[float]]
+    """As :class:`CalibrationTable` has them; they depend on no method."""
 
     def table(self, method: Method) -> CalibrationTable:
         """Scales by ``method``.
@@ -229,6 +224,7 @@ class Observation:
                 "numpy": np.__version__,
             },
             scales=scales,
+            shifts=self.shifts,
         )
 
     def save(self, path: Path) -> None:
@@ -242,6 +238,7 @@ class Observation:
             "seed": self.seed,
             "data": self.data,
             "centred": self.centred,
+            "shifts": self.shifts,
             "tensors": list(self.magnitudes),
         }
         seen = list(self.magnitudes.values())
@@ -320,9 +317,12 @@ def observe_ranges(
         model = equalise(model)
     tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
     magnitudes = {tensor: Magnitudes() for tensor in tensors}
+    rounding = RoundedWeights(model, placement.layers)
     done = 0
-    for values in observe(model, tensors, faces):
-        for tensor, value in zip(tensors, values, strict=True):
+    observed_too = [tensor for tensor in rounding.inputs if tensor not in magnitudes]
+    for values in observe(model, [*tensors, *observed_too], faces):
+        rounding.add(dict(zip([*tensors, *observed_too], values, strict=True)))
+        for tensor, value in zip(tensors, values, strict=False):
             if not np.isfinite(value).all():
                 raise CalibrationError(
                     f"{tensor} is not finite on the calibration faces.",
@@ -341,7 +341,15 @@ def observe_ranges(
                 hint="Calibrate on more or on other faces with --samples and --data.",
             )
     return Observation(
-        name, *hashes, equalised, len(faces), seed, data.fingerprint, centred, magnitudes
+        name,
+        *hashes,
+        equalised,
+        len(faces),
+        seed,
+        data.fingerprint,
+        centred,
+        magnitudes,
+        rounding.shifts(),
     )
 
 

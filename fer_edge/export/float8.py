@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fer_edge.errors import ExportError
-from fer_edge.export.calibration import SMALLEST_SCALE, CalibrationTable
+from fer_edge.export.calibration import CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
@@ -23,6 +23,7 @@ from fer_edge.export.graph import (
     set_constant,
 )
 from fer_edge.export.placement import place
+from fer_edge.export.scales import SMALLEST_SCALE
 
 FLOAT8_MAX = 448.0
 """Largest number of E4M3, which has no infinity."""

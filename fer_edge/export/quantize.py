@@ -2,12 +2,12 @@
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
 from fer_edge.contract import INPUT_NAME
 from fer_edge.errors import ExportError
-from fer_edge.export.calibration import SMALLEST_SCALE, CalibrationTable
+from fer_edge.export.bias_correction import corrected
+from fer_edge.export.calibration import CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
@@ -17,6 +17,7 @@ from fer_edge.export.graph import (
     set_constant,
 )
 from fer_edge.export.placement import place
+from fer_edge.export.scales import integers, weight_scales
 
 CENTRE = 128
 """Zero point that turns a symmetric int8 into a uint8 with the same steps."""
@@ -47,7 +48,7 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         raise ExportError("The graph has Q/DQ nodes already.", hint="Export from the fp32 graph.")
     table.check(model)
     placement = place(model, table.kept)
-    model = table.prepared(model)
+    model = corrected(table.prepared(model), table.shifts, placement.layers)
     view = GraphView(model)
     out = copy_of(model)
     identities = set(placement.identities)
@@ -87,7 +88,7 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     """
     table.check(model)
     placement = place(model, table.kept)
-    model = table.prepared(model)
+    model = corrected(table.prepared(model), table.shifts, placement.layers)
     view = GraphView(model)
     scales = {t: table.scales[t] for t in (*placement.activations, *placement.cpu_activations)}
     pools = {}
@@ -127,36 +128,12 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     return finish(out)
 
 
-def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
-    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scales = np.maximum(largest / 127, SMALLEST_SCALE).astype(np.float16)
-    short = scales.astype(np.float32) * 127 < largest
-    scales[short] = np.nextafter(scales[short], np.float16(np.inf))
-    return scales.astype(np.float32)
-
-
 def _zero_point(view: GraphView, tensor: str) -> np.uint8:
     """Of a uint8 activation."""
     node = view.producer[tensor]
     if node.op_type in ("MaxPool", "GlobalAveragePool", "Flatten"):
         return _zero_point(view, node.input[0])
     return np.uint8(0 if node.op_type == "Relu" else CENTRE)
-
-
-def quantized_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The weights as INT8 represents them, in float32 again."""
-    scales = weight_scales(weights)
-    return _integers(weights, scales).astype(np.float32) * _per_channel(scales, weights.ndim)
-
-
-def _integers(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
-    steps = np.round(weights / _per_channel(scales, weights.ndim))
-    return np.clip(steps, -127, 127).astype(np.int8)
-
-
-def _per_channel(scales: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    return scales.reshape(-1, *[1] * (dimensions - 1))
 
 
 def _dequantized(tensor: str) -> str:
@@ -205,9 +182,9 @@ def _quantize_weights(
     if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
         raise ExportError(f"{node.name}: a Gemm whose weight is not transposed is not supported.")
     scales = weight_scales(weights)
-    integers = _integers(weights, scales)
+    rounded = integers(weights, scales)
     inputs = [
-        set_constant(model, f"{name}/quantized", integers),
+        set_constant(model, f"{name}/quantized", rounded),
         set_constant(model, f"{name}/scale", scales),
         set_constant(model, f"{name}/zero_point", np.zeros(len(scales), np.int8)),
     ]

@@ -15,6 +15,7 @@ from fer_edge import metrics
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Faces, Probabilities
+from fer_edge.export.bias_correction import shifted
 from fer_edge.export.calibration import (
     CalibrationTable,
     LayerSensitivity,
@@ -22,7 +23,7 @@ from fer_edge.export.calibration import (
 )
 from fer_edge.export.graph import GraphView, copy_of, finish, replace_nodes, set_constant
 from fer_edge.export.placement import main_branch, place
-from fer_edge.export.quantize import quantized_weights
+from fer_edge.export.scales import quantized_weights
 from fer_edge.files import cache_folder, write_text
 
 _GATES = "gates"
@@ -66,6 +67,12 @@ class GatedGraph:
                     out, f"{weights}/rounded", quantized_weights(view.array(weights))
                 )
                 node.input[1] = _choose(nodes, layer, rounded, weights, f"{weights}/chosen")
+                if layer in table.shifts:
+                    bias = node.input[2]
+                    moved = set_constant(
+                        out, f"{bias}/shifted", shifted(view.array(bias), table.shifts[layer])
+                    )
+                    node.input[2] = _choose(nodes, layer, moved, bias, f"{bias}/chosen")
             elif node.name in identities:
                 main = main_branch(view, node)
                 if main in index:

@@ -4,27 +4,17 @@ import pytest
 from fer_edge.contract import EMOTIONS
 from fer_edge.errors import CalibrationError
 from fer_edge.export.calibration import (
-    SMALLEST_SCALE,
     CalibrationTable,
     Observation,
     calibrate,
     calibration_faces,
     observe_ranges,
-    scale_of,
 )
 from fer_edge.export.graph import copy_of, set_constant
 from fer_edge.export.ranges import METHODS
+from fer_edge.export.scales import scale_of
 from tests.export.conftest import run
 from tests.export.graphs import residual_graph
-
-
-@pytest.mark.parametrize("largest", [1e-9, 0.01, 1.0, 3.3333, 1234.5])
-def test_scale_covers_the_range_and_is_a_float16(largest):
-    scale = scale_of(largest)
-    assert scale * 127 >= largest
-    assert float(np.float16(scale)) == scale >= SMALLEST_SCALE
-    if largest > 0.01:
-        assert scale * 127 < largest * 1.002
 
 
 def test_faces_are_balanced_and_drawn_by_the_seed(faces):

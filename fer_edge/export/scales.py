@@ -1,0 +1,44 @@
+"""Scales: one int8 step of a tensor or of a channel of weights.
+
+All are float16 numbers, so that a graph cast to float16 for TensorRT quantises to the same integers
+as the float32 one.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_SCALE = 2.0**-14
+"""Smallest normal float16."""
+
+
+def scale_of(largest: float) -> float:
+    """Scale that covers magnitudes up to ``largest``: the next float16 from largest / 127."""
+    scale = np.float16(max(largest / 127, SMALLEST_SCALE))
+    if float(scale) * 127 < largest:
+        scale = np.nextafter(scale, np.float16(np.inf))
+    return float(scale)
+
+
+def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    scales = np.maximum(largest / 127, SMALLEST_SCALE).astype(np.float16)
+    short = scales.astype(np.float32) * 127 < largest
+    scales[short] = np.nextafter(scales[short], np.float16(np.inf))
+    return scales.astype(np.float32)
+
+
+def integers(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The weights in steps of the scale of their output channel."""
+    steps = np.round(weights / _per_channel(scales, weights.ndim))
+    return np.clip(steps, -127, 127).astype(np.int8)
+
+
+def quantized_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights as INT8 represents them, in float32 again."""
+    scales = weight_scales(weights)
+    return integers(weights, scales).astype(np.float32) * _per_channel(scales, weights.ndim)
+
+
+def _per_channel(scales: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    return scales.reshape(-1, *[1] * (dimensions - 1))

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from fer_edge.export.scales import SMALLEST_SCALE, scale_of, weight_scales
+
+
+@pytest.mark.parametrize("largest", [1e-9, 0.01, 1.0, 3.3333, 1234.5])
+def test_scale_covers_the_range_and_is_a_float16(largest):
+    scale = scale_of(largest)
+    assert scale * 127 >= largest
+    assert float(np.float16(scale)) == scale >= SMALLEST_SCALE
+    if largest > 0.01:
+        assert scale * 127 < largest * 1.002
+
+
+def test_a_tiny_channel_gets_the_smallest_normal_float16():
+    weights = np.array([[1e-12, 0], [1.0, 0]], np.float32)
+    scales = weight_scales(weights)
+    assert scales[0] == 2.0**-14
+    assert scales[1] * 127 >= 1.0
+    np.testing.assert_array_equal(scales, scales.astype(np.float16))
