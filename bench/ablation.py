@@ -1,6 +1,6 @@
 """What each ingredient of a recipe gives: the recipe with one thing changed at a time.
 
-python bench/ablation.py export/compact.toml --data fer2013.zip --epochs 3
+python bench/ablation.py export/compact.toml --data fer2013.zip --epochs 2 --exclude report.json
 
 Same seed, same epochs, from random weights. Goes on where it was stopped.
 """
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--teacher", default="fer_edge/models/carried/compact", help="run's weights or artifact"
     )
+    parser.add_argument("--exclude", help="report of fer-edge data: train without its faces, too")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     arguments = parser.parse_args()
     base = read_recipe(arguments.recipe).values | {
@@ -59,9 +60,12 @@ def main() -> None:
         "epochs": arguments.epochs,
         "precision": arguments.precision,
     }
+    changes = dict(CHANGES)
+    if arguments.exclude:
+        changes["no flagged faces"] = {"exclude": arguments.exclude}
     n = len(load_dataset(arguments.data, "val"))
     rows = {}
-    for name, change in track(CHANGES.items(), "Trainings"):
+    for name, change in track(changes.items(), "Trainings"):
         run = arguments.runs / name.replace(" ", "-")
         train(TrainConfig.checked(**base | change), run)
         best = best_epoch(run)
