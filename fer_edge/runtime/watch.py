@@ -110,15 +110,13 @@ class _Stream:
         self._started = time.monotonic()
         self.told = self._started
         """When something was last told of it."""
-        # What has a length but no times is a folder: its images have nothing to do with each other.
-        self._photos = not camera.live and camera.length is not None
+        self._counted = not camera.live and camera.length is not None
         self._classify = classify
         self._detector = detector
         self._new_smoother = smoother
-        self._every = 1 if self._photos else every or (None if camera.live else 1)
+        self._every = every or (None if camera.live else 1)
         self._cameras = cameras
         self._forget()
-        self._undetected = math.inf
         self._before: Frame | None = None
         self._interval = _Mean()
         self._detecting = _Mean()
@@ -128,10 +126,12 @@ class _Stream:
         self._tracker = Tracker()
         self._smoother = self._new_smoother()
         self._faces: dict[int, SeenFace] = {}
+        self._undetected = math.inf
 
     def see(self, frame: Frame) -> Moment | None:
         """What a frame shows; None where its faces were given up."""
-        if self._photos and frame.position is None:
+        # What has a length but no times is a folder, whose photos have nothing to do with another.
+        if self._counted and frame.position is None:
             self._forget()
         now = frame.captured if frame.position is None else frame.position
         if self._before is not None:
