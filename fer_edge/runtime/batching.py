@@ -41,8 +41,8 @@ class Batcher(Generic[Result]):
     Parameters
     ----------
     run : callable
-        From uint8 faces (N, 48, 48) to float32 probabilities (N, 7). Called from any thread, though
-        but for callbacks from one at a time.
+        From uint8 faces (N, 48, 48) to float32 probabilities (N, 7). Called by one
+        thread at a time, and by callbacks of futures.
     result : callable
         Makes what a future gives from the probabilities of its request.
     max_batch : int
@@ -145,19 +145,19 @@ class Batcher(Generic[Result]):
         InferenceError
             The batcher is closed, or the engine failed.
         """
-        with self._changed:
-            self._check_open()
-            own = len(faces) == 0 or threading.current_thread() is self._thread
-            alone = not own and not self._running and not self._waiting
-            self._running |= alone
-        if own:
-            return self._result(self._run(faces))
-        if not alone:
-            return self.submit(faces, live=live).result()
+        own = len(faces) == 0 or threading.current_thread() is self._thread
+        alone = False
         try:
-            return self._result(self._run(faces))
+            with self._changed:
+                self._check_open()
+                alone = not (own or self._running or self._waiting)
+                self._running |= alone
+            if own or alone:
+                return self._result(self._run(faces))
+            return self.submit(faces, live=live).result()
         finally:
-            self._free(frozenset())
+            if alone:
+                self._free(frozenset())
 
     def close(self) -> None:
         """Finish the batch in progress; what waits fails. May be called more than once."""
