@@ -218,8 +218,11 @@ def test_a_closed_recognizer_ends_the_watch_whatever_is_seen(
         recognizer.close()
         if seen:
             device.send(FRAMES[1])
+        limit = threading.Timer(10, live.close)
+        limit.start()
         with pytest.raises(InferenceError, match="closed"):
             next(moments)
+        limit.cancel()
         device.present = False
 
 
