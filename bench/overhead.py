@@ -46,8 +46,9 @@ def main() -> None:
     rows = {}
     with Recognizer() as recognizer:
         ways: dict[str, Callable[..., Any]] = {
-            "watch": lambda faces: recognizer(faces).probabilities,
-            "submit": lambda faces: recognizer.submit(faces).result().probabilities,
+            "call": lambda faces, _: recognizer(faces).probabilities,
+            "watch": lambda faces, live: recognizer._batcher.answer(faces, live=live).probabilities,
+            "submit": lambda faces, _: recognizer.submit(faces).result().probabilities,
         }
         for count in COUNTS:
             frames = Scene(val.faces[:count]).recording(0.3)

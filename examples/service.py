@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from fer_edge import EMOTIONS, Recognizer
 from fer_edge.errors import InputError
-from fer_edge.runtime import RetinaFace, crop_faces, read_image
+from fer_edge.runtime import RetinaFace, read_image
 
 MAX_BYTES = 20 << 20
 """Of a request."""
@@ -112,33 +112,22 @@ def find_faces(
     photos = []
     for upload in images:
         image = read(upload)
-        found = detector(image)
-        pending = recognizer.submit(crop_faces(image, [face.box for face in found]))
-        photos.append((upload.filename, image, found, pending))
-    return [
-        Photo(
-            name=name,
-            width=image.shape[1],
-            height=image.shape[0],
-            faces=[
-                Face(
-                    box=face.box,
-                    score=face.score,
-                    emotion=emotion,
-                    probabilities=dict(zip(EMOTIONS, row.tolist(), strict=True)),
-                )
-                for face, emotion, row in zip(
-                    found, pending.result().emotions, pending.result().probabilities, strict=True
-                )
-            ],
-        )
-        for name, image, found, pending in photos
-    ]
+        faces = [
+            Face(
+                box=face.box,
+                score=face.score,
+                emotion=face.emotion,
+                probabilities=dict(zip(EMOTIONS, face.probabilities.tolist(), strict=True)),
+            )
+            for face in recognizer.find(image, detector=detector)
+        ]
+        height, width = image.shape[:2]
+        photos.append(Photo(name=upload.filename, width=width, height=height, faces=faces))
+    return photos
 
 
 def read(upload: UploadFile) -> NDArray[np.uint8]:
-    """The image as detectors take it: upright, BGR."""
     try:
-        return read_image(upload.file)[..., ::-1]
+        return read_image(upload.file)
     except InputError as error:
         raise HTTPException(400, f"{upload.filename}: {error}") from error

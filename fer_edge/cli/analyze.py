@@ -52,7 +52,7 @@ def analyze(
         int,
         typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel="Faces"),
     ] = 1,
-    smoothing: Smoothing = 0.3,
+    smoothing: Smoothing = 0.2,
     model: ModelOption = None,
     precision: Precisions = "auto",
     backend: Backend = "auto",

@@ -101,7 +101,7 @@ def camera(
             rich_help_panel="Faces",
         ),
     ] = None,
-    smoothing: Smoothing = 0.3,
+    smoothing: Smoothing = 0.2,
     model: ModelOption = None,
     precision: Precisions = "auto",
     backend: Backend = "auto",

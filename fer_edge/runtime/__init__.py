@@ -1,6 +1,7 @@
 """From images to emotions on the device: :class:`Recognizer` and what it is made of."""
 
 from fer_edge.contract import EMOTIONS
+from fer_edge.data.face_crop import Box
 from fer_edge.runtime.capture import Camera, Frame, State
 from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detection, Detector, RetinaFace, YuNet
@@ -10,6 +11,7 @@ from fer_edge.runtime.recognizer import Prediction, Recognizer
 
 __all__ = [
     "EMOTIONS",
+    "Box",
     "Camera",
     "Color",
     "Detection",

@@ -1,5 +1,6 @@
 """Where the faces in a frame are."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -8,7 +9,7 @@ from PIL import Image as Pillow
 
 from fer_edge.data.face_crop import Box, load_retinaface
 from fer_edge.engines.ort import load_onnxruntime, session_options
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import InputError, ModelError, UsageError
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 
@@ -27,6 +28,35 @@ class Detector(Protocol):
 
     def __call__(self, image: Image) -> list[Detection]:
         """Find the faces in a BGR (H, W, 3) or gray (H, W) frame."""
+
+
+def detect(detector: Detector, image: Image) -> list[Detection]:
+    """Ask a detector, which may be a program's own, and check what it says.
+
+    Raises
+    ------
+    InputError
+        Something else than a list of Detections, or a box without an area.
+    """
+    found: object = detector(image)
+    if not isinstance(found, list | tuple):
+        raise _wrong(f"gave {type(found).__name__} in the place of a list")
+    for one in found:
+        if not isinstance(one, Detection):
+            raise _wrong(f"gave {type(one).__name__} in the place of a Detection")
+        if not isinstance(one.box, Box):
+            raise _wrong(f"gave {type(one.box).__name__} in the place of a Box")
+        if not (all(map(math.isfinite, one.box)) and one.box.width > 0 and one.box.height > 0):
+            raise _wrong(f"gave a box without an area, {tuple(one.box)}")
+    return list(found)
+
+
+def _wrong(what: str) -> InputError:
+    return InputError(
+        f"The detector {what}.",
+        hint="It must return [Detection(Box(x, y, width, height), score), …], both from "
+        "fer_edge.runtime.",
+    )
 
 
 class RetinaFace:

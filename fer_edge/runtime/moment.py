@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data.face_crop import Box
-from fer_edge.runtime.capture.base import Frame
+from fer_edge.runtime.capture.base import Frame, State
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,17 @@ class SeenFace:
     """Shape (7,), smoothed over time."""
     raw: NDArray[np.float32]
     """Shape (7,), of this frame alone."""
+    seen: bool = True
+    """False where the detector misses a face that was there less than
+    :data:`~fer_edge.runtime.tracking.HOLD_SECONDS` ago: then ``box`` is where it is expected, and
+    the probabilities are those of its last sight."""
 
     @property
     def emotion(self) -> str:
         return EMOTIONS[self.label]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Moment:
     """A frame and the faces in it."""
 
@@ -42,6 +46,15 @@ class Moment:
     faces: list[SeenFace]
     finished: float
     """``time.monotonic()`` when the faces were known, in seconds."""
+    state: State = State.RUNNING
+    """Of the camera. In a moment that only says that no frame came (``heartbeat`` of
+    :meth:`fer_edge.Recognizer.watch`), what it is then; ``frame`` is the one before."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Moment({self.frame.source}, frame {self.frame.index}, {len(self.faces)} faces, "
+            f"{self.age_ms:.0f} ms old, {self.state.value})"
+        )
 
     @property
     def age_ms(self) -> float:
@@ -62,12 +75,14 @@ class Moment:
             "captured": round(captured, 3),
             "position": self.frame.position,
             "age_ms": round(self.age_ms, 3),
+            "state": self.state.value,
             "size": [width, height],
             "faces": [
                 {
                     "track": face.track,
                     "box": [round(float(value), 1) for value in face.box],
                     "score": None if face.score is None else round(face.score, 4),
+                    "seen": face.seen,
                     "emotion": face.emotion,
                     "probabilities": _named(face.probabilities),
                     "raw": _named(face.raw),
@@ -81,7 +96,7 @@ class Moment:
         return json.dumps(self.to_dict())
 
     def to_rows(self) -> list[dict[str, object]]:
-        """A flat row for each face, as :data:`fer_edge.runtime.row_files.COLUMNS` tells."""
+        """A flat row for each face seen, as :data:`fer_edge.runtime.row_files.COLUMNS` tells."""
         return [
             {
                 "frame": self.frame.index,
@@ -97,7 +112,13 @@ class Moment:
                 **{f"raw_{name}": float(p) for name, p in zip(EMOTIONS, face.raw, strict=True)},
             }
             for face in self.faces
+            if face.seen
         ]
+
+
+def blank_frame(source: str, captured: float) -> Frame:
+    """A black picture, for a source that has shown nothing yet."""
+    return Frame(np.zeros((480, 640, 3), np.uint8), captured, 0, source)
 
 
 def _named(probabilities: NDArray[np.float32]) -> dict[str, float]:

@@ -56,11 +56,7 @@ def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb")
     UsageError
         Another colour order.
     """
-    if color not in get_args(Color):
-        raise UsageError(
-            f"Unknown colour order {color!r}.",
-            hint='Say color="rgb" or color="bgr"; grayscale images need neither.',
-        )
+    _check_color(color)
     if isinstance(images, list | tuple):
         faces = np.empty((len(images), *_CROP), np.uint8)
         for index, image in enumerate(images):
@@ -73,6 +69,18 @@ def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb")
         _check_dtype(images, "The batch of faces")
         return images.reshape(-1, *_CROP)
     return _to_face(images, color, "The image")[None]
+
+
+def to_frame(image: UInt8Array, *, color: Color = "rgb") -> UInt8Array:
+    """Turn a photo into what cameras give and detectors take; raises as :func:`to_faces` does.
+
+    Returns
+    -------
+    uint8 array, shape (H, W, 3), BGR, or (H, W)
+    """
+    _check_color(color)
+    _check_image(image, "The image")
+    return image[..., ::-1] if image.ndim == 3 and color == "rgb" else image
 
 
 def read_image(file: str | Path | BinaryIO) -> UInt8Array:
@@ -123,6 +131,24 @@ def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
 
 
 def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
+    _check_image(image, what)
+    if image.shape == _CROP:
+        return image
+    if image.ndim == 3 and color == "bgr":
+        image = image[..., ::-1]
+    gray = Image.fromarray(np.ascontiguousarray(image)).convert("L")
+    return np.asarray(gray.resize(_CROP, Image.Resampling.BILINEAR))
+
+
+def _check_color(color: str) -> None:
+    if color not in get_args(Color):
+        raise UsageError(
+            f"Unknown colour order {color!r}.",
+            hint='Say color="rgb" or color="bgr"; grayscale images need neither.',
+        )
+
+
+def _check_image(image: Any, what: str) -> None:
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{what} must be a numpy array, got {type(image).__name__}.",
@@ -144,12 +170,6 @@ def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
             f"{what} must have shape (H, W) or (H, W, 3) and a pixel at least, got {image.shape}.",
             hint="Several images of one size go in as a list: list(images).",
         )
-    if image.shape == _CROP:
-        return image
-    if image.ndim == 3 and color == "bgr":
-        image = image[..., ::-1]
-    gray = Image.fromarray(np.ascontiguousarray(image)).convert("L")
-    return np.asarray(gray.resize(_CROP, Image.Resampling.BILINEAR))
 
 
 def _check_dtype(image: NDArray[Any], what: str) -> None:

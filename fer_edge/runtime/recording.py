@@ -15,7 +15,7 @@ from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import UsageError
 from fer_edge.runtime.capture import Camera, Frame
 from fer_edge.runtime.cropping import crop_faces
-from fer_edge.runtime.detection import Detection, Detector
+from fer_edge.runtime.detection import Detection, Detector, detect
 from fer_edge.runtime.moment import Moment, SeenFace
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.tracking import Tracker
@@ -30,7 +30,7 @@ def analyze(
     detector: Detector,
     *,
     detect_every: int = 1,
-    smooth_seconds: float = 0.3,
+    smooth_seconds: float = 0.2,
     fps: float | None = None,
     workers: int = 1,
     batch: int = 32,
@@ -38,7 +38,8 @@ def analyze(
     """Yield what every frame of a recording shows, in order.
 
     What :func:`fer_edge.runtime.watch.watch` does for recordings too, but with frames read ahead,
-    faces looked for in several frames at a time, and those of several frames in one batch.
+    faces looked for in several frames at a time, and those of several frames in one batch. Faces
+    that the detector misses are not held.
 
     Images without a time (a folder, without ``fps``) are taken each for itself: nothing is smoothed
     from one to the next, and tracks count the faces of an image.
@@ -173,7 +174,7 @@ def _detected(
     with ThreadPoolExecutor(workers, "fer-edge detection") as pool:
         for frame in recording:
             asked = frame.index % every == 0
-            ahead.append((frame, pool.submit(detector, frame.image) if asked else None))
+            ahead.append((frame, pool.submit(detect, detector, frame.image) if asked else None))
             if len(ahead) > 2 * workers:
                 yield next_one()
         while ahead:

@@ -40,9 +40,10 @@ class Smoother:
     """
 
     def __init__(self, *, seconds: float = 0.2, margin: float = 0.2) -> None:
-        for name, value in (("seconds", seconds), ("margin", margin)):
-            if not value >= 0:
-                raise UsageError(f"{name} must be 0 or more, got {value}.")
+        if not seconds >= 0:
+            raise UsageError(f"Smoothing must be 0 seconds or more, got {seconds}.")
+        if not margin >= 0:
+            raise UsageError(f"The margin of smoothing must be 0 or more, got {margin}.")
         self._seconds = seconds
         self._margin = margin
         self._tracks: dict[int, _Memory] = {}

@@ -12,6 +12,8 @@ _VELOCITY_SECONDS = 0.15
 _BUFFER = 0.3
 """Of a box's sides, added all around before boxes are compared, so that faces are not lost whose
 boxes have ceased to overlap: of quick ones, and of small ones that are detected now and then."""
+HOLD_SECONDS = 0.5
+"""How long a face that the detector misses is held to be there still."""
 
 
 @dataclass
@@ -58,10 +60,12 @@ class Tracker:
         self._max_gap = max_gap
         self._tracks: list[_Track] = []
         self._numbers = itertools.count()
+        self._updated = -math.inf
 
     def update(self, boxes: Sequence[Box], time: float) -> list[int]:
         """Take what the detector found at ``time`` (seconds); returns each box's track."""
         self._forget(time)
+        self._updated = time
         places = [_widened(track.at(time)) for track in self._tracks]
         pairs = sorted(
             (
@@ -88,10 +92,15 @@ class Tracker:
     def predict(self, time: float) -> dict[int, Box]:
         """Where the faces of the last detection are expected at ``time``, by track."""
         self._forget(time)
-        if not self._tracks:
-            return {}
-        newest = max(track.seen for track in self._tracks)
-        return {track.number: track.at(time) for track in self._tracks if track.seen == newest}
+        return {t.number: t.at(time) for t in self._tracks if t.seen == self._updated}
+
+    def missed(self, time: float) -> dict[int, Box]:
+        """Where those are expected that it missed, for :data:`HOLD_SECONDS` after their sight."""
+        return {
+            track.number: track.at(time)
+            for track in self._tracks
+            if track.seen < self._updated and time - track.seen <= HOLD_SECONDS
+        }
 
     @property
     def alive(self) -> frozenset[int]:

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import select
@@ -12,13 +13,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fer_edge.cli import app as commands
 from fer_edge.contract import EMOTIONS
+from fer_edge.data import FaceDataset
 from fer_edge.errors import OutputError
-from fer_edge.runtime import capture
+from fer_edge.runtime import Recognizer, capture
 from fer_edge.runtime.capture import camera
 from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.recording import analyze
 from fer_edge.runtime.sinks import window
+from fer_edge.runtime.smoothing import Smoother
 from tests.runtime.capture.fakes import FakeDevice, wait_until
 
 from .conftest import Command, leftovers
@@ -127,6 +133,33 @@ def test_sources_take_turns_and_the_same_one_has_two_names(
     assert [one["source"] for one in moments[:4]] == [str(film), f"{film} (2)"] * 2
     assert [one["faces"][0]["score"] is None for one in moments[:8:2]] == [False, True, True, True]
     assert len(result.err.splitlines()) == 2
+
+
+def test_photos_of_a_folder_are_taken_each_for_itself(
+    fer_edge: Command, exported: Path, val: FaceDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        photo = np.full((240, 320), 127, np.uint8)
+        photo[60:156, 100:196] = np.kron(val.faces[i], np.ones((2, 2), np.uint8))
+        Image.fromarray(photo).save(tmp_path / "photos" / f"{i}.png")
+    result = fer_edge("camera", "photos", "--headless", "-m", exported)
+    faces = [json.loads(line)["faces"] for line in result.out.splitlines()]
+    assert len(faces) == 3
+    assert all(face["probabilities"] == face["raw"] for (face,) in faces)
+
+
+def test_what_is_smoothed_by_default_is_what_the_library_smooths() -> None:
+    (library,) = {
+        inspect.signature(one).parameters[name].default
+        for one, name in (
+            (Recognizer.watch, "smooth_seconds"),
+            (analyze, "smooth_seconds"),
+            (Smoother, "seconds"),
+        )
+    }
+    for command in (commands.camera, commands.analyze):
+        assert inspect.signature(command).parameters["smoothing"].default == library
 
 
 def test_a_recording_is_a_video_with_every_frame(

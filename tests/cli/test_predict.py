@@ -2,7 +2,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -131,3 +133,56 @@ def test_a_changed_graph_is_not_run(fer_edge: Command, artifact: Path, face: Pat
 def test_no_artifact_is_an_error(fer_edge: Command, face: Path, tmp_path: Path) -> None:
     assert "There is no nowhere" in fer_edge("predict", face, "-m", "nowhere").error()
     assert "no manifest.json" in fer_edge("predict", face, "-m", tmp_path).error()
+
+
+@pytest.fixture
+def photo(face: Path, tmp_path: Path) -> Path:
+    """A photo in which :func:`one_face_each` finds a face."""
+    image = Image.new("RGB", (320, 240), (127, 127, 127))
+    with Image.open(face) as portrait:
+        image.paste(portrait.resize((96, 96)), (100, 60))
+    path = tmp_path / "photo.png"
+    image.save(path)
+    return path
+
+
+@pytest.mark.usefixtures("one_face_each")
+def test_faces_are_found_in_photos(fer_edge: Command, exported: Path, photo: Path) -> None:
+    result = fer_edge("predict", photo, "--find", "-m", exported)
+    with Recognizer(exported) as recognizer:
+        (face,) = recognizer.find(read_image(photo))
+        whole = recognizer([read_image(photo)]).probabilities[0]
+    assert (result.code, result.err) == (0, "")
+    head, first, *_ = result.out.splitlines()
+    assert head == f"{photo}, 96x96 at 100, 60: {face.emotion}"
+    assert first.split()[:2] == [face.emotion, f"{100 * face.probabilities.max():.2f}"]
+    (told,) = json.loads(fer_edge("predict", photo, "--find", "-m", exported, "--json").out)
+    assert told["image"] == str(photo)
+    (one,) = told["faces"]
+    assert (one["box"], one["score"], one["emotion"]) == ([100, 60, 96, 96], 0.7, face.emotion)
+    assert one["probabilities"] == dict(zip(EMOTIONS, face.probabilities.tolist(), strict=True))
+    assert not np.allclose(face.probabilities, whole)
+
+
+def test_a_photo_without_a_face(
+    fer_edge: Command, exported: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        sys.modules, "retinaface", SimpleNamespace(detect_faces=lambda *_, **__: [])
+    )
+    assert fer_edge("predict", photo, "--find", "-m", exported).out == f"{photo}: no face found\n"
+    told = fer_edge("predict", photo, "--find", "-m", exported, "--json").out
+    assert json.loads(told) == [{"image": str(photo), "faces": []}]
+
+
+@pytest.mark.parametrize("option", [("--yunet", "a.onnx"), ("--detector-size", "320")])
+def test_a_detector_is_for_finding(fer_edge: Command, face: Path, option: tuple[str, str]) -> None:
+    assert "no detector without --find. Add --find" in fer_edge("predict", face, *option).error(2)
+
+
+def test_finding_without_a_detector_says_what_to_install(
+    fer_edge: Command, face: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "retinaface", None)
+    error = fer_edge("predict", face, "--find").error()
+    assert "pip install 'fer-edge[camera]'" in error

@@ -10,7 +10,7 @@ import pytest
 from examples import robot
 from fer_edge import EMOTIONS
 from fer_edge.data.face_crop import Box
-from fer_edge.runtime import Detection, crop_faces
+from fer_edge.runtime import Detection, crop_faces, tracking
 from tests.tiny import FakeEngine, classify
 
 from .conftest import FAR, FRAME, NEAR, see_two
@@ -36,7 +36,10 @@ def test_the_nearest_face_is_answered_once(acts: list[str], detect: Callable) ->
     assert acts == [emotion(NEAR)]
 
 
-def test_another_face_is_answered_anew_and_nobody_is_not(acts: list[str], detect: Callable) -> None:
+def test_another_face_is_answered_anew_and_nobody_is_not(
+    acts: list[str], detect: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "HOLD_SECONDS", 0.0)
     seen = iter([[]] * 2 + [[NEAR]] * 3 + [[]] * 2 + [[FAR]] * 3)
     detect(lambda _: [Detection(box, 0.9) for box in next(seen)])
     robot.main([FRAME] * 10)

@@ -9,6 +9,8 @@ from fer_edge.errors import InferenceError, InputError, UsageError
 from fer_edge.runtime.batching import Batcher
 from tests.tiny import classify
 
+from .capture.fakes import wait_until
+
 FACES = np.random.default_rng(1).integers(0, 256, (150, 48, 48), dtype=np.uint8)
 LONG = 60_000.0
 
@@ -204,3 +206,68 @@ def test_bounds_are_checked(engine: Engine, bad: dict[str, float]) -> None:
 def test_a_request_without_faces(engine: Engine) -> None:
     with Batcher(engine, np.asarray) as batcher, pytest.raises(InputError, match="a face at least"):
         batcher.submit(FACES[:0])
+
+
+def test_who_has_not_come_back_in_time_is_not_waited_for(engine: Engine) -> None:
+    with Batcher(engine, np.asarray, max_delay_ms=LONG) as batcher:
+        engine.busy(batcher, "a")
+        both = [batcher.submit(FACES[:1], source=name) for name in "ab"]
+        engine.go.set()
+        [future.result(10) for future in both]
+        batcher._finished -= LONG / 1e3
+        batcher.submit(FACES[:1], source="a").result(10)
+    assert engine.batches == [1, 2, 1]
+
+
+def test_a_callback_may_submit_though_the_queue_is_full(engine: Engine) -> None:
+    again: list[object] = []
+    with Batcher(engine, np.asarray, max_batch=1, max_pending=2, max_delay_ms=0) as batcher:
+        engine.busy(batcher)
+        first, second = (batcher.submit(FACES[:1], source=i) for i in range(2))
+        first.add_done_callback(lambda _: again.append(batcher.submit(FACES[:2], source=2)))
+        first.add_done_callback(lambda _: again.append(batcher.answer(FACES[:3])))
+        engine.go.set()
+        second.result(10)
+        wait_until(lambda: len(again) == 2)
+        np.testing.assert_allclose(again[0].result(10), classify(FACES[:2]), atol=1e-5)
+        np.testing.assert_allclose(again[1], classify(FACES[:3]), atol=1e-5)
+
+
+def test_a_caller_who_is_alone_runs_the_engine_itself(engine: Engine) -> None:
+    before = threading.active_count()
+    with Batcher(engine, np.asarray, max_delay_ms=LONG) as batcher:
+        for n in (3, 0, 1):
+            np.testing.assert_allclose(batcher.answer(FACES[:n]), classify(FACES[:n]), atol=1e-5)
+        assert threading.active_count() == before
+    with pytest.raises(InferenceError, match="is closed"):
+        batcher.answer(FACES[:1])
+    with pytest.raises(InferenceError, match="is closed"):
+        batcher.answer(FACES[:0])
+    assert engine.batches == [3, 0, 1]
+
+
+def test_callers_who_are_not_alone_share_a_batch(engine: Engine) -> None:
+    with (
+        Batcher(engine, np.asarray, max_delay_ms=0) as batcher,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        engine.go.clear()
+        alone = pool.submit(batcher.answer, FACES[:1])
+        assert engine.entered.acquire(timeout=10)
+        others = [pool.submit(batcher.answer, FACES[i : i + 2]) for i in range(3)]
+        wait_until(lambda: batcher._waiting == 6)
+        engine.go.set()
+        np.testing.assert_allclose(alone.result(10), classify(FACES[:1]), atol=1e-5)
+        for i, other in enumerate(others):
+            np.testing.assert_allclose(other.result(10), classify(FACES[i : i + 2]), atol=1e-5)
+    assert engine.batches == [1, 6]
+
+
+def test_an_engine_that_raises_in_a_callers_thread_is_free_again(engine: Engine) -> None:
+    with Batcher(engine, np.asarray, max_delay_ms=0) as batcher:
+        engine.error = InferenceError("out of memory")
+        with pytest.raises(InferenceError, match="out of memory"):
+            batcher.answer(FACES[:1])
+        engine.error = None
+        batcher.submit(FACES[:1]).result(10)
+        batcher.answer(FACES[:1])

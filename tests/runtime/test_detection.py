@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from fer_edge.data import load_dataset
-from fer_edge.errors import MissingDependencyError, ModelError, UsageError
-from fer_edge.runtime.detection import RetinaFace, YuNet
+from fer_edge.data.face_crop import Box
+from fer_edge.errors import InputError, MissingDependencyError, ModelError, UsageError
+from fer_edge.runtime.detection import Detection, RetinaFace, YuNet, detect
 from fer_edge.runtime.tracking import iou
 
 
@@ -102,3 +103,29 @@ def test_the_detectors_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> N
     RetinaFace()
     options = retinaface.ONNX_SESSION.get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+BOX = Box(1, 2, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "gave NoneType in the place of a list"),
+        (np.zeros((2, 5)), "gave ndarray in the place of a list"),
+        ([(1, 2, 30, 40, 0.9)], "gave tuple in the place of a Detection"),
+        ([Detection((1, 2, 30, 40), 0.9)], "gave tuple in the place of a Box"),
+        ([Detection(BOX._replace(width=0), 0.9)], r"a box without an area, \(1, 2, 0, 40\)"),
+        ([Detection(BOX, 0.9), Detection(BOX._replace(x=np.nan), 0.9)], "without an area"),
+    ],
+)
+def test_a_detector_that_gives_something_else(found: object, says: str) -> None:
+    with pytest.raises(InputError, match=says) as error:
+        detect(lambda _: found, np.zeros((90, 120), np.uint8))
+    assert "It must return [Detection(Box(x, y, width, height), score)" in str(error.value)
+
+
+def test_a_tuple_of_detections_will_do() -> None:
+    assert detect(lambda _: (Detection(BOX, 0.9),), np.zeros((9, 9), np.uint8)) == [
+        Detection(BOX, 0.9)
+    ]

@@ -19,6 +19,7 @@ def test_a_line_of_json_has_all_but_the_pixels() -> None:
     (face,) = told["faces"]
     assert face["box"] == [200, 150, 100, 120]
     assert face["emotion"] == "happy"
+    assert (told["state"], face["seen"]) == ("running", True)
     assert tuple(face["probabilities"]) == tuple(face["raw"]) == EMOTIONS
     assert (face["probabilities"]["happy"], face["raw"]["happy"]) == (0.7, 1.0)
 
@@ -33,3 +34,9 @@ def test_rows_are_flat_one_per_face() -> None:
     assert (second["emotion"], second["p_angry"]) == ("angry", pytest.approx(0.7))
     assert (second["raw_angry"], second["raw_happy"]) == (1, 0)
     assert moment().to_rows() == []
+
+
+def test_what_is_printed_of_a_moment_has_no_pixels() -> None:
+    assert repr(moment(seen(), index=7, age_ms=12)) == (
+        "Moment(door, frame 7, 1 faces, 12 ms old, running)"
+    )

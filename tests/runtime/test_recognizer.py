@@ -4,10 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fer_edge
+from fer_edge.data import load_dataset
+from fer_edge.data.face_crop import Box
 from fer_edge.errors import ArtifactError, InferenceError, InputError, ModelError, UsageError
 from fer_edge.models import carried
+from fer_edge.runtime import Detection, crop_faces
 from fer_edge.runtime import recognizer as module
 from tests.tiny import classify, tiny_artifact
 
@@ -154,3 +158,70 @@ def test_a_closed_recognizer_takes_no_more(fake):
     recognizer.close()
     with pytest.raises(InferenceError, match="closed"):
         recognizer.submit(FACES[:1])
+
+
+PHOTO = np.random.default_rng(4).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+BOXES = [Box(5, 10, 40, 50), Box(60, 20, 30, 30)]
+
+
+def two(image):
+    assert image.shape[:2] == PHOTO.shape[:2]
+    return [Detection(box, 0.9) for box in BOXES]
+
+
+@pytest.mark.parametrize(
+    ("image", "color", "bgr"),
+    [
+        (PHOTO, "rgb", PHOTO[..., ::-1]),
+        (PHOTO, "bgr", PHOTO),
+        (PHOTO[..., 0], "rgb", PHOTO[..., 0]),
+    ],
+)
+def test_faces_in_a_photo(fake, image, color, bgr):
+    engine, recognizer = fake()
+    seen = []
+    with recognizer:
+        faces = recognizer.find(
+            image, detector=lambda frame: seen.append(frame) or two(frame), color=color
+        )
+    np.testing.assert_array_equal(seen[0], bgr)
+    expected = classify(crop_faces(bgr, BOXES))
+    for n, (face, row) in enumerate(zip(faces, expected, strict=True)):
+        assert (face.track, face.box, face.score, face.seen) == (n, BOXES[n], 0.9, True)
+        assert face.label == row.argmax()
+        np.testing.assert_allclose(face.probabilities, row, atol=1e-5)
+        np.testing.assert_array_equal(face.raw, face.probabilities)
+    assert engine.batches == [2]
+
+
+def test_a_photo_without_faces(fake):
+    engine, recognizer = fake()
+    with recognizer:
+        assert recognizer.find(PHOTO, detector=lambda _: []) == []
+    assert engine.batches == []
+    with pytest.raises(InferenceError, match="closed"):
+        recognizer.find(PHOTO, detector=lambda _: [])
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "error", "says"),
+    [
+        (PHOTO / 255, {}, InputError, "The image must be uint8, got float64"),
+        (PHOTO[..., :1], {}, InputError, "must have shape"),
+        ("photo.jpg", {}, InputError, "must be a numpy array, got str"),
+        (PHOTO, {"color": "hsv"}, UsageError, "Unknown colour order 'hsv'"),
+        (PHOTO, {"detector": lambda _: None}, InputError, "The detector gave NoneType"),
+    ],
+)
+def test_what_is_no_photo(fake, image, options, error, says):
+    with pytest.raises(error, match=says):
+        fake()[1].find(image, **({"detector": two} | options))
+
+
+def test_the_default_detector_finds_real_faces(fake, fer2013):
+    pytest.importorskip("retinaface", reason="needs the extra camera")
+    face = Image.fromarray(load_dataset(fer2013, "val").faces[0]).resize((160, 160))
+    photo = np.full((480, 640), 127, np.uint8)
+    photo[100:260, 200:360] = face
+    (found,) = fake()[1].find(photo)
+    assert 180 < found.box.x < 300

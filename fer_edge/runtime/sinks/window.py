@@ -7,15 +7,13 @@ import sys
 import threading
 from collections.abc import Sequence
 
-import numpy as np
-
 from fer_edge.errors import OutputError
-from fer_edge.runtime.capture import Camera, Frame, State
+from fer_edge.runtime.capture import Camera, State
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 from fer_edge.runtime.grid import grid
 from fer_edge.runtime.meter import Meter
-from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.moment import Moment, blank_frame
 from fer_edge.runtime.overlay import draw_overlay
 
 _LARGEST = (1280, 720)
@@ -128,4 +126,4 @@ def _reason(said: Sequence[str]) -> str:
 
 
 def _nothing_yet(camera: Camera) -> Moment:
-    return Moment(Frame(np.zeros((480, 640, 3), np.uint8), 0.0, 0, camera.name), [], 0.0)
+    return Moment(blank_frame(camera.name, 0.0), [], 0.0)
