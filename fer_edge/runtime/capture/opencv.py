@@ -1,7 +1,10 @@
 """Cameras, streams, pipelines and recordings through OpenCV."""
 
+import contextlib
 import importlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,11 @@ OPEN_SECONDS = 10.0
 """How long a stream may take to open before that counts as failed."""
 READ_SECONDS = 5.0
 """How long a stream may be silent before it counts as lost."""
+
+# OpenCV has one level for all threads that are opening something.
+_counting = threading.Lock()
+_opening = 0
+_level = 0
 
 
 def open_device(device: int | str) -> Reader:
@@ -79,8 +87,9 @@ def open_pipeline(pipeline: str) -> Reader:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise CaptureError(
             "This OpenCV was built without GStreamer, as all from PyPI are.",
-            hint="Use the system's (apt install python3-opencv; on Jetson, JetPack's) in an "
-            "environment made with: python -m venv --system-site-packages",
+            hint="Use the system's: apt install python3-opencv (on Jetson, JetPack's), make the "
+            "environment with python -m venv --system-site-packages, and there "
+            "pip uninstall opencv-python opencv-python-headless, which hide it.",
         )
     if "appsink" not in pipeline:
         raise CaptureError(
@@ -133,18 +142,30 @@ class _Capture:
 def _opened(
     cv2: Any, what: int | str, backend: int, options: list[int], name: str, hint: str
 ) -> Any:
-    # OpenCV prints its own view of every failure to stderr; ours is in the exception.
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try:
+    with _quiet(cv2):
         capture = cv2.VideoCapture(what, backend, options)
-    finally:
-        log.setLogLevel(level)
     if not capture.isOpened():
         capture.release()
         raise CaptureError(f"{name} cannot be opened.", hint=hint)
     return capture
+
+
+@contextlib.contextmanager
+def _quiet(cv2: Any) -> Iterator[None]:
+    """Keep OpenCV's own view of every failure off stderr: ours is in the exception."""
+    global _opening, _level
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has it in the open
+    with _counting:
+        if not _opening:
+            _level = log.setLogLevel(0)
+        _opening += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _opening -= 1
+            if not _opening:
+                log.setLogLevel(_level)
 
 
 def load_cv2(what: str) -> Any:

@@ -124,7 +124,9 @@ def test_opencv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, recording
     cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
 )
 def test_an_opencv_without_gstreamer_names_the_fix() -> None:
-    with pytest.raises(CaptureError, match=r"without GStreamer.*system-site-packages"):
+    with pytest.raises(
+        CaptureError, match=r"without GStreamer.*system-site-packages.*uninstall opencv-python"
+    ):
         Camera("csi://0")
 
 
