@@ -1,7 +1,7 @@
 """From images to emotions on the device: :class:`Recognizer` and what it is made of."""
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.runtime.capture import Camera, Frame, State
+from fer_edge.runtime.capture import Camera, Feed, Frame, State
 from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detection, Detector, RetinaFace, YuNet
 from fer_edge.runtime.moment import Moment, SeenFace
@@ -14,6 +14,7 @@ __all__ = [
     "Color",
     "Detection",
     "Detector",
+    "Feed",
     "Frame",
     "Moment",
     "Prediction",
