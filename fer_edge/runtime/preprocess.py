@@ -122,7 +122,8 @@ def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
         ) from error
 
 
-def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
+def check_image(image: object, what: str) -> None:
+    """Raise InputError, which begins with ``what``, unless it is uint8 (H, W) or (H, W, 3)."""
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{what} must be a numpy array, got {type(image).__name__}.",
@@ -144,6 +145,10 @@ def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
             f"{what} must have shape (H, W) or (H, W, 3) and a pixel at least, got {image.shape}.",
             hint="Several images of one size go in as a list: list(images).",
         )
+
+
+def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
+    check_image(image, what)
     if image.shape == _CROP:
         return image
     if image.ndim == 3 and color == "bgr":

@@ -12,6 +12,7 @@ from types import TracebackType
 from fer_edge.errors import CaptureError, FerEdgeError
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
+from fer_edge.runtime.preprocess import check_image
 
 STALLED_AFTER = 1.0
 LONGEST_OPENING = 15.0
@@ -39,7 +40,12 @@ class Camera:
     source : int, str, Path, iterable of uint8 arrays, or Source
         As :func:`fer_edge.runtime.capture.find_source` understands it.
     name : str, optional
-        What frames say they are from; by default the source's own.
+        What frames say they are from; by default the source's own, without passwords.
+    size : (int, int), optional
+        Width and height to ask a camera for. It gives the nearest that it has.
+    fps : float, optional
+        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
+        taken.
     wait : bool
         Wait for a live source that is not there yet, as for one that is lost: until then its
         state is OPENING, and reading waits.
@@ -51,7 +57,7 @@ class Camera:
     CaptureError
         The source cannot be opened, or a live one does not open within 15 s.
     UsageError
-        ``source`` is nothing that could be one.
+        ``source`` is nothing that could be one, or has a size or a rate of its own.
 
     Examples
     --------
@@ -62,13 +68,15 @@ class Camera:
 
     def __init__(
         self,
-        source: int | str | Path | Source | Iterable[Image],
+        source: int | str | Path | Source | Iterable[Image | tuple[Image, float]],
         *,
         name: str | None = None,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
         wait: bool = False,
         reconnect: bool = True,
     ) -> None:
-        self._source = find_source(source)
+        self._source = find_source(source, size=size, fps=fps)
         self.name = name or self._source.name
         self._wait = wait
         self._reconnect = reconnect
@@ -181,18 +189,27 @@ class Camera:
         self.close()
 
     def _read_recording(self) -> Frame | None:
-        with self._reading:
-            if self._reader is None or self._closing.is_set():
-                return None
-            found = self._reader.read()
-            if found is not None:
-                return self._frame(*found)
-        self.close()
-        return None
+        if self._closing.is_set():
+            return None
+        frame = None
+        try:
+            with self._reading:
+                if self._reader is not None and (found := self._reader.read()) is not None:
+                    frame = self._frame(*found)
+        except Exception as error:
+            self.error = error
+            if not isinstance(error, CaptureError):  # that what was read of it is not all
+                raise
+        finally:
+            if frame is None:
+                self.close()
+        return frame
 
-    def _frame(self, image: Image, position: float | None) -> Frame:
+    def _frame(self, image: Image, position: float | None, captured: float | None = None) -> Frame:
+        check_image(image, f"{self.name}: frame {self._count}")
         self._arrived = time.monotonic()
-        frame = Frame(image, self._arrived, self._count, self.name, position)
+        captured = self._arrived if captured is None else captured
+        frame = Frame(image, captured, self._count, self.name, position)
         self._count += 1
         return frame
 
@@ -295,11 +312,11 @@ class Camera:
         except Exception as error:
             self._outlive(error)
 
-    def _take(self, image: Image, position: float | None = None) -> None:
+    def _take(self, image: Image, position: float | None, captured: float | None = None) -> None:
         with self._changed:
             if self._closing.is_set():
                 return
-            frame = self._frame(image, position)
+            frame = self._frame(image, position, captured)
             self.dropped += self._newest is not None
             self._newest = frame
             self._state = State.RUNNING

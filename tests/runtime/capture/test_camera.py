@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fer_edge.errors import CaptureError, MissingDependencyError
+from fer_edge.errors import CaptureError, InputError, MissingDependencyError
 from fer_edge.runtime.capture import Camera, Source, State, camera
 
 from .fakes import FakeDevice, image, wait_until
@@ -259,3 +259,51 @@ def test_a_listener_that_raises_does_not_keep_a_recording_open() -> None:
     assert recording.read() is not None
     recording.close()
     assert closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (np.zeros((4, 6, 3)), "frames: frame 1 must be uint8, got float64"),
+        (np.zeros((4, 6, 4), np.uint8), "frame 1 has four channels"),
+        (np.zeros((4, 6, 1), np.uint8), r"frame 1 must have shape .* got \(4, 6, 1\)"),
+        (np.zeros((0, 6), np.uint8), "frame 1 must have shape"),
+        ("a.jpg", "frame 1 must be a numpy array, got str"),
+        (None, "frame 1 must be a numpy array, got NoneType"),
+    ],
+)
+def test_frames_that_are_no_images(frame: object, message: str) -> None:
+    with Camera([image(0), frame]) as frames:
+        assert frames.read() is not None
+        with pytest.raises(InputError, match=message):
+            frames.read()
+        assert frames.state is State.CLOSED
+        assert isinstance(frames.error, InputError)
+        assert frames.read() is None
+
+
+def test_a_live_source_of_no_images_is_not_opened_again(device: FakeDevice) -> None:
+    with Camera(device.source()) as live:
+        device.send(np.zeros((4, 6, 4), np.uint8))
+        with pytest.raises(InputError, match="fake: frame 0 has four channels"):
+            live.read(timeout=5)
+        wait_until(lambda: live.state is State.CLOSED)
+    assert device.closed == device.opened == 1
+
+
+def test_a_generator_that_raises_says_so_to_all() -> None:
+    def frames() -> Iterator[np.ndarray]:
+        yield image(0)
+        raise OSError("disk")
+
+    with Camera(frames()) as broken:
+        assert broken.read() is not None
+        with pytest.raises(OSError, match="disk"):
+            broken.read()
+        assert broken.state is State.CLOSED
+        assert isinstance(broken.error, OSError)
+
+
+def test_a_frame_is_told_without_its_pixels() -> None:
+    with Camera([np.zeros((480, 640, 3), np.uint8)]) as frames:
+        assert "array" not in repr(frames.read())

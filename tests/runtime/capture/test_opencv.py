@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import CaptureError
-from fer_edge.runtime.capture import opencv
+from fer_edge.runtime.capture import find_source, opencv
 
 
 class FakeCv2:
@@ -23,6 +23,7 @@ class FakeCv2:
         self.wishes: dict[str, Any] = {}
         self.present = True
         self.utils = SimpleNamespace()
+        self.VideoWriter = SimpleNamespace(fourcc=lambda *letters: "".join(letters))
         where = self if version == 4 else SimpleNamespace()
         where.setLogLevel = self._set_level
         if version == 5:
@@ -70,3 +71,21 @@ def test_what_opens_at_the_same_time_leaves_opencv_as_talkative_as_before() -> N
         first.close()
         assert fake.level == 0
     assert fake.level == 3
+
+
+def test_a_camera_is_asked_for_a_size_and_a_rate(fake: FakeCv2) -> None:
+    find_source("/dev/video1", size=(1280, 720), fps=30).open()
+    assert fake.opened == [("/dev/video1", fake.CAP_V4L2, [])]
+    assert fake.wishes == {"buffers": 1, "fourcc": "MJPG", "width": 1280, "height": 720, "fps": 30}
+
+
+def test_a_small_picture_may_stay_uncompressed(fake: FakeCv2) -> None:
+    find_source(0, size=(640, 480)).open()
+    assert fake.wishes == {"buffers": 1, "width": 640, "height": 480}
+
+
+def test_where_there_is_no_v4l2_opencv_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeCv2(backends=())
+    monkeypatch.setattr(opencv, "load_cv2", lambda _: fake)
+    find_source(0).open()
+    assert fake.opened == [(0, fake.CAP_ANY, [])]
