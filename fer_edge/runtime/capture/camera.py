@@ -87,6 +87,7 @@ class Camera:
         self._count = 0
         self._arrived = time.monotonic()
         self._closing = threading.Event()
+        self._opened = False
         self.dropped = 0
         """Live frames that nobody read in time."""
         self.reconnects = 0
@@ -231,13 +232,15 @@ class Camera:
             return
         try:
             with self._changed:
-                self._changed.wait_for(lambda: self._state is not State.OPENING, LONGEST_OPENING)
-                if self._state is State.OPENING:
-                    raise CaptureError(
-                        f"{self.name} has not opened within {LONGEST_OPENING:.0f} s.",
-                        hint="Try an address in a player, a pipeline with gst-launch-1.0.",
-                    )
-            if self._state is State.CLOSED and self.error is not None:
+                done = self._changed.wait_for(
+                    lambda: self._opened or self._state is State.CLOSED, LONGEST_OPENING
+                )
+            if not done:
+                raise CaptureError(
+                    f"{self.name} has not opened within {LONGEST_OPENING:.0f} s.",
+                    hint="Try an address in a player, a pipeline with gst-launch-1.0.",
+                )
+            if not self._opened and self.error is not None:
                 raise self.error
         except BaseException:
             self._stop()
@@ -296,6 +299,7 @@ class Camera:
             self.reconnects += not first
             with self._changed:
                 self._arrived = time.monotonic()
+                self._opened = True
                 if first and not self._closing.is_set():
                     self._state, self.error = State.RUNNING, None
                     self._changed.notify_all()

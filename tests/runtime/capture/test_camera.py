@@ -307,3 +307,9 @@ def test_a_generator_that_raises_says_so_to_all() -> None:
 def test_a_frame_is_told_without_its_pixels() -> None:
     with Camera([np.zeros((480, 640, 3), np.uint8)]) as frames:
         assert "array" not in repr(frames.read())
+
+
+def test_a_source_may_be_at_its_end_as_soon_as_it_is_open(device: FakeDevice) -> None:
+    device.send(None)
+    with Camera(device.source(), reconnect=False) as live:
+        assert live.read() is None
