@@ -70,8 +70,6 @@ def open_stream(address: str, name: str) -> Reader:
     MissingDependencyError
         OpenCV is not installed.
     """
-    # FFmpeg would report every failed attempt to reconnect on stderr.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = load_cv2("Cameras and videos need")
     limits = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
@@ -180,6 +178,8 @@ class _Recording(_Capture):
 def _opened(
     cv2: Any, what: int | str, backend: int, options: list[int], name: str, hint: str
 ) -> Any:
+    # FFmpeg, which reads this once, would report every failed attempt to reconnect on stderr.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     with _quiet(cv2):
         capture = cv2.VideoCapture(what, backend, options)
     if not capture.isOpened():

@@ -122,6 +122,24 @@ def test_a_stream_that_nobody_serves() -> None:
         Camera("rtsp://me:secret@127.0.0.1:9/x")
 
 
+def test_failures_are_told_by_us_alone(recording: Path) -> None:
+    # In a program of its own: FFmpeg is asked to be silent when it is first used.
+    program = f"""
+from fer_edge.errors import CaptureError
+from fer_edge.runtime.capture import Camera
+assert len(list(Camera({str(recording)!r}))) == 4
+try:
+    Camera("rtsp://127.0.0.1:9/x")
+except CaptureError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "cannot be opened" in done.stdout
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
