@@ -42,6 +42,25 @@ def camera(
             "GStreamer pipeline, csi://0 on Jetson; one or more."
         ),
     ],
+    size: Annotated[
+        str | None,
+        typer.Option(help="Ask cameras for this size, as 1280x720.", rich_help_panel="Sources"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Ask cameras for this rate; of a folder, the rate of its images.",
+            rich_help_panel="Sources",
+        ),
+    ] = None,
+    wait_for: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for cameras and streams that are not there yet.",
+            rich_help_panel="Sources",
+        ),
+    ] = False,
     headless: Annotated[
         bool,
         typer.Option("--headless", help="Print a line of JSON per frame.", rich_help_panel=_OUTPUT),
@@ -140,7 +159,7 @@ def camera(
             Recognizer(model, precision=precision, backend=backend, threads=threads)
         )
         opened = stack.enter_context(contextlib.ExitStack())
-        cameras = _open(sources, opened)
+        cameras = _open(sources, opened, size=_size(size), fps=fps, wait=wait_for)
         asked = stack.enter_context(_asked_to_end())
         summary = _Summary(cameras)
         sinks: list[Sink] = [summary]
@@ -213,17 +232,33 @@ class _Summary:
             yield f"{camera.name}: {', '.join(facts)}"
 
 
-def _open(sources: Sequence[str], stack: contextlib.ExitStack) -> "list[Camera]":
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text} is no size.", hint="Say --size 1280x720")
+    return int(width), int(height)
+
+
+def _open(
+    sources: Sequence[str],
+    stack: contextlib.ExitStack,
+    *,
+    size: tuple[int, int] | None,
+    fps: float | None,
+    wait: bool,
+) -> "list[Camera]":
     """Open the sources; one that is named twice gets two names."""
     from fer_edge.runtime import Camera
     from fer_edge.runtime.capture import find_source
 
     cameras: list[Camera] = []
     for text in sources:
-        source = find_source(text)
+        source = find_source(text, size=size, fps=fps)
         again = sum(find_source(other).name == source.name for other in sources[: len(cameras)])
         name = f"{source.name} ({again + 1})" if again else source.name
-        cameras.append(stack.enter_context(Camera(source, name=name)))
+        cameras.append(stack.enter_context(Camera(source, name=name, wait=wait)))
     return cameras
 
 
@@ -244,9 +279,11 @@ def _look_on(
             continue
         wait([work], _LOOK_EVERY)
         for camera in cameras:
-            if camera.state is State.LOST and camera.name not in lost:
+            state, error = camera.state, camera.error
+            if state in (State.LOST, State.OPENING) and error and camera.name not in lost:
                 lost.add(camera.name)
-                stderr().print(f"{camera.name} is lost: {camera.error}", markup=False)
+                what = "is lost" if state is State.LOST else "is waited for"
+                stderr().print(f"{camera.name} {what}: {error}", markup=False)
             elif camera.state is State.RUNNING and camera.name in lost:
                 lost.remove(camera.name)
                 stderr().print(f"{camera.name} is back.", markup=False)

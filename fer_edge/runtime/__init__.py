@@ -2,7 +2,7 @@
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data.face_crop import Box
-from fer_edge.runtime.capture import Camera, Frame, State
+from fer_edge.runtime.capture import Camera, Feed, Frame, State
 from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detection, Detector, RetinaFace, YuNet
 from fer_edge.runtime.moment import Moment, SeenFace
@@ -16,6 +16,7 @@ __all__ = [
     "Color",
     "Detection",
     "Detector",
+    "Feed",
     "Frame",
     "Moment",
     "Prediction",

@@ -79,7 +79,7 @@ def to_frame(image: UInt8Array, *, color: Color = "rgb") -> UInt8Array:
     uint8 array, shape (H, W, 3), BGR, or (H, W)
     """
     _check_color(color)
-    _check_image(image, "The image")
+    check_image(image, "The image")
     return image[..., ::-1] if image.ndim == 3 and color == "rgb" else image
 
 
@@ -131,7 +131,7 @@ def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
 
 
 def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
-    _check_image(image, what)
+    check_image(image, what)
     if image.shape == _CROP:
         return image
     if image.ndim == 3 and color == "bgr":
@@ -148,7 +148,8 @@ def _check_color(color: str) -> None:
         )
 
 
-def _check_image(image: Any, what: str) -> None:
+def check_image(image: object, what: str) -> None:
+    """Raise InputError, which begins with ``what``, unless it is uint8 (H, W) or (H, W, 3)."""
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{what} must be a numpy array, got {type(image).__name__}.",

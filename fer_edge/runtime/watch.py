@@ -133,7 +133,7 @@ class _Stream:
         # What has a length but no times is a folder, whose photos have nothing to do with another.
         if self._counted and frame.position is None:
             self._forget()
-        now = frame.captured if frame.position is None else frame.position
+        now = frame.time
         if self._before is not None:
             passed = frame.index - self._before.index
             self._interval.add((frame.captured - self._before.captured) / max(passed, 1))

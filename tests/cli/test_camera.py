@@ -40,7 +40,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """What the source ``fake`` means: a live camera in the test's hands."""
     fake, find = FakeDevice(), capture.find_source
     monkeypatch.setattr(
-        capture, "find_source", lambda text: fake.source() if text == "fake" else find(text)
+        capture,
+        "find_source",
+        lambda text, **wishes: fake.source() if text == "fake" else find(text, **wishes),
     )
     monkeypatch.setattr(camera, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(camera, "PATIENCE", 0.05)
@@ -209,6 +211,41 @@ def test_a_live_camera_is_told_of_when_it_is_lost_and_back(
     assert last.startswith("fake: 4 frames, 0 dropped, 1 reconnects, ")
 
 
+def test_a_camera_that_is_not_there_yet_is_waited_for(
+    fer_edge: Command, exported: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_edge.cli.camera._LOOK_EVERY", 0.01)
+    _ended_after(monkeypatch, 1)
+    missed = threading.Event()
+    _listen(monkeypatch, {"is waited for": missed})
+    device.present = False
+
+    def plug_in() -> None:
+        missed.wait(30)
+        device.send(FRAME)
+        device.present = True
+
+    thread = threading.Thread(target=plug_in)
+    thread.start()
+    result = fer_edge("camera", "fake", "--wait", "--headless", "-m", exported)
+    thread.join()
+    device.present = False
+    assert result.code == 0
+    assert result.err.startswith("fake is waited for: fake cannot be opened.\n")
+    assert "fake: 1 frames, 0 dropped, " in result.err
+
+
+def test_the_images_of_a_folder_may_have_a_rate(
+    fer_edge: Command, exported: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(FRAME).save(folder / name)
+    result = fer_edge("camera", folder, "--fps", 4, "--headless", "-m", exported)
+    assert [json.loads(line)["position"] for line in result.out.splitlines()] == [0, 0.25]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_cleanly_and_the_recording_is_whole(
     fer_edge: Command,
@@ -307,6 +344,8 @@ def test_without_a_display_the_alternatives_are_named(
         (["99", "--headless"], 1, "Camera 99 cannot be opened. Cameras here: "),
         (["ftp://host/a", "--headless"], 2, "ftp:// is no address that can be opened"),
         (["x ! fakesink", "--headless"], 1, "GStreamer"),
+        (["0", "--headless", "--size", "big"], 2, "--size big is no size. Say --size 1280x720"),
+        (["FILM", "--headless", "--size", "8x8"], 2, "has a size of its own"),
         (["FILM", "--record", "a.gif"], 2, "a.gif is not a name for a video"),
         (["FILM", "--mqtt", "host"], 2, "host is no address of an MQTT broker"),
         (["FILM", "--headless", "--host", "::"], 2, "--host is for the live page. Add --web 8080"),

@@ -2,7 +2,7 @@
 
 from fer_edge.runtime.capture.base import Frame, Reader, Source, State
 from fer_edge.runtime.capture.camera import Camera
-from fer_edge.runtime.capture.several import frames_of
+from fer_edge.runtime.capture.feed import Feed
 from fer_edge.runtime.capture.sources import find_source
 
-__all__ = ["Camera", "Frame", "Reader", "Source", "State", "find_source", "frames_of"]
+__all__ = ["Camera", "Feed", "Frame", "Reader", "Source", "State", "find_source"]

@@ -1,7 +1,7 @@
 """What every kind of source has in common."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -29,14 +29,19 @@ class State(str, Enum):
 class Frame:
     """One image of a source."""
 
-    image: Image
+    image: Image = field(repr=False)
     captured: float
     """``time.monotonic()`` when the image arrived, in seconds."""
     index: int
     """Counts the images of the source from 0, those that were dropped among them."""
     source: str
     position: float | None = None
-    """Seconds since the start of a recording; None for a live source."""
+    """Seconds since the start of a recording; None for a live source, or where nobody knows."""
+
+    @property
+    def time(self) -> float:
+        """Seconds by the source's own clock: ``position``, or else ``captured``."""
+        return self.captured if self.position is None else self.position
 
 
 class Reader(Protocol):

@@ -2,23 +2,29 @@
 
 import atexit
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.errors import CaptureError
+from fer_edge.errors import CaptureError, FerEdgeError
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
+from fer_edge.runtime.preprocess import check_image
 
 STALLED_AFTER = 1.0
+LONGEST_OPENING = 15.0
+"""Seconds that a live source may take to open, longer than streams take to give up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds between attempts to open a lost source again; the pause doubles."""
 PATIENCE = 2.0
-"""Seconds that closing waits for a read in progress."""
+"""Seconds that closing waits for a read or an opening in progress."""
 LAST_PATIENCE = 12.0
-"""Seconds that the end of the program waits for it, longer than streams take to give up."""
+"""Seconds that the end of the program waits for a read, longer than streams take to give up."""
+
+_log = logging.getLogger(__name__)
 
 
 class Camera:
@@ -34,16 +40,24 @@ class Camera:
     source : int, str, Path, iterable of uint8 arrays, or Source
         As :func:`fer_edge.runtime.capture.find_source` understands it.
     name : str, optional
-        What frames say they are from; by default the source's own.
+        What frames say they are from; by default the source's own, without passwords.
+    size : (int, int), optional
+        Width and height to ask a camera for. It gives the nearest that it has.
+    fps : float, optional
+        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
+        taken.
+    wait : bool
+        Wait for a live source that is not there yet, as for one that is lost: until then its
+        state is OPENING, and reading waits.
     reconnect : bool
         Open a live source again when it is lost; otherwise that is its end.
 
     Raises
     ------
     CaptureError
-        The source cannot be opened.
+        The source cannot be opened, or a live one does not open within 15 s.
     UsageError
-        ``source`` is nothing that could be one.
+        ``source`` is nothing that could be one, or has a size or a rate of its own.
 
     Examples
     --------
@@ -54,13 +68,17 @@ class Camera:
 
     def __init__(
         self,
-        source: int | str | Path | Source | Iterable[Image],
+        source: int | str | Path | Source | Iterable[Image | tuple[Image, float]],
         *,
         name: str | None = None,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
+        wait: bool = False,
         reconnect: bool = True,
     ) -> None:
-        self._source = find_source(source)
+        self._source = find_source(source, size=size, fps=fps)
         self.name = name or self._source.name
+        self._wait = wait
         self._reconnect = reconnect
         self._changed = threading.Condition()
         self._reading = threading.Lock()
@@ -69,6 +87,7 @@ class Camera:
         self._count = 0
         self._arrived = time.monotonic()
         self._closing = threading.Event()
+        self._opened = False
         self.dropped = 0
         """Live frames that nobody read in time."""
         self.reconnects = 0
@@ -77,15 +96,17 @@ class Camera:
         """Why the source is lost, or why it ended early; None while all is well."""
         self.listeners: list[Callable[[], object]] = []
         """Called, by the camera's thread, for every live frame and at the end."""
-        self._reader: Reader | None = self._source.open()
-        self._state = State.RUNNING
+        self._reader: Reader | None = None
+        self._mistake: FerEdgeError | None = None
         self._thread: threading.Thread | None = None
-        if self._source.live:
-            self._thread = threading.Thread(
-                target=self._capture, name=f"fer-edge {self.name}", daemon=True
-            )
-            atexit.register(self._end)
-            self._thread.start()
+        if self.live:
+            self._start()
+        else:
+            self._reader = self._source.open()
+            self._state = State.RUNNING
+
+    def __repr__(self) -> str:
+        return f"<Camera {self.name!r}, {self.state.value}>"
 
     @property
     def live(self) -> bool:
@@ -116,7 +137,13 @@ class Camera:
         Returns
         -------
         Frame or None
-            None where no frame came in time, or none will: :attr:`state` tells which.
+            None where no frame came in time, or none will: :attr:`state` tells which, and
+            :attr:`error` why.
+
+        Raises
+        ------
+        FerEdgeError
+            What waiting does not mend: OpenCV is not installed, a frame of another shape.
         """
         if not self.live:
             return self._read_recording()
@@ -125,7 +152,10 @@ class Camera:
                 lambda: self._newest is not None or self._state is State.CLOSED, timeout
             )
             frame, self._newest = self._newest, None
-            return frame
+            mistake, self._mistake = self._mistake, None
+        if mistake is not None:
+            raise mistake
+        return frame
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the source ends or is closed."""
@@ -134,12 +164,7 @@ class Camera:
 
     def close(self) -> None:
         """Free the source and end every iteration over it. May be called more than once."""
-        self._closing.set()
-        with self._changed:
-            self._state = State.CLOSED
-            self._newest = None
-            self._changed.notify_all()
-        self._tell()
+        self._stop()
         # A driver that hangs in a read cannot be interrupted: what it holds is freed afterwards.
         if self._thread is not None:
             if self._thread is not threading.current_thread():
@@ -151,6 +176,7 @@ class Camera:
                 self._reader = None
             finally:
                 self._reading.release()
+        self._tell()
 
     def __enter__(self) -> "Camera":
         return self
@@ -164,76 +190,146 @@ class Camera:
         self.close()
 
     def _read_recording(self) -> Frame | None:
-        with self._reading:
-            if self._reader is None or self._closing.is_set():
-                return None
-            found = self._reader.read()
-            if found is not None:
-                return self._frame(*found)
-        self.close()
-        return None
+        if self._closing.is_set():
+            return None
+        frame = None
+        try:
+            with self._reading:
+                if self._reader is not None and (found := self._reader.read()) is not None:
+                    frame = self._frame(*found)
+        except Exception as error:
+            self.error = error
+            if not isinstance(error, CaptureError):  # that what was read of it is not all
+                raise
+        finally:
+            if frame is None:
+                self.close()
+        return frame
 
-    def _frame(self, image: Image, position: float | None) -> Frame:
+    def _frame(self, image: Image, position: float | None, captured: float | None = None) -> Frame:
+        check_image(image, f"{self.name}: frame {self._count}")
         self._arrived = time.monotonic()
-        frame = Frame(image, self._arrived, self._count, self.name, position)
+        captured = self._arrived if captured is None else captured
+        frame = Frame(image, captured, self._count, self.name, position)
         self._count += 1
         return frame
 
     def _tell(self) -> None:
         for listener in list(self.listeners):
-            listener()
-
-    def _capture(self) -> None:
-        reader = self._reader
-        while reader is not None:
             try:
-                try:
-                    self._take_frames(reader)
-                finally:
-                    reader.close()
-            except Exception as error:  # a driver's; the program must outlive its camera
-                self.error = error
-            reader = self._open_again()
-        self.close()
-        atexit.unregister(self._end)
+                listener()
+            except Exception:  # noqa: PERF203, what others do with a frame is not its source's
+                _log.exception("A listener of %s failed.", self.name)
+
+    def _start(self) -> None:
+        """Open the source in its thread: an opening that hangs here could not be interrupted."""
+        self._thread = threading.Thread(
+            target=self._capture, name=f"fer-edge {self.name}", daemon=True
+        )
+        atexit.register(self._end)
+        self._thread.start()
+        if self._wait:
+            return
+        try:
+            with self._changed:
+                done = self._changed.wait_for(
+                    lambda: self._opened or self._state is State.CLOSED, LONGEST_OPENING
+                )
+            if not done:
+                raise CaptureError(
+                    f"{self.name} has not opened within {LONGEST_OPENING:.0f} s.",
+                    hint="Try an address in a player, a pipeline with gst-launch-1.0.",
+                )
+            if not self._opened and self.error is not None:
+                raise self.error
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        self._closing.set()
+        with self._changed:
+            self._state = State.CLOSED
+            self._newest = None
+            self._changed.notify_all()
 
     def _end(self) -> None:
         """Wait, with the program, for its thread: one that comes out of C++ later aborts it."""
         self.close()
-        if self._thread is not None:
+        # An opening may never end, and will hardly do so in this very moment.
+        if self._thread is not None and self._reader is not None:
             with contextlib.suppress(KeyboardInterrupt):  # who insists need not wait
                 self._thread.join(LAST_PATIENCE)
 
-    def _take_frames(self, reader: Reader) -> None:
-        while not self._closing.is_set() and (found := reader.read()) is not None:
-            with self._changed:
-                if self._closing.is_set():
-                    return
-                self.dropped += self._newest is not None
-                self._newest = self._frame(*found)
-                self._state = State.RUNNING
-                self.error = None
-                self._changed.notify_all()
-            self._tell()
+    def _capture(self) -> None:
+        try:
+            while (reader := self._open()) is not None:
+                self._reader = reader
+                self._take_frames(reader)
+                self._reader = None
+        except FerEdgeError as error:
+            self.error = self._mistake = error
+        self.close()
+        atexit.unregister(self._end)
 
-    def _open_again(self) -> Reader | None:
-        """Wait for a lost source; None where it is not wanted any more."""
-        pause = FIRST_PAUSE
+    def _open(self) -> Reader | None:
+        """Open the source, or a lost one again; None where it is not wanted any more."""
         with self._changed:
+            first = self._state is State.OPENING
             if self._closing.is_set():
                 return None
-            self._state = State.LOST
-            # Once there is a gap, what came before it is not news.
-            self.dropped += self._newest is not None
-            self._newest = None
-            self.error = self.error or CaptureError(f"{self.name} sends no more frames.")
-        while self._reconnect and not self._closing.wait(pause):
+            if not first:
+                self._state = State.LOST
+                # Once there is a gap, what came before it is not news.
+                self.dropped += self._newest is not None
+                self._newest = None
+                self.error = self.error or CaptureError(f"{self.name} sends no more frames.")
+        if not (first or self._reconnect):
+            return None
+        pause = 0.0 if first else FIRST_PAUSE
+        while not self._closing.wait(pause):
             try:
                 reader = self._source.open()
-            except Exception as error:  # as above
-                self.error = error
-                pause = min(2 * pause, LONGEST_PAUSE)
+            except Exception as error:
+                self._outlive(error)
+                if first and not self._wait:
+                    return None
+                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 continue
-            self.reconnects += 1
+            self.reconnects += not first
+            with self._changed:
+                self._arrived = time.monotonic()
+                self._opened = True
+                if first and not self._closing.is_set():
+                    self._state, self.error = State.RUNNING, None
+                    self._changed.notify_all()
             return reader
         return None
+
+    def _take_frames(self, reader: Reader) -> None:
+        try:
+            try:
+                while not self._closing.is_set() and (found := reader.read()) is not None:
+                    self._take(*found)
+            finally:
+                reader.close()
+        except Exception as error:
+            self._outlive(error)
+
+    def _take(self, image: Image, position: float | None, captured: float | None = None) -> None:
+        with self._changed:
+            if self._closing.is_set():
+                return
+            frame = self._frame(image, position, captured)
+            self.dropped += self._newest is not None
+            self._newest = frame
+            self._state = State.RUNNING
+            self.error = None
+            self._changed.notify_all()
+        self._tell()
+
+    def _outlive(self, error: Exception) -> None:
+        """Note what a driver raised: the program must outlive its camera, but not a mistake."""
+        if isinstance(error, FerEdgeError) and not isinstance(error, CaptureError):
+            raise error
+        self.error = error

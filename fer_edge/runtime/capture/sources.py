@@ -1,6 +1,7 @@
 """Which kind of source a word, number or object means."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -14,10 +15,18 @@ from fer_edge.runtime.capture.opencv import open_device, open_file, open_pipelin
 from fer_edge.runtime.preprocess import read_image
 
 _STREAMS = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
+_SECRETS = re.compile(r"((?:pass|passwd|password|pwd|pw|secret|token|key)=)[^&/\s]*", re.I)
+"""In the path or the query of an address."""
+_KINDS = "Give a camera's number, an address, a path or an iterable of uint8 arrays."
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-def find_source(what: int | str | Path | Source | Iterable[Image]) -> Source:
+def find_source(
+    what: int | str | Path | Source | Iterable[Image | tuple[Image, float]],
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+) -> Source:
     """Tell from what it looks like how a source is opened. Nothing is opened yet.
 
     ======================================  ==========================================
@@ -28,59 +37,74 @@ def find_source(what: int | str | Path | Source | Iterable[Image]) -> Source:
     path of a file                          recording
     path of a folder                        its images, in order of their names
     iterable of uint8 arrays                what a program makes
+    iterable of pairs (array, seconds)      the same, with positions in a recording
     ======================================  ==========================================
+
+    Arrays are (H, W, 3), BGR, or (H, W), gray. Those that come live are put into a
+    :class:`fer_edge.runtime.Feed`.
+
+    Parameters
+    ----------
+    what
+        One of the above.
+    size : (int, int), optional
+        Width and height to ask a camera for. It gives the nearest that it has.
+    fps : float, optional
+        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
+        taken.
 
     Raises
     ------
     CaptureError
         No such file, or a folder without images.
     UsageError
-        Nothing of the above.
+        Nothing of the above; or a size or a rate for what has its own.
     """
+    if size is not None and not (len(size) == 2 and min(size) > 0):
+        raise UsageError(f"There is no size {size}.", hint="Give a width and a height.")
+    if fps is not None and not fps > 0:
+        raise UsageError(f"fps must be above 0, got {fps}.")
     if isinstance(what, Source):
+        _refuse(what.name, size=size, fps=fps)
         return what
-    if isinstance(what, bool) or (isinstance(what, int) and what < 0):
+    if isinstance(what, bool) or (isinstance(what, int | np.integer) and what < 0):
         raise UsageError(f"There is no camera {what}.", hint="Cameras count from 0.")
-    if isinstance(what, int):
-        return Source(f"camera {what}", True, lambda: open_device(what))
+    if isinstance(what, int | np.integer):
+        device = int(what)
+        return Source(f"camera {device}", True, lambda: open_device(device, size, fps))
     if isinstance(what, str | os.PathLike):
-        return _named(os.fspath(what))
-    if isinstance(what, Iterable):
+        return _named(os.fspath(what), size, fps)
+    if isinstance(what, np.ndarray) and (what.ndim < 3 or (what.ndim == 3 and what.shape[2] <= 4)):
+        raise UsageError("One array is one image.", hint="Give several: [image].")
+    if isinstance(what, Iterable) and not hasattr(what, "decode"):  # bytes are iterable too
+        _refuse("An iterable", size=size)
         frames = iter(what)
-        return Source("frames", False, lambda: _Frames(frames))
-    raise UsageError(
-        f"{type(what).__name__} is no source of images.",
-        hint="Give a camera's number, an address, a path or an iterable of uint8 arrays.",
-    )
+        return Source("frames", False, lambda: _Frames(frames, fps))
+    raise UsageError(f"{type(what).__name__} is no source of images.", hint=_KINDS)
 
 
-def _named(text: str) -> Source:
+def _named(text: str, size: tuple[int, int] | None, fps: float | None) -> Source:
+    if not text:
+        raise UsageError("An empty text is no source of images.", hint=_KINDS)
     if text.isdecimal():
-        return find_source(int(text))
-    if is_pipeline(text):
-        return Source(text, True, lambda: open_pipeline(text))
+        return find_source(int(text), size=size, fps=fps)
     scheme, separator, _ = text.partition("://")
-    if separator and scheme == "csi":
-        pipeline = csi_pipeline(text)
-        return Source(text, True, lambda: open_pipeline(pipeline))
-    if separator and scheme in _STREAMS:
-        shown = without_password(text)
-        return Source(shown, True, lambda: open_stream(text, shown))
-    if separator and scheme != "file":
-        raise UsageError(
-            f"{without_password(text)}: {scheme}:// is no address that can be opened.",
-            hint=f"Known are {', '.join(f'{name}://' for name in (*_STREAMS, 'csi', 'file'))}.",
-        )
-    path = Path(text.removeprefix("file://"))
-    if path.is_char_device():
-        return Source(text, True, lambda: open_device(str(path)))
+    if is_pipeline(text) or (separator and scheme != "file"):
+        source = _address(text, scheme)
+        _refuse(source.name, size=size, fps=fps)
+        return source
+    path = Path(os.path.expanduser(text.removeprefix("file://")))  # noqa: PTH111, ~nobody is a name
+    if path.is_relative_to("/dev") or path.is_char_device():
+        return Source(str(path), True, lambda: open_device(str(path), size, fps))
+    _refuse(str(path), size=size)
     if path.is_dir():
         images = sorted(one for one in path.iterdir() if one.suffix.lower() in _IMAGES)
         if not images:
             raise CaptureError(
                 f"{path} has no images.", hint=f"Images end in {', '.join(_IMAGES)}."
             )
-        return Source(str(path), False, lambda: _Frames(_read(images), len(images)))
+        return Source(str(path), False, lambda: _Frames(_read(images), fps, len(images)))
+    _refuse(str(path), fps=fps)
     if not path.is_file():
         raise CaptureError(
             f"There is no file {path}.",
@@ -89,13 +113,38 @@ def _named(text: str) -> Source:
     return Source(str(path), False, lambda: open_file(path))
 
 
+def _address(text: str, scheme: str) -> Source:
+    if is_pipeline(text):
+        # Any of its properties may be a password.
+        return Source(f"{text.split()[0]} pipeline", True, lambda: open_pipeline(text))
+    if scheme == "csi":
+        pipeline = csi_pipeline(text)
+        return Source(text, True, lambda: open_pipeline(pipeline))
+    shown = without_password(text)
+    if scheme in _STREAMS:
+        return Source(shown, True, lambda: open_stream(text, shown))
+    raise UsageError(
+        f"{shown}: {scheme}:// is no address that can be opened.",
+        hint=f"Known are {', '.join(f'{name}://' for name in (*_STREAMS, 'csi', 'file'))}.",
+    )
+
+
+def _refuse(name: str, *, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
+    if size is not None or fps is not None:
+        raise UsageError(
+            f"{name} has a {'rate' if size is None else 'size'} of its own.",
+            hint="A size is for cameras, fps for cameras, folders and iterables; "
+            "csi://0?width=1280&height=720&fps=30 has them in its address.",
+        )
+
+
 def without_password(address: str) -> str:
     """The address as it may be shown."""
-    parts = urlsplit(address)
+    parts = urlsplit(_SECRETS.sub(r"\1***", address))
     user, separator, host = parts.netloc.rpartition("@")
-    if not separator:
-        return address
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
+    if separator:
+        parts = parts._replace(netloc=f"{user.partition(':')[0]}@{host}")
+    return urlunsplit(parts)
 
 
 def _read(paths: list[Path]) -> Iterator[Image]:
@@ -104,15 +153,29 @@ def _read(paths: list[Path]) -> Iterator[Image]:
 
 
 class _Frames:
-    """Images of an iterator."""
+    """Images of an iterator, with or without their times."""
 
-    def __init__(self, frames: Iterator[Image], length: int | None = None) -> None:
+    def __init__(
+        self,
+        frames: Iterator[Image | tuple[Image, float]],
+        fps: float | None,
+        length: int | None = None,
+    ) -> None:
         self._frames = frames
+        self._fps = fps
+        self._count = 0
         self.length = length
 
     def read(self) -> tuple[Image, float | None] | None:
-        image = next(self._frames, None)
-        return None if image is None else (image, None)
+        try:
+            found = next(self._frames)
+        except StopIteration:
+            return None
+        if isinstance(found, tuple) and len(found) == 2:
+            return found
+        position = None if self._fps is None else self._count / self._fps
+        self._count += 1
+        return found, position
 
     def close(self) -> None:
         close = getattr(self._frames, "close", None)

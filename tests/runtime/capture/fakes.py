@@ -1,6 +1,7 @@
 """Sources that do what the test says."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,8 @@ class FakeDevice:
         self.next = threading.Semaphore(0)
         self.script: list[np.ndarray | Exception | None] = []
         self.present = True
+        self.hangs = threading.Event()
+        """Set while an attempt to open it does not come back."""
         self.opened = 0
         self.closed = 0
 
@@ -32,6 +35,8 @@ class FakeDevice:
         return Source("fake", True, self._open)
 
     def _open(self) -> "FakeDevice":
+        while self.hangs.is_set():
+            time.sleep(0.01)
         if not self.present:
             raise CaptureError("fake cannot be opened.")
         self.opened += 1

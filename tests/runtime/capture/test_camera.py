@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -5,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fer_edge.errors import CaptureError
-from fer_edge.runtime.capture import Camera, State, camera
+from fer_edge.errors import CaptureError, InputError, MissingDependencyError
+from fer_edge.runtime.capture import Camera, Source, State, camera
 
 from .fakes import FakeDevice, image, wait_until
 
@@ -160,3 +163,153 @@ def test_a_source_that_cannot_be_opened_says_so_at_once(device: FakeDevice) -> N
     device.present = False
     with pytest.raises(CaptureError, match="cannot be opened"):
         Camera(device.source())
+
+
+def test_an_opening_that_hangs_is_given_up(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera, "LONGEST_OPENING", 0.05)
+    device.hangs.set()
+    with pytest.raises(CaptureError, match="fake has not opened within"):
+        Camera(device.source())
+    device.hangs.clear()
+    wait_until(lambda: device.closed == device.opened == 1)
+
+
+def test_ctrl_c_interrupts_an_opening_that_hangs() -> None:
+    program = """
+import time
+from fer_edge.runtime.capture import Camera, Source, camera
+camera.PATIENCE = 0.1
+def hang():
+    print("opening", flush=True)
+    time.sleep(60)
+Camera(Source("fake", True, hang))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "opening\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=12)
+    assert process.returncode == -signal.SIGINT
+    assert err.strip().endswith("KeyboardInterrupt")
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for(device: FakeDevice) -> None:
+    device.present = False
+    with Camera(device.source(), wait=True, reconnect=False) as live:
+        wait_until(lambda: live.error is not None)
+        assert live.state is State.OPENING
+        assert repr(live) == "<Camera 'fake', opening>"
+        assert live.read(timeout=0.02) is None
+        device.present = True
+        device.send(image(1))
+        frame = live.read(timeout=5)
+        assert frame is not None
+        assert (frame.index, live.state, live.error) == (0, State.RUNNING, None)
+        assert live.reconnects == 0
+        device.present = False
+        assert live.read() is None
+        assert live.state is State.CLOSED
+
+
+def test_what_waiting_does_not_mend_is_raised_to_who_reads() -> None:
+    def open_it() -> None:
+        raise MissingDependencyError("no OpenCV")
+
+    source = Source("fake", True, open_it)
+    with pytest.raises(MissingDependencyError):
+        Camera(source)
+    with Camera(source, wait=True) as live:
+        with pytest.raises(MissingDependencyError):
+            live.read(timeout=5)
+        assert live.state is State.CLOSED
+        assert isinstance(live.error, MissingDependencyError)
+        assert list(live) == []
+
+
+def test_a_listener_that_raises_is_told_of_and_harms_nobody(
+    device: FakeDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Camera(device.source()) as live:
+        called = threading.Event()
+        live.listeners += [lambda: 1 / 0, called.set]
+        device.send(image(0))
+        assert live.read(timeout=5) is not None
+        assert called.wait(5)
+        assert (live.state, live.reconnects) == (State.RUNNING, 0)
+    device.present = False
+    wait_until(lambda: device.closed == device.opened == 1)
+    assert "A listener of fake failed." in caplog.text
+
+
+def test_a_listener_that_raises_does_not_keep_a_recording_open() -> None:
+    closed = threading.Event()
+
+    def frames() -> Iterator[np.ndarray]:
+        try:
+            yield image(0)
+        finally:
+            closed.set()
+
+    recording = Camera(frames())
+    recording.listeners.append(lambda: 1 / 0)
+    assert recording.read() is not None
+    recording.close()
+    assert closed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (np.zeros((4, 6, 3)), "frames: frame 1 must be uint8, got float64"),
+        (np.zeros((4, 6, 4), np.uint8), "frame 1 has four channels"),
+        (np.zeros((4, 6, 1), np.uint8), r"frame 1 must have shape .* got \(4, 6, 1\)"),
+        (np.zeros((0, 6), np.uint8), "frame 1 must have shape"),
+        ("a.jpg", "frame 1 must be a numpy array, got str"),
+        (None, "frame 1 must be a numpy array, got NoneType"),
+    ],
+)
+def test_frames_that_are_no_images(frame: object, message: str) -> None:
+    with Camera([image(0), frame]) as frames:
+        assert frames.read() is not None
+        with pytest.raises(InputError, match=message):
+            frames.read()
+        assert frames.state is State.CLOSED
+        assert isinstance(frames.error, InputError)
+        assert frames.read() is None
+
+
+def test_a_live_source_of_no_images_is_not_opened_again(device: FakeDevice) -> None:
+    with Camera(device.source()) as live:
+        device.send(np.zeros((4, 6, 4), np.uint8))
+        with pytest.raises(InputError, match="fake: frame 0 has four channels"):
+            live.read(timeout=5)
+        wait_until(lambda: live.state is State.CLOSED)
+    assert device.closed == device.opened == 1
+
+
+def test_a_generator_that_raises_says_so_to_all() -> None:
+    def frames() -> Iterator[np.ndarray]:
+        yield image(0)
+        raise OSError("disk")
+
+    with Camera(frames()) as broken:
+        assert broken.read() is not None
+        with pytest.raises(OSError, match="disk"):
+            broken.read()
+        assert broken.state is State.CLOSED
+        assert isinstance(broken.error, OSError)
+
+
+def test_a_frame_is_told_without_its_pixels() -> None:
+    with Camera([np.zeros((480, 640, 3), np.uint8)]) as frames:
+        assert "array" not in repr(frames.read())
+
+
+def test_a_source_may_be_at_its_end_as_soon_as_it_is_open(device: FakeDevice) -> None:
+    device.send(None)
+    with Camera(device.source(), reconnect=False) as live:
+        assert live.read() is None

@@ -56,9 +56,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     found.kill()
 
 
-def test_a_server_that_goes_and_comes_back(
-    server: Server, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_goes_and_comes_back(server: Server) -> None:
     with Camera(server.address) as live:
         frame = live.read(timeout=10)
         assert frame is not None
@@ -72,7 +70,6 @@ def test_a_server_that_goes_and_comes_back(
     assert later is not None
     assert later.index > frame.index
     assert (live.reconnects, live.error) == (1, None)
-    assert "refused" not in capfd.readouterr().err
 
 
 def test_a_server_that_falls_silent_and_goes_on(

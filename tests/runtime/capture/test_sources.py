@@ -1,11 +1,14 @@
 import contextlib
 import http.server
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,6 @@ from PIL import Image
 
 from fer_edge.errors import CaptureError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera, State, find_source, opencv
-from fer_edge.runtime.capture.sources import without_password
 
 from .fakes import image, wait_until
 
@@ -57,11 +59,16 @@ def test_a_folder_gives_its_images_by_name_in_bgr(tmp_path: Path) -> None:
     [
         (0, True),
         ("1", True),
+        (np.int64(0), True),
+        ("/dev/video77", True),
+        ("/dev/v4l/by-id/usb-front", True),
         ("rtsp://camera/1", True),
         ("http://camera/video", True),
         ("csi://0", True),
         ("videotestsrc ! videoconvert ! appsink", True),
         ([image(0)], False),
+        (np.zeros((5, 4, 6), np.uint8), False),
+        (np.zeros((5, 4, 6, 3), np.uint8), False),
     ],
 )
 def test_kinds_are_told_by_their_look(what: object, live: bool) -> None:
@@ -72,7 +79,12 @@ def test_kinds_are_told_by_their_look(what: object, live: bool) -> None:
     ("what", "error", "message"),
     [
         (-1, UsageError, "no camera -1"),
+        (np.int64(-1), UsageError, "no camera -1"),
         (True, UsageError, "no camera True"),
+        ("", UsageError, "empty text"),
+        (b"a.mp4", UsageError, "bytes is no source"),
+        (np.zeros((4, 6), np.uint8), UsageError, r"one image.*\[image\]"),
+        (image(0), UsageError, r"one image.*\[image\]"),
         (2.5, UsageError, "float is no source"),
         ("gopher://x", UsageError, "gopher:// is no address .* rtsp://"),
         ("nowhere.mp4", CaptureError, "no file nowhere.mp4"),
@@ -99,9 +111,10 @@ def test_a_file_that_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "ERROR:" not in capfd.readouterr().err
 
 
-def test_a_camera_that_is_not_there() -> None:
-    with pytest.raises(CaptureError, match=r"Camera 77 cannot be opened.*Cameras here"):
-        Camera(77)
+@pytest.mark.parametrize("camera", [77, "/dev/video77"])
+def test_a_camera_that_is_not_there(camera: int | str) -> None:
+    with pytest.raises(CaptureError, match=f"Camera {camera} cannot be opened.*Cameras here"):
+        Camera(camera)
 
 
 def test_a_stream_that_nobody_serves() -> None:
@@ -109,9 +122,115 @@ def test_a_stream_that_nobody_serves() -> None:
         Camera("rtsp://me:secret@127.0.0.1:9/x")
 
 
-def test_passwords_are_not_shown() -> None:
-    assert without_password("rtsp://me:secret@host:554/a?b=c") == "rtsp://me@host:554/a?b=c"
-    assert without_password("rtsp://host/a") == "rtsp://host/a"
+def test_failures_are_told_by_us_alone(recording: Path) -> None:
+    # In a program of its own: FFmpeg is asked to be silent when it is first used.
+    program = f"""
+from fer_edge.errors import CaptureError
+from fer_edge.runtime.capture import Camera
+assert len(list(Camera({str(recording)!r}))) == 4
+try:
+    Camera("rtsp://127.0.0.1:9/x")
+except CaptureError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "cannot be opened" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://me:secret@host:554/a?b=c", "rtsp://me@host:554/a?b=c"),
+        ("rtsp://host/a", "rtsp://host/a"),
+        ("http://host/a?user=me&pwd=secret&id=1", "http://host/a?user=me&pwd=***&id=1"),
+        ("rtsp://host/user=me&password=secret&id=1", "rtsp://host/user=me&password=***&id=1"),
+        ("rtspsrc location=rtsp://me:secret@host user-pw=x ! appsink", "rtspsrc pipeline"),
+    ],
+)
+def test_passwords_are_not_shown(address: str, shown: str) -> None:
+    assert find_source(address).name == shown
+
+
+def test_a_home_folder_may_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    with Camera("~") as frames:
+        assert frames.length == 1
+    with pytest.raises(CaptureError, match=f"no file {tmp_path}/b.mp4"):
+        Camera("~/b.mp4")
+
+
+@pytest.mark.parametrize(
+    ("what", "wishes", "message"),
+    [
+        (0, {"size": (0, 480)}, r"no size \(0, 480\)"),
+        (0, {"fps": 0}, "fps must be above 0, got 0"),
+        ("rtsp://me:secret@host/a", {"fps": 5}, "rtsp://me@host/a has a rate of its own"),
+        ("csi://0", {"size": (640, 480)}, r"csi://0 has a size .*csi://0\?width="),
+        ([image(0)], {"size": (640, 480)}, "iterable has a size of its own"),
+    ],
+)
+def test_wishes_that_nobody_can_heed(what: object, wishes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Camera(what, **wishes)
+
+
+def test_a_recording_has_its_own_rate(recording: Path) -> None:
+    with pytest.raises(UsageError, match="rate of its own"):
+        Camera(recording, fps=5)
+
+
+def test_a_recording_that_breaks_off_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    with Camera(path) as frames:
+        assert len(list(frames)) == 20
+        assert frames.error is None
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Camera(path) as frames:
+        assert 0 < len(list(frames)) < 18
+        assert frames.state is State.CLOSED
+        assert re.search(r"a\.avi breaks off after \d\.\d of 2\.0 s", str(frames.error))
+
+
+def test_frames_of_different_length_do_not_look_like_a_break(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    clock = Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = clock
+        for n in range(20):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = 33 * min(n, 10) + 200 * max(n - 10, 0), clock
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with Camera(path) as frames:
+        assert frames.length > 40
+        assert len(list(frames)) == 20
+        assert frames.error is None
+
+
+def test_times_of_a_programs_frames(tmp_path: Path) -> None:
+    with Camera([image(0), image(1)], fps=4) as frames:
+        assert [frame.position for frame in frames] == [0, 0.25]
+    with Camera([(image(0), 1.5), (image(1), 3.0)]) as frames:
+        assert [(frame.image[0, 0, 0], frame.position) for frame in frames] == [(0, 1.5), (1, 3.0)]
+    with Camera([image(0)]) as frames:
+        (frame,) = frames
+        assert (frame.position, frame.time) == (None, frame.captured)
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 6)).save(tmp_path / "b.png")
+    with Camera(tmp_path, fps=2) as frames:
+        assert [frame.time for frame in frames] == [0, 0.5]
 
 
 def test_opencv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, recording: Path) -> None:
@@ -124,7 +243,10 @@ def test_opencv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, recording
     cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
 )
 def test_an_opencv_without_gstreamer_names_the_fix() -> None:
-    with pytest.raises(CaptureError, match=r"without GStreamer.*system-site-packages"):
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"without GStreamer.*system-site-packages.*uninstall opencv-python",
+    ):
         Camera("csi://0")
 
 
