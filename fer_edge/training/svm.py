@@ -120,7 +120,7 @@ def train_svm(
     val_features = features(model, val, progress=lambda n: step(2 * len(train) + n))
     scaler = StandardScaler().fit(train_features.numpy())
     standardised = scaler.transform(train_features.numpy())
-    weights = np.bincount(train.labels, minlength=len(EMOTIONS)) ** -class_balance
+    weights = np.bincount(train.labels, minlength=len(EMOTIONS)) ** -float(class_balance)
     weights *= len(EMOTIONS) / weights.sum()
     layer = classifier(model)
     best: tuple[float, float, NDArray[np.float64], NDArray[np.float64]] | None = None
