@@ -26,17 +26,17 @@ from fer_edge.training.trainer import METRICS, best_epoch
 RESULTS = Path(__file__).parent / "results"
 CHANGES: dict[str, dict[str, Any]] = {
     "the recipe": {},
+    "no teacher": {"teachers": []},
     "no augmentation": {"augment": False, "mixup": 0},
-    "no random erasing": {"erasing": 0},
     "no mixup": {"mixup": 0},
-    "CutMix for mixup": {"mixup": 0, "cutmix": 1},
+    "no random erasing": {"erasing": 0},
     "no label smoothing": {"label_smoothing": 0},
     "no class balance": {"class_balance": 0},
-    "no teacher": {"teachers": []},
     "no weight averaging": {"ema": 0},
-    "cosine schedule": {"schedule": "cosine"},
-    "stochastic depth 0.1": {"drop_path": 0.1},
     "faces grow from 32x32": {"initial_size": 32},
+    "cosine schedule": {"schedule": "cosine"},
+    "CutMix for mixup": {"mixup": 0, "cutmix": 1},
+    "stochastic depth 0.1": {"drop_path": 0.1},
 }
 
 
