@@ -6,16 +6,13 @@ Same seed, same epochs, from random weights. Goes on where it was stopped.
 """
 
 import argparse
-import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from recording import RESULTS, record, table
 from rich.progress import track
 
-from fer_edge.bench.machine import describe_machine
 from fer_edge.data import load_dataset
 from fer_edge.metrics import standard_error
 from fer_edge.training.config import TrainConfig
@@ -23,9 +20,7 @@ from fer_edge.training.recipe import read_recipe
 from fer_edge.training.run import resume, start
 from fer_edge.training.trainer import METRICS, best_epoch
 
-RESULTS = Path(__file__).parent / "results"
 CHANGES: dict[str, dict[str, Any]] = {
-    "the recipe": {},
     "no teacher": {"teachers": []},
     "no augmentation": {"augment": False, "mixup": 0},
     "no mixup": {"mixup": 0},
@@ -44,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--first", type=int, help="so many rows of the table only")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--precision", default="auto", help="as of fer-edge train")
     parser.add_argument(
@@ -60,12 +56,13 @@ def main() -> None:
         "epochs": arguments.epochs,
         "precision": arguments.precision,
     }
-    changes = dict(CHANGES)
+    changes = {"the recipe": {}}
     if arguments.exclude:
         changes["no flagged faces"] = {"exclude": arguments.exclude}
+    changes |= CHANGES
     n = len(load_dataset(arguments.data, "val"))
     rows = {}
-    for name, change in track(changes.items(), "Trainings"):
+    for name, change in track(list(changes.items())[: arguments.first], "Trainings"):
         run = arguments.runs / name.replace(" ", "-")
         train(TrainConfig.checked(**base | change), run)
         best = best_epoch(run)
@@ -79,24 +76,22 @@ def main() -> None:
             "faces_per_second": best["faces_per_second"],
         }
     name = f"ablation-{arguments.recipe.stem}"
-    result = {
-        "command": shlex.join(["python", "bench/ablation.py", *sys.argv[1:]]),
-        "machine": describe_machine().model_dump(mode="json"),
-        "epochs": arguments.epochs,
-        "n": n,
-        "rows": rows,
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULTS / f"{name}.json", {"epochs": arguments.epochs, "n": n, "rows": rows})
     plot(rows, RESULTS / f"{name}.png")
-    print("| | val % | beside the recipe | macro-F1 % | disgust recall % | val loss |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     whole = rows["the recipe"]["accuracy"]
-    for name, row in rows.items():
-        print(
-            f"| {name} | {100 * row['accuracy']:.2f} ± {100 * row['standard_error']:.2f} "
-            f"| {100 * (row['accuracy'] - whole):+.2f} | {100 * row['macro_f1']:.1f} "
-            f"| {100 * row['disgust_recall']:.1f} | {row['val_loss']:.3f} |"
-        )
+    columns = ["", "val %", "beside the recipe", "macro-F1 %", "disgust recall %", "val loss"]
+    lines = [
+        [
+            name,
+            f"{100 * row['accuracy']:.2f} ± {100 * row['standard_error']:.2f}",
+            f"{100 * (row['accuracy'] - whole):+.2f}",
+            f"{100 * row['macro_f1']:.1f}",
+            f"{100 * row['disgust_recall']:.1f}",
+            f"{row['val_loss']:.3f}",
+        ]
+        for name, row in rows.items()
+    ]
+    print(table(columns, lines))
 
 
 def train(config: TrainConfig, run: Path) -> None:
