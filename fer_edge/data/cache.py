@@ -18,7 +18,7 @@ from fer_edge.files import CACHE_VARIABLE, atomic_folder
 
 _INDEX = "index.json"
 # Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
-_VERSION = 1
+_VERSION = 2
 
 Kind = Literal["csv", "images"]
 

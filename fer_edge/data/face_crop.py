@@ -130,14 +130,22 @@ def crop_face(gray: "Image", box: Box) -> "Image":
     return Pillow.fromarray(np.asarray(gray)[np.ix_(rows, columns)])
 
 
-def square(box: Box, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns, of an image of that size, of the square around a face.
+def corner(box: Box) -> tuple[int, int, int]:
+    """Left, top and side of the square around a face, in pixels.
 
     The square shares the centre of the box, and its side is 1.1 times the mean of width and height.
     """
     side = max(round(_SIDE * (box.width + box.height) / 2), 1)
-    left = round(box.x + (box.width - side) / 2)
-    top = round(box.y + (box.height - side) / 2)
+    return (
+        round(box.x + (box.width - side) / 2),
+        round(box.y + (box.height - side) / 2),
+        side,
+    )
+
+
+def square(box: Box, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns, of an image of that size, of the square around a face."""
+    left, top, side = corner(box)
     return (
         np.arange(top, top + side).clip(0, height - 1),
         np.arange(left, left + side).clip(0, width - 1),

@@ -77,11 +77,19 @@ class Batcher(Generic[Result]):
         self._max_batch = max_batch
         self._delay = max_delay_ms / 1e3
         self._max_pending = max_pending
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        """What the engine's thread waits for."""
+        self._room = threading.Condition(self._lock)
+        """What callers wait for whose faces do not fit."""
+        self._collecting = False
+        """The engine's thread waits for those who shared the last batch."""
         self._queues: dict[Hashable, deque[_Request[Result]]] = {}
         self._waiting = 0
         self._running = False
         self._before: frozenset[Hashable] = frozenset()
+        self._missing: set[Hashable] = set()
+        """Those of them who have not asked again."""
         self._finished = 0.0
         self._closed = False
         self.dropped = 0
@@ -111,11 +119,11 @@ class Batcher(Generic[Result]):
         if len(faces) == 0:
             raise InputError("A request needs a face at least.", hint="Skip frames without faces.")
         request: _Request[Result] = _Request(faces, live, time.monotonic())
-        with self._changed:
+        with self._lock:
             if live:
                 self._make_room(len(faces))
             elif threading.current_thread() is not self._thread:
-                self._changed.wait_for(lambda: self._closed or self._fits(len(faces)))
+                self._room.wait_for(lambda: self._closed or self._fits(len(faces)))
             self._check_open()
             if live and not self._fits(len(faces)):
                 self._give_up(request)
@@ -129,7 +137,10 @@ class Batcher(Generic[Result]):
             key = threading.get_ident() if source is None else source
             self._queues.setdefault(key, deque()).append(request)
             self._waiting += len(faces)
-            self._changed.notify_all()
+            self._missing.discard(key)
+            # Waking the thread for every request costs more than the request.
+            if not self._collecting or self._complete():
+                self._news.notify()
         return request.future
 
     def answer(self, faces: Faces, *, live: bool = False) -> Result:
@@ -148,7 +159,7 @@ class Batcher(Generic[Result]):
         own = len(faces) == 0 or threading.current_thread() is self._thread
         alone = False
         try:
-            with self._changed:
+            with self._lock:
                 self._check_open()
                 alone = not (own or self._running or self._waiting)
                 self._running |= alone
@@ -161,12 +172,13 @@ class Batcher(Generic[Result]):
 
     def close(self) -> None:
         """Finish the batch in progress; what waits fails. May be called more than once."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             left = [request for queue in self._queues.values() for request in queue]
             self._queues.clear()
             self._waiting = 0
-            self._changed.notify_all()
+            self._news.notify()
+            self._room.notify_all()
         for request in left:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(InferenceError("The batcher was closed."))
@@ -226,32 +238,34 @@ class Batcher(Generic[Result]):
 
     def _free(self, before: frozenset[Hashable]) -> None:
         """The engine has done a batch; ``before`` shared it."""
-        with self._changed:
+        with self._lock:
             self._running = False
             self._before = before
+            self._missing = {source for source in before if not self._queues.get(source)}
             self._finished = time.monotonic()
-            self._changed.notify_all()
+            self._news.notify()
 
     def _next_batch(self) -> list[_Request[Result]] | None:
-        with self._changed:
-            self._changed.wait_for(self._may_start)
+        with self._lock:
+            self._news.wait_for(self._may_start)
             if self._closed:
                 return None
             oldest = min(queue[0].entered for queue in self._queues.values() if queue)
             end = min(oldest, self._finished) + self._delay
+            self._collecting = True
             # Closed in the meantime, there is nothing to take.
-            self._changed.wait_for(self._complete, end - time.monotonic())
+            self._news.wait_for(self._complete, end - time.monotonic())
+            self._collecting = False
             batch = self._take()
             self._running = True
-            self._changed.notify_all()
+            self._room.notify_all()
             return batch
 
     def _may_start(self) -> bool:
         return self._closed or (self._waiting > 0 and not self._running)
 
     def _complete(self) -> bool:
-        here = {source for source, queue in self._queues.items() if queue}
-        return self._closed or self._waiting >= self._max_batch or here >= self._before
+        return self._closed or self._waiting >= self._max_batch or not self._missing
 
     def _take(self) -> list[_Request[Result]]:
         batch: list[_Request[Result]] = []

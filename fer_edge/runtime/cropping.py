@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from fer_edge.contract import FACE_SIZE
-from fer_edge.data.face_crop import Box, square
+from fer_edge.data.face_crop import Box, corner, square
 from fer_edge.data.image_folder import resize_face
 from fer_edge.engines.base import Faces
 from fer_edge.runtime.capture.base import Image
@@ -29,10 +29,14 @@ def crop_faces(image: Image, boxes: Sequence[Box]) -> Faces:
     uint8 array, shape (len(boxes), 48, 48)
     """
     faces = np.empty((len(boxes), FACE_SIZE, FACE_SIZE), np.uint8)
+    height, width = image.shape[:2]
     for index, box in enumerate(boxes):
-        rows, columns = square(box, image.shape[1], image.shape[0])
-        gray = _gray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-        if gray.size != (len(columns), len(rows)):
+        left, top, side = corner(box)
+        if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+            gray = _gray(image[top : top + side, left : left + side])
+        else:
+            rows, columns = square(box, width, height)
+            gray = _gray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
             inside = np.asarray(gray)[np.ix_(rows - rows[0], columns - columns[0])]
             gray = Pillow.fromarray(inside)
         faces[index] = resize_face(gray)

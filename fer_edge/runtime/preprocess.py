@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fer_edge.contract import FACE_SIZE
+from fer_edge.data.image_folder import resize_face
 from fer_edge.errors import InputError, UsageError
 from fer_edge.files import storage_errors
 
@@ -136,8 +137,7 @@ def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
         return image
     if image.ndim == 3 and color == "bgr":
         image = image[..., ::-1]
-    gray = Image.fromarray(np.ascontiguousarray(image)).convert("L")
-    return np.asarray(gray.resize(_CROP, Image.Resampling.BILINEAR))
+    return resize_face(Image.fromarray(np.ascontiguousarray(image)).convert("L"))
 
 
 def _check_color(color: str) -> None:

@@ -27,6 +27,8 @@ _SHARE_OF_NEWEST = 0.2
 """Of the newest measurement in the running means of times."""
 _LOOK_AGAIN = 0.5
 """Seconds after which silent cameras are looked at without being told to."""
+_FRESH = 1.8
+"""Times of an answer that a frame may have waited and still count as fresh."""
 _NO_FACES = np.empty((0, FACE_SIZE, FACE_SIZE), np.uint8)
 
 _watched: WeakSet[Camera] = WeakSet()
@@ -42,7 +44,9 @@ def watch(
     heartbeat: float | None = None,
     smoother: Callable[[], Smoother] = Smoother,
 ) -> Generator[Moment, None, None]:
-    """Yield what the newest frames of ``cameras`` show, in turn, until all are at their end.
+    """Yield what the newest frames of ``cameras`` show until all are at their end.
+
+    The cameras take turns, fresh frames first; see :func:`_next`.
 
     A frame is answered before that of the next camera is read. Frames of several cameras in one
     batch gain nothing here: the first would wait for the detections of the others (of four cameras
@@ -108,6 +112,8 @@ class _Stream:
     ) -> None:
         self.camera = camera
         self._started = time.monotonic()
+        self.served = self._started
+        """When a frame of it was last answered."""
         self.told = self._started
         """When something was last told of it."""
         self._counted = not camera.live and camera.length is not None
@@ -173,6 +179,20 @@ class _Stream:
         self.told = time.monotonic()
         return Moment(frame, faces, self.told)
 
+    @property
+    def silent(self) -> bool:
+        """It is live and has no frame."""
+        return self.camera.live and self.camera.waiting_since is None
+
+    @property
+    def rate(self) -> float:
+        """Live frames a second, as far as known."""
+        return 1 / self._interval.value if self.camera.live and self._interval.value else 0.0
+
+    def age(self, now: float) -> float:
+        """Seconds that its frame has waited; a recording's waits until it is asked for."""
+        return now - (self.camera.waiting_since or now)
+
     def check(self) -> None:
         """Raise what the engine would."""
         self._classify(_NO_FACES, self.camera.live)
@@ -192,30 +212,53 @@ class _Stream:
 
 
 def _moments(streams: list[_Stream], heartbeat: float | None) -> Generator[Moment, None, None]:
+    service = _Mean()
     with _news_of([stream.camera for stream in streams]) as news:
         while streams:
             news.clear()
-            got_one = False
-            for stream in list(streams):
-                ended = stream.camera.state is State.CLOSED
-                frame = stream.camera.read(timeout=0)
-                if frame is not None:
-                    got_one = True
-                    moment = stream.see(frame)
-                    if moment is not None:
-                        yield moment
-                elif ended or not stream.camera.live:
+            chosen = _next(streams, service.value)
+            for stream in [stream for stream in streams if stream.silent]:
+                if stream.camera.state is State.CLOSED:
+                    stream.camera.read(timeout=0)  # raises what has closed it
                     streams.remove(stream)
                 else:
                     stream.check()
+            if chosen is not None:
+                started = time.monotonic()
+                frame = chosen.camera.read(timeout=0)
+                if frame is not None:
+                    moment = chosen.see(frame)
+                    chosen.served = time.monotonic()
+                    service.add(chosen.served - started)
+                    if moment is not None:
+                        yield moment
+                elif not chosen.camera.live:
+                    streams.remove(chosen)
             pause = _LOOK_AGAIN
             if heartbeat is not None:
                 for stream in streams:
                     if time.monotonic() - stream.told >= heartbeat:
                         yield stream.beat()
                     pause = min(pause, stream.told + heartbeat - time.monotonic())
-            if streams and not got_one:
+            if streams and chosen is None:
                 news.wait(max(pause, 0))
+
+
+def _next(streams: Sequence[_Stream], service: float) -> _Stream | None:
+    """Whose frame is answered next, where an answer takes ``service`` seconds; None: nobody's.
+
+    Of fresh frames, that of the camera which was not answered for longest. Where all have waited,
+    the freshest; but where more frames come than can be answered, none: some have to be given up,
+    and the next one is soon there.
+    """
+    now = time.monotonic()
+    ages = {stream: stream.age(now) for stream in streams if not stream.silent}
+    fresh = [stream for stream, age in ages.items() if age <= _FRESH * service]
+    if fresh:
+        return min(fresh, key=lambda stream: stream.served)
+    if service * sum(stream.rate for stream in streams) > 1:
+        return None
+    return min(ages, key=lambda stream: ages[stream], default=None)
 
 
 @contextlib.contextmanager

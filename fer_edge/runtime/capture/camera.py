@@ -126,6 +126,12 @@ class Camera:
                 return State.STALLED
             return self._state
 
+    @property
+    def waiting_since(self) -> float | None:
+        """``captured`` of the live frame that :meth:`read` has ready; None where it has none."""
+        with self._changed:
+            return None if self._newest is None else self._newest.captured
+
     def read(self, timeout: float | None = None) -> Frame | None:
         """Return the newest frame of a live source that was not read yet, or a recording's next.
 
