@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,42 @@ def test_a_live_camera_is_seen_at_its_newest() -> None:
         moments.close()
         assert live.listeners == []
         device.present = False
+
+
+@dataclass(eq=False)
+class Waiting:
+    """What is asked of a stream."""
+
+    name: str
+    waited: float | None
+    served: float
+    rate: float
+
+    @property
+    def silent(self) -> bool:
+        return self.waited is None
+
+    def age(self, _: float) -> float | None:
+        return self.waited
+
+
+@pytest.mark.parametrize(
+    ("waiting", "rate", "expected"),
+    [
+        # (name, seconds that its frame has waited, when it was answered)
+        ([("a", 0.001, 9.0), ("b", 0.017, 5.0)], 100, "b"),  # both fresh: b is longer unanswered
+        ([("a", 0.001, 9.0), ("b", 0.019, 5.0)], 100, "a"),
+        ([("a", 0.030, 9.0), ("b", 0.019, 5.0)], 30, "b"),  # all can be answered: the freshest
+        ([("a", 0.030, 9.0), ("b", 0.019, 5.0)], 60, None),  # 120 a second cannot
+        ([("a", None, 9.0), ("b", None, 5.0)], 60, None),
+    ],
+)
+def test_who_is_next_where_an_answer_takes_10_ms(
+    waiting: list[tuple[str, float | None, float]], rate: float, expected: str | None
+) -> None:
+    streams = [Waiting(name, age, served, rate) for name, age, served in waiting]
+    chosen = module._next(streams, 0.01)
+    assert (chosen and chosen.name) == expected
 
 
 def test_a_lost_camera_does_not_hold_up_the_others() -> None:

@@ -60,3 +60,12 @@ def test_silence_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert feed.state is State.RUNNING
         monkeypatch.setattr(camera, "STALLED_AFTER", 0.02)
         wait_until(lambda: feed.state is State.STALLED)
+
+
+def test_what_waits_to_be_read_tells_since_when() -> None:
+    with Feed("front") as feed:
+        assert feed.waiting_since is None
+        feed.put(image(1), captured=1.5)
+        assert feed.waiting_since == 1.5
+        feed.read()
+        assert feed.waiting_since is None
