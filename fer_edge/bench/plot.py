@@ -3,18 +3,10 @@
 from pathlib import Path
 
 from fer_edge.bench.suite import BenchResult
-from fer_edge.errors import UsageError
-from fer_edge.evaluation.plots import PRECISION_COLORS, check_matplotlib
+from fer_edge.evaluation.plots import PRECISION_COLORS, check_plot
 from fer_edge.files import atomic_path
 
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "D", "fp8": "^"}
-
-
-def check_plot(path: Path) -> None:
-    """Raise what :func:`plot_bench` would of a wrong name or no matplotlib, before a long run."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path} is not a name for a PNG.", hint="End it in .png")
-    check_matplotlib()
 
 
 def plot_bench(result: BenchResult, path: Path) -> None:

@@ -68,11 +68,12 @@ def analyze(
     Example:
     fer-edge analyze party.mp4 --out party.parquet
     """
+    from fer_edge.evaluation.plots import check_plot
     from fer_edge.runtime import Camera, Recognizer
     from fer_edge.runtime.recording import analyze
     from fer_edge.runtime.row_files import check_rows, open_rows
     from fer_edge.runtime.summary import Summary
-    from fer_edge.runtime.summary_plot import check_plot, plot_summary
+    from fer_edge.runtime.summary_plot import plot_summary
 
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)

@@ -43,10 +43,11 @@ def bench(
     fer-edge bench build/r50 --data fer2013.zip --batch 1,8,64 --plot r50.png
     """
     from fer_edge.artifact import Artifact
-    from fer_edge.bench.plot import check_plot, plot_bench
+    from fer_edge.bench.plot import plot_bench
     from fer_edge.bench.report import render
     from fer_edge.bench.suite import run_bench
     from fer_edge.data import load_dataset
+    from fer_edge.evaluation.plots import check_plot
     from fer_edge.files import write_text
 
     for name in precision or []:

@@ -44,7 +44,8 @@ def inspect(
     fer-edge inspect build/r50 --data fer2013.zip --plot r50.png
     """
     try:
-        from fer_edge.export.layer_plot import check_plot, plot_layers
+        from fer_edge.evaluation.plots import check_plot
+        from fer_edge.export.layer_plot import plot_layers
         from fer_edge.export.layers import describe_layers, measured_layers
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -57,7 +58,7 @@ def inspect(
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}.")
     if plot is not None:
-        check_plot(plot)
+        check_plot(plot, "--plot ")
     artifact = Artifact.load(model_or_carried(model))
     graphs = artifact.manifest.graphs
     chosen: Precision = precision or next(  # type: ignore[assignment]

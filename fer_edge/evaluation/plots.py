@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.errors import MissingDependencyError
+from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.files import atomic_path
 from fer_edge.metrics import ReliabilityBin
 
@@ -23,6 +23,27 @@ def check_matplotlib() -> None:
         raise MissingDependencyError(
             "Plotting needs matplotlib.", hint="Install it with: pip install 'fer-edge[plot]'"
         ) from error
+
+
+def check_plot(path: Path, option: str = "") -> None:
+    """Raise what drawing to ``path`` would, before what takes long.
+
+    Parameters
+    ----------
+    path : Path
+    option : str
+        Said before the name in the message.
+
+    Raises
+    ------
+    UsageError
+        The name does not end in ``.png``.
+    MissingDependencyError
+        matplotlib is not installed.
+    """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{option}{path} is not a name for a PNG.", hint="End it in .png")
+    check_matplotlib()
 
 
 def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:

@@ -3,19 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_edge.errors import UsageError
-from fer_edge.evaluation.plots import PRECISION_COLORS, check_matplotlib
+from fer_edge.evaluation.plots import PRECISION_COLORS, check_plot
 from fer_edge.export.layers import LayerReport
 from fer_edge.files import atomic_path
 
 _OTHER = "#999999"
-
-
-def check_plot(path: Path) -> None:
-    """Raise what :func:`plot_layers` would of a wrong name or no matplotlib."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--plot {path} is not a name for a PNG.", hint="End it in .png")
-    check_matplotlib()
 
 
 def plot_layers(layers: Sequence[LayerReport], title: str, path: Path) -> None:
@@ -28,7 +20,7 @@ def plot_layers(layers: Sequence[LayerReport], title: str, path: Path) -> None:
     StorageError
         ``path`` cannot be written.
     """
-    check_plot(path)
+    check_plot(path, "--plot ")
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 

@@ -5,21 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.errors import UsageError
-from fer_edge.evaluation.plots import check_matplotlib
+from fer_edge.evaluation.plots import check_plot
 from fer_edge.files import atomic_path
 from fer_edge.runtime.palette import EMOTION_COLORS
 from fer_edge.runtime.summary import SECONDS_PER_BIN, Summary
 
 _MOST_TRACKS = 8
 _MOST_BINS = 400
-
-
-def check_plot(path: Path) -> None:
-    """Raise what :func:`plot_summary` would of a wrong name or no matplotlib, before a long run."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path} is not a name for a PNG.", hint="End it in .png")
-    check_matplotlib()
 
 
 def plot_summary(summary: Summary, title: str, path: Path) -> None:

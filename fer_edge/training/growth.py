@@ -78,24 +78,22 @@ def grow(
 
 
 def _fits(source: Compact, network: ResNet) -> bool:
-    wanted = {stage: len(blocks) for stage, blocks in _stages(source).items()}
-    stages = (network.layer2, network.layer3, network.layer4)
+    layers = (network.layer2, network.layer3, network.layer4)
     return all(
-        isinstance(stage[0], Bottleneck) and len(stage) >= 2 * count
-        for stage, count in zip(stages, wanted.values(), strict=True)
+        isinstance(layer[0], Bottleneck) and len(layer) >= 2 * len(blocks)
+        for layer, blocks in zip(layers, _stages(source), strict=True)
     )
 
 
-def _stages(source: Compact) -> dict[int, list[Block]]:
+def _stages(source: Compact) -> list[list[Block]]:
     """Blocks of compact by stage, without the first stage; a stage begins where the size halves."""
-    stages: dict[int, list[Block]] = {}
-    number = -1
+    stages: list[list[Block]] = []
     for block in source.stages:
         assert isinstance(block, Block)
-        number += block.residual[0].stride == (2, 2)
-        stages.setdefault(number, []).append(block)
-    del stages[0]
-    return stages
+        if _pair(block.residual, 0)[0].stride == (2, 2):
+            stages.append([])
+        stages[-1].append(block)
+    return stages[1:]
 
 
 def _fit_stem(
@@ -139,7 +137,7 @@ def _embed(network: ResNet, source: Compact, faces: Tensor) -> None:
     exact: dict[nn.BatchNorm2d, _Exact] = {}
     x = source.stages[0](source.stem(faces))
     layers = (network.layer2, network.layer3, network.layer4)
-    for layer, blocks in zip(layers, _stages(source).values(), strict=True):
+    for layer, blocks in zip(layers, _stages(source), strict=True):
         for index, block in enumerate(blocks):
             branch, skip = block.residual(x), block.skip(x)
             _embed_block(

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,3 +80,15 @@ def real_photo(fer2013: Path) -> np.ndarray:
         x, y = 60 + 300 * (i % 2), 30 + 220 * (i // 2)
         photo[y : y + 180, x : x + 180] = np.asarray(large)[..., None]
     return photo
+
+
+def assert_ctrl_c_ends(program: str, *, after: str) -> None:
+    """``program`` prints ``after``, gets Ctrl-C, and comes to print "stopped" and nothing else."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == f"{after}\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out.split()[-1], err) == (0, "stopped", "")

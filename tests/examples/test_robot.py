@@ -1,7 +1,4 @@
 import math
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,7 +10,7 @@ from fer_edge.data.face_crop import Box
 from fer_edge.runtime import Detection, crop_faces, tracking
 from tests.tiny import FakeEngine, classify
 
-from .conftest import FAR, FRAME, NEAR, see_two
+from .conftest import FAR, FRAME, NEAR, assert_ctrl_c_ends, see_two
 
 
 @pytest.fixture
@@ -70,14 +67,7 @@ def frames():
 robot.main(frames())
 print("stopped", flush=True)
 """
-    running = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stdout is not None
-    assert running.stdout.readline() == "frame\n"
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out.split()[-1], err) == (0, "stopped", "")
+    assert_ctrl_c_ends(program, after="frame")
 
 
 def test_real_faces(

@@ -1,7 +1,4 @@
 import contextlib
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +12,7 @@ from examples.window import Watcher, Window  # noqa: E402
 from fer_edge.runtime.capture import Source, camera  # noqa: E402
 from tests.runtime.capture.fakes import FakeDevice, wait_until  # noqa: E402
 
-from .conftest import FRAME, see_two  # noqa: E402
+from .conftest import FRAME, assert_ctrl_c_ends, see_two  # noqa: E402
 
 KEPT: list[Window] = []
 """Garbage collection in the thread of a later test must not free them: Tk aborts."""
@@ -169,14 +166,7 @@ window.Window = Telling
 window.main(frames())
 print("stopped", flush=True)
 """
-    running = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stdout is not None
-    assert running.stdout.readline() == "shown\n"
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out.split()[-1], err) == (0, "stopped", "")
+    assert_ctrl_c_ends(program, after="shown")
 
 
 def test_real_faces(shown: Callable, real_photo: np.ndarray) -> None:
