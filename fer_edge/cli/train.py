@@ -203,6 +203,13 @@ def train(
             rich_help_panel=_START,
         ),
     ] = None,
+    int8_weights: Annotated[
+        bool,
+        typer.Option(
+            "--int8-weights",
+            help="Train with weights rounded to INT8, for an export that loses less.",
+        ),
+    ] = False,
     fer_plus: Annotated[
         Path | None, typer.Option(help="fer2013new.csv: train on its votes as soft labels.")
     ] = None,
@@ -286,6 +293,7 @@ def train(
             "pretrained": pretrained,
             "weights": _text(weights),
             "grow_from": _text(grow_from),
+            "int8_weights": int8_weights,
             "fer_plus": _text(fer_plus),
             "compile": compile,
             "device": device,

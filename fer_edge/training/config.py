@@ -69,6 +69,8 @@ class TrainConfig(pydantic.BaseModel):
     weights: str | None = None
     grow_from: str | None = None
     """A trained compact (``.safetensors`` or artifact) that a ResNet-50 starts as."""
+    int8_weights: bool = False
+    """Train with weights rounded as INT8 does, so that ``export --int8`` changes none."""
     fer_plus: str | None = None
     compile: bool = False
     device: str = "auto"

@@ -1,14 +1,14 @@
 """Growing a ResNet-50 out of a trained compact, so that training starts where compact ended.
 
-Every stage of compact fits into one of ResNet-50 exactly: a block of two 3x3 convolutions becomes
-two bottlenecks whose 1x1 convolutions only select channels. Channels and blocks left over start at
-random, without a say in the result (Chen et al. 2016, arXiv:1511.05641; Wei et al. 2016,
-arXiv:1603.01670). The first stage of compact sees the face at a resolution that ResNet-50 never
-has: stem and first stage of ResNet-50 are fitted to its output (Romero et al. 2015,
+Every stage of compact fits into one of ResNet-50: a block of two 3x3 convolutions becomes two
+bottlenecks, or four where it is wide, whose 1x1 convolutions mostly select channels. Channels and
+blocks left over start without a say in the result (Chen et al. 2016, arXiv:1511.05641; Wei et al.
+2016, arXiv:1603.01670). The first stage of compact sees the face at a resolution that ResNet-50
+never has: stem and first stage of ResNet-50 are fitted to its output (Romero et al. 2015,
 arXiv:1412.6550).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,9 @@ STEPS = 2000
 """Steps of the fit of the stem."""
 RATE = 3e-3
 TAIL = 1e-3
-"""Share of the values that may be cut off where a ReLU stands between two parts of a sum."""
+"""Share of the values that may be cut off where an offset keeps a branch above zero."""
+
+_Layer = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 Batches = Callable[[], Tensor]
 """Draws normalised, augmented faces: float32 (N, 1, 48, 48)."""
@@ -80,9 +82,19 @@ def grow(
 def _fits(source: Compact, network: ResNet) -> bool:
     layers = (network.layer2, network.layer3, network.layer4)
     return all(
-        isinstance(layer[0], Bottleneck) and len(layer) >= 2 * len(blocks)
+        isinstance(layer[0], Bottleneck)
+        and len(layer) >= sum(_bottlenecks(block, layer[0]) for block in blocks)
         for layer, blocks in zip(layers, _stages(source), strict=True)
     )
+
+
+def _bottlenecks(block: Block, bottleneck: Bottleneck) -> int:
+    """How many it takes; with two, the second has the branch and a convolved skip side by side."""
+    convolution, _ = _pair(block.residual, 0)
+    width = convolution.out_channels
+    if isinstance(block.skip, nn.Sequential):
+        width += convolution.in_channels
+    return 2 if width <= bottleneck.conv2.in_channels else 4
 
 
 def _stages(source: Compact) -> list[list[Block]]:
@@ -105,6 +117,7 @@ def _fit_stem(
     on_step: Callable[[int, int], None] | None,
 ) -> None:
     """Fit stem and first stage of ``network``: its first channels become those of ``source``."""
+    _quiet(network.layer1)
     student = nn.Sequential(network.conv1, network.bn1, network.relu, network.layer1).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=RATE)
     schedule = OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
@@ -132,94 +145,157 @@ class _Exact:
     bias: Tensor
 
 
-def _embed(network: ResNet, source: Compact, faces: Tensor) -> None:
-    """Put all stages of ``source`` but the first, and its classifier, into ``network``."""
-    exact: dict[nn.BatchNorm2d, _Exact] = {}
-    x = source.stages[0](source.stem(faces))
-    layers = (network.layer2, network.layer3, network.layer4)
-    for layer, blocks in zip(layers, _stages(source), strict=True):
-        for index, block in enumerate(blocks):
-            branch, skip = block.residual(x), block.skip(x)
-            _embed_block(
-                layer[2 * index],
-                layer[2 * index + 1],
-                block,
-                hidden=(1 + index) * branch.shape[1],
-                reserved=(1 + len(blocks)) * branch.shape[1],
-                offsets=(_offset(branch), _offset(skip)),
-                exact=exact,
-            )
-            x = block.relu(branch + skip)
-        for unused in layer[2 * len(blocks) :]:
-            nn.init.zeros_(unused.bn3.weight)
-    nn.init.zeros_(network.fc.weight)
-    network.fc.weight[:, : source.classifier.in_features] = source.classifier.weight
-    network.fc.bias.copy_(source.classifier.bias)
-    _calibrate(network, exact, faces)
+class _Writer:
+    """Writes weights into some channels of convolutions, and remembers which."""
 
-
-def _embed_block(
-    first: Bottleneck,
-    second: Bottleneck,
-    block: Block,
-    *,
-    hidden: int,
-    reserved: int,
-    offsets: tuple[Tensor, Tensor],
-    exact: dict[nn.BatchNorm2d, _Exact],
-) -> None:
-    """Put a block into two bottlenecks. The first leaves its hidden layer, from channel ``hidden``
-    on, to the second. ``reserved`` channels have no other use in this stage.
-
-    A ReLU stands behind the skip of the first and behind the branch of the second: offsets keep
-    both above zero, and the second takes them away again.
-    """
+    def __init__(self) -> None:
+        self.exact: dict[nn.BatchNorm2d, _Exact] = {}
 
     def put(
-        conv: nn.Conv2d, norm: nn.BatchNorm2d, weight: Tensor, bias: Tensor, *, row: int = 0
+        self,
+        layer: _Layer,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        row: int = 0,
+        column: int = 0,
     ) -> None:
+        """Outputs from ``row`` on become ``weight`` of the inputs from ``column`` on."""
+        convolution, norm = layer
         rows, columns = weight.shape[:2]
-        known = exact.setdefault(
-            norm, _Exact(torch.zeros_like(norm.bias, dtype=torch.bool), torch.zeros_like(norm.bias))
-        )
-        conv.weight[row : row + rows] = 0
-        conv.weight[row : row + rows, :columns] = weight
+        convolution.weight[row : row + rows] = 0
+        convolution.weight[row : row + rows, column : column + columns] = weight
+        known = self._known(norm)
         known.mask[row : row + rows] = True
         known.bias[row : row + rows] = bias
 
-    def select(conv: nn.Conv2d, norm: nn.BatchNorm2d, row: int, column: int, count: int) -> None:
-        put(conv, norm, conv.weight.new_zeros(count, column + count, 1, 1), zero, row=row)
-        channels = torch.arange(count)
-        conv.weight[row + channels, column + channels] = 1
+    def copy(self, layer: _Layer, count: int, *, row: int = 0, column: int = 0) -> None:
+        weight = layer[0].weight
+        eye = torch.eye(count, device=weight.device)[..., None, None]
+        self.put(layer, eye, weight.new_zeros(()), row=row, column=column)
 
-    convolution, norm = _pair(block.residual, 0)
-    inputs, width = convolution.in_channels, convolution.out_channels
-    branch_offset, skip_offset = offsets
-    zero = skip_offset.new_zeros(())
-    nothing = first.conv3.weight.new_zeros(reserved, 1, 1, 1)
+    def clear(self, layer: _Layer, rows: int) -> None:
+        """Make zeros of the first outputs, but for those that were put."""
+        convolution, norm = layer
+        mask = self._known(norm).mask
+        others = ~mask[:rows]
+        convolution.weight[:rows][others] = 0
+        mask[:rows] = True
 
-    select(first.conv1, first.bn1, 0, 0, inputs)
-    put(first.conv2, first.bn2, *_folded(convolution, norm))
-    put(first.conv3, first.bn3, nothing, zero)
-    select(first.conv3, first.bn3, hidden, 0, width)
-    if isinstance(block.skip, nn.Sequential):
-        assert first.downsample is not None
-        weight, bias = _folded(*_pair(block.skip, 0))
-        convolution, norm = _pair(first.downsample, 0)
-        put(convolution, norm, nothing, zero)
-        put(convolution, norm, weight, bias + skip_offset)
-    else:
-        skip_offset = zero
+    def _known(self, norm: nn.BatchNorm2d) -> _Exact:
+        zeros = torch.zeros_like(norm.bias)
+        return self.exact.setdefault(norm, _Exact(zeros.bool(), zeros))
 
-    select(second.conv1, second.bn1, 0, hidden, width)
+
+def _embed(network: ResNet, source: Compact, faces: Tensor) -> None:
+    """Put all stages of ``source`` but the first, and its classifier, into ``network``."""
+    writer = _Writer()
+    x = source.stages[0](source.stem(faces))
+    layers = (network.layer2, network.layer3, network.layer4)
+    for layer, blocks in zip(layers, _stages(source), strict=True):
+        bottlenecks = iter(layer)
+        used: list[Bottleneck] = []
+        free = 0
+        for block in blocks:
+            offset = _offset(block.residual(x))
+            free, taken = _embed_block(bottlenecks, block, free, offset, writer)
+            used += taken
+            x = block(x)
+        for bottleneck in used:
+            writer.clear((bottleneck.conv3, bottleneck.bn3), free)
+        writer.clear(_downsample(used[0]), free)
+        _quiet(layer)
+    nn.init.zeros_(network.fc.weight)
+    network.fc.weight[:, : source.classifier.in_features] = source.classifier.weight
+    network.fc.bias.copy_(source.classifier.bias)
+    _calibrate(network, writer.exact, faces)
+
+
+def _embed_block(
+    bottlenecks: Iterator[Bottleneck],
+    block: Block,
+    free: int,
+    offset: Tensor,
+    writer: _Writer,
+) -> tuple[int, list[Bottleneck]]:
+    """Put a block into the next bottlenecks; its output takes the first channels of the stage.
+
+    What one bottleneck leaves to the next lies in channels from ``free`` on. The sum of branch and
+    skip is negative in part, and a ReLU stands behind every convolution of a bottleneck but the
+    last: so the sum is made where the block has its own ReLU.
+
+    Returns
+    -------
+    The first channel that is still free, and the bottlenecks taken.
+    """
+    convolution = _pair(block.residual, 0)
+    inputs, width = convolution[0].in_channels, convolution[0].out_channels
+    hidden = max(free, width)
     weight, bias = _folded(*_pair(block.residual, 3))
-    put(second.conv2, second.bn2, weight, bias + branch_offset)
-    put(second.conv3, second.bn3, nothing, zero)
-    select(second.conv3, second.bn3, 0, 0, width)
-    exact[second.bn3].bias[:width] = -branch_offset - skip_offset
+
+    first, second = next(bottlenecks), next(bottlenecks)
+    writer.copy((first.conv1, first.bn1), inputs)
+    writer.put((first.conv2, first.bn2), *_folded(*convolution))
+    writer.copy((first.conv3, first.bn3), width, row=hidden)
+
+    if not isinstance(block.skip, nn.Sequential):
+        # The skip waits in the first channels; an offset keeps the branch above zero.
+        writer.copy((second.conv1, second.bn1), width, column=hidden)
+        writer.put((second.conv2, second.bn2), weight, bias + offset)
+        writer.copy((second.conv3, second.bn3), width)
+        writer.exact[second.bn3].bias[:width] = -offset
+        return hidden + width, [first, second]
+
+    skip_weight, skip_bias = _folded(*_pair(block.skip, 0))
+    if _bottlenecks(block, second) == 2:
+        copied = hidden + width
+        writer.copy(_downsample(first), inputs, row=copied)
+        writer.copy((second.conv1, second.bn1), width + inputs, column=hidden)
+        both = torch.cat((weight, _centred(skip_weight)), dim=1)
+        writer.put((second.conv2, second.bn2), both, bias + skip_bias)
+        writer.copy((second.conv3, second.bn3), width)
+        return copied + inputs, [first, second]
+
+    # Too wide for one: the positive and the negative part of the branch, then the sum.
+    third, fourth = next(bottlenecks), next(bottlenecks)
+    positive = hidden + width
+    negative = positive + width
+    copied = negative + width
+    writer.copy(_downsample(first), inputs, row=copied)
+    for bottleneck, sign, row in ((second, 1, positive), (third, -1, negative)):
+        writer.copy((bottleneck.conv1, bottleneck.bn1), width, column=hidden)
+        writer.put((bottleneck.conv2, bottleneck.bn2), sign * weight, sign * bias)
+        writer.copy((bottleneck.conv3, bottleneck.bn3), width, row=row)
+    eye = torch.eye(width, device=weight.device)[..., None, None]
+    total = torch.cat((eye, -eye, skip_weight), dim=1)
+    writer.put((fourth.conv1, fourth.bn1), total, skip_bias, column=positive)
+    writer.put((fourth.conv2, fourth.bn2), _centred(eye), bias.new_zeros(()))
+    writer.copy((fourth.conv3, fourth.bn3), width)
+    return copied + inputs, [first, second, third, fourth]
 
 
-def _pair(modules: nn.Sequential, index: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+def _quiet(layer: nn.Module) -> None:
+    """Start with branches that add nothing (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+
+    What is written later stays; free channels do not grow from sum to sum, and so leave the steps
+    of INT8 to those that count.
+    """
+    for module in layer.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+
+
+def _centred(weight: Tensor) -> Tensor:
+    """A 1x1 convolution as a 3x3 one."""
+    return functional.pad(weight, (1, 1, 1, 1))
+
+
+def _downsample(bottleneck: Bottleneck) -> _Layer:
+    assert bottleneck.downsample is not None
+    return _pair(bottleneck.downsample, 0)
+
+
+def _pair(modules: nn.Sequential, index: int) -> _Layer:
     convolution, norm = modules[index], modules[index + 1]
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)

@@ -28,6 +28,7 @@ _TABLES: dict[str, dict[str, str]] = {
         "name": "model",
         "weights": "weights",
         "grow_from": "grow_from",
+        "int8_weights": "int8_weights",
         "pretrained": "pretrained",
         "dropout": "dropout",
         "drop_path": "drop_path",

@@ -38,6 +38,7 @@ from fer_edge.training.config import TrainConfig
 from fer_edge.training.distill import Teacher
 from fer_edge.training.distributed import Workers
 from fer_edge.training.growth import grow
+from fer_edge.training.int8_weights import keep_rounded, round_weights
 from fer_edge.training.plots import plot_curves
 from fer_edge.training.schedule import face_size, learning_rate
 
@@ -140,6 +141,8 @@ class Trainer:
         self.generator = torch.Generator(self.device)
         if config.grow_from and not resume:
             self._grow(Path(config.grow_from), on_grow)
+        if config.int8_weights:
+            round_weights(self.model)
         self.average = (
             AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
@@ -210,8 +213,9 @@ class Trainer:
         return self.model if self.average is None else self.average.module
 
     def published(self) -> nn.Module:
-        """A copy of :attr:`evaluated` with the logit adjustment in its last bias."""
+        """A copy of :attr:`evaluated` with rounded weights and the logit adjustment in it."""
         model = copy.deepcopy(self.evaluated)
+        keep_rounded(model)
         if self.config.logit_adjustment:
             with torch.no_grad():
                 classifier(model).bias.sub_(self.adjustment)

@@ -1,0 +1,55 @@
+"""Quantisation-aware training of the weights: the network learns with what INT8 makes of them.
+
+References
+----------
+Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", arXiv:1712.05877, section 3; the gradient passes the rounding
+unchanged (Bengio et al. 2013, arXiv:1308.3432).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from fer_edge.models.head import classifier
+
+LARGEST = 127
+
+
+class Int8Weights(nn.Module):
+    """Rounds a weight to symmetric INT8 steps, one scale per output channel (axis 0)."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        largest = weight.detach().abs().amax(tuple(range(1, weight.ndim)), keepdim=True)
+        step = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+        rounded = (weight.detach() / step).round() * step
+        return weight + (rounded - weight).detach()
+
+
+def round_weights(model: nn.Module) -> None:
+    """Let ``model`` compute with rounded weights, in place, wherever the export quantises them.
+
+    The classifier stays as it is, and so does a first convolution that sees a gray face in three
+    channels: the export adds these up. Batch norms scale whole output channels, which moves no
+    weight between steps.
+    """
+    last = classifier(model)
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            continue
+        if isinstance(module, nn.Conv2d | nn.Linear) and module is not last:
+            parametrize.register_parametrization(module, "weight", Int8Weights())
+
+
+def keep_rounded(model: nn.Module) -> None:
+    """Make plain weights of the rounded ones, in place.
+
+    ``remove_parametrizations`` would change the class that copies share with their model.
+    """
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            module.weight = nn.Parameter(weight.detach())
