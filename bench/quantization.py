@@ -28,12 +28,13 @@ from fer_edge.engines.base import Engine, Faces, Probabilities
 from fer_edge.engines.openvino import OpenVinoEngine
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.calibration import calibration_faces, observe_ranges
+from fer_edge.export.method_choice import choose_table
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.sources import open_source
 
-DEFAULT = ("percentile", 512, False)
+DEFAULT_SAMPLES = 512
 BATCHES = (1, 64)
 
 
@@ -48,9 +49,9 @@ def main() -> None:
     path = RESULTS / f"quantization-{arguments.name}.json"
     counts = [int(n) for n in arguments.samples.split(",")]
     compare = Comparison(origin.graph, val)
-    rows, forms = [], {}
+    rows = []
     choices = [(method, n, False) for n in counts for method in METHODS]
-    choices += [(method, 512, True) for method in METHODS]
+    choices += [(method, DEFAULT_SAMPLES, True) for method in METHODS]
     seen: dict[tuple[int, bool], Any] = {}
     for method, samples, equalised in track(choices, "Calibrations"):
         key = (samples, equalised)
@@ -62,8 +63,8 @@ def main() -> None:
         graph = cpu_form(origin.graph, table)
         row = {"method": method, "samples": samples, "equalised": equalised}
         rows.append(row | compare(OnnxRuntimeEngine(graph.SerializeToString())))
-        if (method, samples, equalised) == DEFAULT:
-            forms = {"ours": graph, "record": quantize(origin.graph, table)}
+    table = choose_table("auto", origin.graph, seen[DEFAULT_SAMPLES, False], val)
+    forms = {"ours": cpu_form(origin.graph, table), "record": quantize(origin.graph, table)}
     engines = build(origin.graph, forms, val)
     peers = {name: compare(make(1)) for name, make in track(engines.items(), "Peers")}
     if arguments.no_speed:
@@ -75,6 +76,7 @@ def main() -> None:
         "n": len(val),
         "fp32_accuracy": compare.accuracy,
         "calibrations": rows,
+        "chosen": table.method,
         "runtimes": peers,
         "speed": speed,
     }
@@ -128,7 +130,7 @@ def build(
     import nncf
     import openvino
 
-    faces = calibration_faces(val, 512, 0)
+    faces = calibration_faces(val, DEFAULT_SAMPLES, 0)
     fp32 = model.SerializeToString()
     ours, record = (forms[name].SerializeToString() for name in ("ours", "record"))
     static = static_defaults(model, faces)

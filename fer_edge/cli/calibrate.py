@@ -23,8 +23,11 @@ def calibrate(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="minmax, moving-average, percentile, entropy or mse."),
-    ] = "percentile",
+        typer.Option(
+            help="minmax, moving-average, percentile, entropy, mse, or auto: whichever stays "
+            "nearest to FP32."
+        ),
+    ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Faces, balanced over the emotions.")] = 512,
     seed: Annotated[int, typer.Option(help="Decides which faces.")] = 0,
     equalise: Annotated[
@@ -50,6 +53,7 @@ def calibrate(
     """
     try:
         from fer_edge.export.calibration import Observation, observe_ranges
+        from fer_edge.export.method_choice import CHOICES, choose_table
         from fer_edge.export.ranges import METHODS
         from fer_edge.export.sources import open_source
     except ModuleNotFoundError as error:
@@ -59,8 +63,8 @@ def calibrate(
         ) from error
     from fer_edge.data import load_dataset
 
-    if method not in METHODS:
-        raise UsageError(f"--method {method}: choose from {', '.join(METHODS)}.")
+    if method not in CHOICES:
+        raise UsageError(f"--method {method}: choose from {', '.join(CHOICES)}.")
     if out.suffix != ".json":
         raise UsageError(f"--out {out} is not a name for a table.", hint="End it in .json")
     if histograms is not None:
@@ -68,6 +72,11 @@ def calibrate(
             raise UsageError(
                 "--histograms stands for a model and its faces.",
                 hint="Drop the model, --data and --equalise.",
+            )
+        if method not in METHODS:
+            raise UsageError(
+                "--method auto compares graphs, and --histograms has none.",
+                hint=f"Choose from {', '.join(METHODS)}.",
             )
         table = Observation.load(histograms).table(method)
         table.save(out)
@@ -86,7 +95,9 @@ def calibrate(
                 equalised=equalise,
                 progress=counted(tell, "Calibration"),
             )
-        table = observed.table(method)
+            table = choose_table(
+                method, origin.graph, observed, faces, counted(tell, "Choice of the method")
+            )
         observed.save(out.with_suffix(".npz"))
         table.save(out)
     if json:

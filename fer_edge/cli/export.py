@@ -41,8 +41,11 @@ def export(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="Calibration: minmax, moving-average, percentile, entropy or mse."),
-    ] = "percentile",
+        typer.Option(
+            help="Calibration: minmax, moving-average, percentile, entropy, mse, or auto: "
+            "whichever stays nearest to FP32."
+        ),
+    ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,
     seed: Annotated[int, typer.Option(help="Decides which faces calibrate.")] = 0,
     max_drop: Annotated[
@@ -91,8 +94,8 @@ def export(
     fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
     """
     try:
+        from fer_edge.export.method_choice import CHOICES
         from fer_edge.export.pipeline import BatchRange, check_out, export_model
-        from fer_edge.export.ranges import METHODS
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -100,8 +103,8 @@ def export(
         ) from error
     from fer_edge.data import load_dataset
 
-    if method not in METHODS:
-        raise UsageError(f"--method {method}: choose from {', '.join(METHODS)}.")
+    if method not in CHOICES:
+        raise UsageError(f"--method {method}: choose from {', '.join(CHOICES)}.")
     if not (int8 or fp8) and calibration is not None:
         raise UsageError("--calibration is for INT8 and FP8.", hint="Add --int8 or --fp8.")
     if data is not None and calibration is not None:

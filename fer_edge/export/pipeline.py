@@ -31,13 +31,13 @@ from fer_edge.engines.tensorrt import (
 )
 from fer_edge.errors import CalibrationError, UsageError
 from fer_edge.evaluation import score
-from fer_edge.export.calibration import CalibrationTable, calibrate
+from fer_edge.export.calibration import CalibrationTable, observe_ranges
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
 from fer_edge.export.inspection import not_int8
+from fer_edge.export.method_choice import Choice, choose_table
 from fer_edge.export.quantize import cpu_form, quantize
-from fer_edge.export.ranges import Method
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
 from fer_edge.files import atomic_folder, cache_folder
@@ -73,7 +73,7 @@ def export_model(
     precisions: Iterable[Precision] = ("fp32",),
     data: FaceDataset | None = None,
     calibration: Path | None = None,
-    method: Method = "percentile",
+    method: Choice = "auto",
     samples: int = 512,
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),
@@ -97,8 +97,10 @@ def export_model(
         Calibrates INT8 and FP8, and scores every precision.
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
-    method, samples, seed
-        As in :func:`fer_edge.export.calibration.calibrate`.
+    method
+        As in :func:`fer_edge.export.method_choice.choose_table`.
+    samples, seed
+        As in :func:`fer_edge.export.calibration.observe_ranges`.
     backends : sequence of {"tensorrt", "tensorrt-rtx"}
         Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
     batch : BatchRange, optional
@@ -230,7 +232,7 @@ def _table(
     origin: Source,
     data: FaceDataset | None,
     calibration: Path | None,
-    method: Method,
+    method: Choice,
     samples: int,
     seed: int,
     tell: Progress,
@@ -238,14 +240,16 @@ def _table(
     if calibration is not None:
         return CalibrationTable.load(calibration)
     if data is not None:
-        return calibrate(
+        observed = observe_ranges(
             origin.graph,
             origin.name,
             data,
-            method=method,
             samples=samples,
             seed=seed,
             progress=_fraction(tell, "Calibration"),
+        )
+        return choose_table(
+            method, origin.graph, observed, data, _fraction(tell, "Choice of the method")
         )
     if origin.table is None:
         raise CalibrationError(

@@ -12,9 +12,9 @@ from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import CalibrationError
 from fer_edge.export.calibration import CalibrationTable, LayerSensitivity, observe_ranges
 from fer_edge.export.layer_latency import layer_latencies
+from fer_edge.export.method_choice import Choice, choose_table
 from fer_edge.export.placement import place
 from fer_edge.export.quantize import cpu_form
-from fer_edge.export.ranges import Method
 from fer_edge.export.sensitivity import measure_sensitivity
 
 Progress = Callable[[str, float], None]
@@ -39,7 +39,7 @@ def search(
     *,
     max_drop: float,
     best_effort: bool = False,
-    method: Method = "percentile",
+    method: Choice = "auto",
     samples: int = 512,
     seed: int = 0,
     progress: Progress | None = None,
@@ -63,8 +63,10 @@ def search(
         Points of accuracy, for example 0.2.
     best_effort : bool
         Where the budget cannot be met, return the graph that loses least.
-    method, samples, seed
-        As in :func:`fer_edge.export.calibration.calibrate`.
+    method
+        As in :func:`fer_edge.export.method_choice.choose_table`.
+    samples, seed
+        As in :func:`fer_edge.export.calibration.observe_ranges`.
     progress : callable, optional
 
     Returns
@@ -109,7 +111,9 @@ def search(
             equalised=equalised,
             progress=_share(tell, "Calibration of equalised graph" if equalised else "Calibration"),
         )
-        return attempt(observed.table(method))
+        return attempt(
+            choose_table(method, model, observed, data, _share(tell, "Choice of the method"))
+        )
 
     def explained(trial: _Trial) -> CalibrationTable:
         trial.table.sensitivity = measure_sensitivity(

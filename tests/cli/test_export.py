@@ -25,11 +25,11 @@ import sys, time
 from fer_edge.cli import main
 from fer_edge.export import pipeline
 
-def calibrate(*_, **__):
+def observe_ranges(*_, **__):
     print("calibrating", flush=True)
     time.sleep(60)
 
-pipeline.calibrate = calibrate
+pipeline.observe_ranges = observe_ranges
 main(sys.argv[1:])
 """
 
@@ -115,7 +115,7 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
     [
         (
             ["--method", "mean"],
-            "--method mean: choose from minmax, moving-average, percentile, entropy, mse.",
+            "--method mean: choose from auto, minmax, moving-average, percentile, entropy, mse.",
         ),
         (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),

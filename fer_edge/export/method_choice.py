@@ -1,0 +1,66 @@
+"""Choice of the calibration method."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import onnx
+
+from fer_edge.data import FaceDataset
+from fer_edge.engines import run_all
+from fer_edge.engines.base import Probabilities
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.calibration import CalibrationTable, Observation, calibration_faces
+from fer_edge.export.quantize import cpu_form
+from fer_edge.export.ranges import METHODS, Method
+from fer_edge.export.sensitivity import divergence
+
+Choice = Literal["auto"] | Method
+CHOICES: tuple[Choice, ...] = ("auto", *METHODS)
+FACES = 512
+
+
+def choose_table(
+    choice: Choice,
+    model: onnx.ModelProto,
+    observed: Observation,
+    data: FaceDataset,
+    progress: Callable[[int, int], None] | None = None,
+) -> CalibrationTable:
+    """The table by a method, or with ``auto`` by the one whose INT8 graph stays nearest to float32.
+
+    Nearest is the smallest divergence of the probabilities on 512 faces of ``data``, balanced over
+    the emotions and drawn otherwise than those that calibrate.
+
+    Parameters
+    ----------
+    choice : {"auto", "minmax", "moving-average", "percentile", "entropy", "mse"}
+    model : onnx.ModelProto
+        The float32 graph.
+    observed : Observation
+        Of this graph.
+    data : FaceDataset
+    progress : callable(done, total), optional
+
+    Raises
+    ------
+    CalibrationError
+        As :meth:`~fer_edge.export.calibration.Observation.table` has it.
+    """
+    if choice != "auto":
+        return observed.table(choice)
+    faces = calibration_faces(data, FACES, observed.seed + 1)[:, 0]
+    tables = [observed.table(method) for method in METHODS]
+
+    def probabilities(graph: onnx.ModelProto, done: int) -> Probabilities:
+        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+            found = run_all(engine, faces)
+        if progress:
+            progress(done, len(tables) + 1)
+        return found
+
+    reference = probabilities(model, 1)
+    losses = [
+        divergence(reference, probabilities(cpu_form(model, table), done))
+        for done, table in enumerate(tables, 2)
+    ]
+    return tables[losses.index(min(losses))]
