@@ -1,9 +1,11 @@
-"""INT8 by every calibration method, and beside what others make of the same weights.
+"""INT8 by every calibration method and switch, and beside what others make of the same weights.
 
 python bench/quantization.py MODEL --data fer2013.zip --name NAME
 """
 
 import argparse
+import dataclasses
+import itertools
 import json
 import math
 import random
@@ -27,15 +29,18 @@ from fer_edge.engines import run_all
 from fer_edge.engines.base import Engine, Faces, Probabilities
 from fer_edge.engines.openvino import OpenVinoEngine
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.calibration import calibration_faces, observe_ranges
-from fer_edge.export.method_choice import choose_table
+from fer_edge.export.calibration import choose_table
+from fer_edge.export.observation import Observation, calibration_faces, observe_ranges
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.sources import open_source
+from fer_edge.export.table import CalibrationTable
 
 DEFAULT_SAMPLES = 512
 BATCHES = (1, 64)
+REACHES = (1.0, 1.5, 255 / 127)
+"""The last one has the steps of the graph of record."""
 
 
 def main() -> None:
@@ -49,21 +54,21 @@ def main() -> None:
     path = RESULTS / f"quantization-{arguments.name}.json"
     counts = [int(n) for n in arguments.samples.split(",")]
     compare = Comparison(origin.graph, val)
+    seen = {
+        samples: observe_ranges(origin.graph, origin.name, val, samples=samples)
+        for samples in {*counts, DEFAULT_SAMPLES}
+    }
     rows = []
-    choices = [(method, n, False) for n in counts for method in METHODS]
-    choices += [(method, DEFAULT_SAMPLES, True) for method in METHODS]
-    seen: dict[tuple[int, bool], Any] = {}
-    for method, samples, equalised in track(choices, "Calibrations"):
-        key = (samples, equalised)
-        if key not in seen:
-            seen[key] = observe_ranges(
-                origin.graph, origin.name, val, samples=samples, equalised=equalised
-            )
-        table = seen[key].table(method)
-        graph = cpu_form(origin.graph, table)
-        row = {"method": method, "samples": samples, "equalised": equalised}
-        rows.append(row | compare(OnnxRuntimeEngine(graph.SerializeToString())))
-    table = choose_table("auto", origin.graph, seen[DEFAULT_SAMPLES, False], val)
+    for samples, method in track(list(itertools.product(counts, METHODS)), "Calibrations"):
+        graph = cpu_form(origin.graph, seen[samples].table(method))
+        scored = compare(OnnxRuntimeEngine(graph.SerializeToString()))
+        rows.append({"method": method, "samples": samples} | scored)
+    table = choose_table("auto", origin.graph, seen[DEFAULT_SAMPLES], val)
+    others = switches(origin.graph, seen[DEFAULT_SAMPLES], table, val)
+    switched = {
+        name: compare(OnnxRuntimeEngine(graph.SerializeToString()))
+        for name, graph in track(others.items(), "Switches")
+    }
     forms = {"ours": cpu_form(origin.graph, table), "record": quantize(origin.graph, table)}
     engines = build(origin.graph, forms, val)
     peers = {name: compare(make(1)) for name, make in track(engines.items(), "Peers")}
@@ -77,6 +82,7 @@ def main() -> None:
         "fp32_accuracy": compare.accuracy,
         "calibrations": rows,
         "chosen": table.method,
+        "switches": switched,
         "runtimes": peers,
         "speed": speed,
     }
@@ -92,6 +98,24 @@ def model_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--name", required=True)
     return parser
+
+
+def switches(
+    model: onnx.ModelProto, observed: Observation, table: CalibrationTable, val: FaceDataset
+) -> dict[str, onnx.ModelProto]:
+    """The form for CPUs without one of its parts each, by the method of ``table``."""
+    uneven = observe_ranges(model, table.model, val, samples=table.samples, equalised=False)
+    both_signs_alike = dataclasses.replace(observed, cpu_only=()).table(table.method)
+    return {
+        "as exported": cpu_form(model, table),
+        "channels not evened out": cpu_form(model, uneven.table(table.method)),
+        "biases not corrected": cpu_form(model, table.model_copy(update={"shifts": {}})),
+        "sums: as far below zero as above": cpu_form(model, both_signs_alike),
+        **{
+            f"after a ReLU: {reach:.3g} times the range": cpu_form(model, table, reach=reach)
+            for reach in REACHES
+        },
+    }
 
 
 class Comparison:
@@ -229,21 +253,27 @@ def ratios(result: dict[str, Any], name: str) -> list[float]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    rows = {(r["samples"], r["equalised"], r["method"]): r for r in result["calibrations"]}
+    rows = {(r["samples"], r["method"]): r for r in result["calibrations"]}
     lines = [
         f"| faces | {' | '.join(METHODS)} |",
         "| --- |" + " ---: |" * len(METHODS),
     ]
-    for samples, equalised in dict.fromkeys(key[:2] for key in rows):
+    for samples in dict.fromkeys(samples for samples, _ in rows):
         cells = [
             f"{100 * r['accuracy']:.2f}, {100 * r['agreement']:.1f}, {1e3 * r['divergence']:.2f}"
-            for r in (rows[samples, equalised, method] for method in METHODS)
+            for r in (rows[samples, method] for method in METHODS)
         ]
-        lines.append(f"| {samples:,}{' equalised' * equalised} | {' | '.join(cells)} |")
+        lines.append(f"| {samples:,} | {' | '.join(cells)} |")
+    columns = "val % | same label % | McNemar p | divergence, 1e-3 nats | largest loss of recall |"
     lines += [
         "",
-        "| runtime and graph | val % | same label % | McNemar p | divergence, 1e-3 nats | "
-        "largest loss of recall | ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
+        f"| {result['chosen']}, {DEFAULT_SAMPLES} faces | {columns}",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+        *(f"| {name} | {scores(r)} |" for name, r in result["switches"].items()),
+    ]
+    lines += [
+        "",
+        f"| runtime and graph | {columns} ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, r in result["runtimes"].items():
@@ -269,7 +299,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for method in METHODS:
-        rows = [r for r in result["calibrations"] if r["method"] == method and not r["equalised"]]
+        rows = [r for r in result["calibrations"] if r["method"] == method]
         left.plot(
             [r["samples"] for r in rows], [1e3 * r["divergence"] for r in rows], "o-", label=method
         )

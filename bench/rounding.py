@@ -22,9 +22,10 @@ from torch.nn import functional
 from fer_edge.data import load_dataset
 from fer_edge.engines.base import Faces
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.calibration import calibrate, calibration_faces
+from fer_edge.export.calibration import calibrate
 from fer_edge.export.graph import GraphView, set_constant
-from fer_edge.export.observe import observe
+from fer_edge.export.inner_tensors import observe
+from fer_edge.export.observation import calibration_faces
 from fer_edge.export.placement import place
 from fer_edge.export.quantize import quantize
 from fer_edge.export.sources import open_source
@@ -36,7 +37,9 @@ def main() -> None:
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
     origin = open_source(arguments.model)
-    corrected_table = calibrate(origin.graph, origin.name, val)
+    corrected_table = calibrate(
+        origin.graph, origin.name, val, method="percentile", equalised=False
+    )
     table = corrected_table.model_copy(update={"shifts": {}})
     faces = calibration_faces(val, 256, 0)
     compare = Comparison(origin.graph, val)

@@ -32,10 +32,8 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Decides which faces.")] = 0,
     equalise: Annotated[
         bool,
-        typer.Option(
-            "--equalise", help="Even out the channels between layers first (Nagel et al. 2019)."
-        ),
-    ] = False,
+        typer.Option(help="Even out the channels between layers first (Xiao et al. 2022)."),
+    ] = True,
     out: Annotated[
         Path, typer.Option(help="The table to write; its histograms go beside it, as .npz.")
     ] = Path("calibration.json"),
@@ -52,8 +50,8 @@ def calibrate(
     fer-edge calibrate --histograms entropy.npz --method mse --out mse.json
     """
     try:
-        from fer_edge.export.calibration import Observation, observe_ranges
-        from fer_edge.export.method_choice import CHOICES, choose_table
+        from fer_edge.export.calibration import CHOICES, choose_table
+        from fer_edge.export.observation import Observation, observe_ranges
         from fer_edge.export.ranges import METHODS
         from fer_edge.export.sources import open_source
     except ModuleNotFoundError as error:
@@ -68,10 +66,10 @@ def calibrate(
     if out.suffix != ".json":
         raise UsageError(f"--out {out} is not a name for a table.", hint="End it in .json")
     if histograms is not None:
-        if source is not None or data is not None or equalise:
+        if source is not None or data is not None or not equalise:
             raise UsageError(
                 "--histograms stands for a model and its faces.",
-                hint="Drop the model, --data and --equalise.",
+                hint="Drop the model, --data and --no-equalise.",
             )
         if method not in METHODS:
             raise UsageError(

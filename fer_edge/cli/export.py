@@ -94,7 +94,7 @@ def export(
     fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
     """
     try:
-        from fer_edge.export.method_choice import CHOICES
+        from fer_edge.export.calibration import CHOICES
         from fer_edge.export.pipeline import BatchRange, check_out, export_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(

@@ -1,356 +1,73 @@
-"""Calibration: activation scales measured on faces, kept in a portable table."""
+"""Calibration: from faces to a table, by the method asked for or by the best of all."""
 
-import io
-import json
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import onnx
-import onnxruntime
-import pydantic
-from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
-from fer_edge.errors import CalibrationError
-from fer_edge.export.bias_correction import RoundedWeights
-from fer_edge.export.equalisation import equalise
-from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
-from fer_edge.export.observe import observe
-from fer_edge.export.placement import place
-from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
-from fer_edge.export.scales import scale_of
-from fer_edge.files import atomic_path, storage_errors, write_text
-from fer_edge.version import __version__
+from fer_edge.engines import run_all
+from fer_edge.engines.base import Probabilities
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.observation import Observation, calibration_faces, observe_ranges
+from fer_edge.export.quantize import cpu_form
+from fer_edge.export.ranges import METHODS, Method
+from fer_edge.export.sensitivity import divergence
+from fer_edge.export.table import CalibrationTable
 
-SCHEMA = 1
+Progress = Callable[[str, float], None]
+"""Called with what is being done and how much of it is done, 0..1."""
 
-
-class LayerSensitivity(pydantic.BaseModel):
-    """What quantising one layer costs, all others in float32; differences are against float32."""
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    divergence: float
-    """Mean Kullback-Leibler divergence of the probabilities from float32's, in nats."""
-    accuracy_drop: float
-    """0..1; negative where the layer gained."""
-    recall_drop: dict[str, float]
-    """Per emotion."""
+Choice = Literal["auto"] | Method
+CHOICES: tuple[Choice, ...] = ("auto", *METHODS)
+FACES = 512
 
 
-class CalibrationTable(pydantic.BaseModel):
-    """``calibration.json``: what an INT8 export needs instead of data."""
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    schema_version: int = SCHEMA
-    model: str
-    graph: str
-    """Hash of the float32 graph that the scales belong to."""
-    method: Method
-    samples: int
-    seed: int
-    data: str
-    """Fingerprint of the data set."""
-    versions: dict[str, str]
-    scales: dict[str, float]
-    """Tensor name to scale: one int8 step, in the tensor's own unit."""
-    layers: dict[str, str] = {}
-    """Weighted layer to the hash of its weights; tables of earlier versions have none."""
-    equalised: bool = False
-    """The scales belong to the graph after :func:`~fer_edge.export.equalisation.equalise`."""
-    shifts: dict[str, list[float]] = {}
-    """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
-    kept: dict[str, str] = {}
-    """Layers that stay in floating point, and why."""
-    sensitivity: dict[str, LayerSensitivity] = {}
-    """What quantising each layer alone costs, where it was measured."""
-
-    @classmethod
-    def load(cls, path: Path) -> "CalibrationTable":
-        """Read a table; CalibrationError if it is none."""
-        with storage_errors(path):
-            text = path.read_bytes()
-        return cls.parse(text, str(path))
-
-    @classmethod
-    def parse(cls, text: bytes, where: str) -> "CalibrationTable":
-        try:
-            return cls.model_validate_json(text)
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
-            raise CalibrationError(
-                f"{where} is not a calibration table: {reason}.",
-                hint="Calibrate again with: fer-edge export --int8 --data FER2013",
-            ) from error
-
-    def save(self, path: Path) -> None:
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    def check(self, model: onnx.ModelProto) -> None:
-        """Raise CalibrationError unless the table belongs to this float32 graph."""
-        placement = place(model)
-        wanted = {*placement.activations, *placement.cpu_activations}
-        missing = sorted(wanted - self.scales.keys()) or sorted(self.scales.keys() - wanted)
-        same_graph = self.graph == graph_hash(model)
-        if missing and same_graph:
-            raise CalibrationError(
-                f"The calibration table was made by another version of fer-edge, which quantised "
-                f"other tensors of {self.model}: the two differ at {missing[0]}.",
-                hint="Calibrate again with --data.",
-            )
-        if missing:
-            raise CalibrationError(
-                f"The calibration table is of another model ({self.model}): "
-                f"the two differ at {missing[0]}.",
-                hint="Calibrate this model with --data.",
-            )
-        if not same_graph:
-            hashes = layer_hashes(model)
-            other = [name for name, found in self.layers.items() if hashes.get(name) != found]
-            where = f": {other[0]} is the first layer that differs" if other else ""
-            raise CalibrationError(
-                f"The calibration table is of other weights of {self.model}{where}.",
-                hint="Calibrate this model with --data.",
-            )
-        unknown = sorted(self.kept.keys() - set(placement.layers))
-        if unknown:
-            raise CalibrationError(
-                f"The calibration table keeps {unknown[0]} in floating point, and no layer of "
-                f"{self.model} that INT8 could take is called that.",
-                hint="Correct the name under kept, or calibrate again.",
-            )
-
-    def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """The float32 graph that the scales and shifts are of."""
-        return equalise(model) if self.equalised else model
-
-
-def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
-    """Draw faces balanced over the emotions, as far as each has them.
-
-    Parameters
-    ----------
-    data : FaceDataset
-    samples : int
-        How many faces; all of them if there are fewer.
-
-    Returns
-    -------
-    uint8 array, shape (samples, 1, 48, 48)
-
-    Raises
-    ------
-    CalibrationError
-        An emotion has no face at all.
-    """
-    chosen = balanced(data, samples, seed)
-    return np.ascontiguousarray(data.faces[chosen])[:, None]
-
-
-def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
-    """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
-    absent = [name for name, count in data.counts().items() if count == 0]
-    if absent:
-        raise CalibrationError(
-            f"The calibration data has no {absent[0]} face; scales measured on it would be blind "
-            "to one emotion.",
-            hint="Calibrate on data with all seven emotions.",
-        )
-    generator = np.random.default_rng(seed)
-    labels = np.asarray(data.labels)
-    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(EMOTIONS))]
-    rounds = [
-        queue[depth]
-        for depth in range(max(map(len, queues)))
-        for queue in queues
-        if depth < len(queue)
-    ]
-    return np.sort(rounds[:samples])
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one pass over the calibration faces saw: enough for a table by any method."""
-
-    model: str
-    graph: str
-    layers: dict[str, str]
-    equalised: bool
-    samples: int
-    seed: int
-    data: str
-    centred: str
-    """The tensor of the centred pixels, whose scale is 1."""
-    magnitudes: dict[str, Magnitudes]
-    shifts: dict[str, list[float]]
-    """As :class:`CalibrationTable` has them; they depend on no method."""
-
-    def table(self, method: Method) -> CalibrationTable:
-        """Scales by ``method``.
-
-        Raises
-        ------
-        CalibrationError
-            A tensor had too few values for a histogram to mean anything.
-        """
-        # pixel - 128 is an int8 already.
-        scales = {self.centred: 1.0}
-        for tensor, observed in self.magnitudes.items():
-            if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
-                raise CalibrationError(
-                    f"{tensor} has {observed.counts.sum()} values on {self.samples} faces, too few "
-                    f"for the histogram that {method} goes by ({BINS} bins).",
-                    hint="Calibrate on more faces with --samples, or with --method minmax.",
-                )
-            scales[tensor] = scale_of(observed.range(method))
-        return CalibrationTable(
-            model=self.model,
-            graph=self.graph,
-            layers=self.layers,
-            equalised=self.equalised,
-            method=method,
-            samples=self.samples,
-            seed=self.seed,
-            data=self.data,
-            versions={
-                "fer-edge": __version__,
-                "onnxruntime": onnxruntime.__version__,
-                "numpy": np.__version__,
-            },
-            scales=scales,
-            shifts=self.shifts,
-        )
-
-    def save(self, path: Path) -> None:
-        """Write the histograms to a ``.npz`` file."""
-        facts = {
-            "model": self.model,
-            "graph": self.graph,
-            "layers": self.layers,
-            "equalised": self.equalised,
-            "samples": self.samples,
-            "seed": self.seed,
-            "data": self.data,
-            "centred": self.centred,
-            "shifts": self.shifts,
-            "tensors": list(self.magnitudes),
-        }
-        seen = list(self.magnitudes.values())
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                facts=np.array(json.dumps(facts)),
-                counts=np.stack([one.counts for one in seen]),
-                ranges=np.array(
-                    [(o.limit, o.maximum, o.batch_maxima, o.batches, *o.extremes) for o in seen]
-                ),
-            )
-
-    @classmethod
-    def load(cls, path: Path) -> "Observation":
-        """Read what :meth:`save` wrote; CalibrationError if it is something else."""
-        with storage_errors(path):
-            data = path.read_bytes()
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                facts = json.loads(str(file["facts"]))
-                counts, ranges = file["counts"], file["ranges"]
-            magnitudes = {}
-            for name, bins, row in zip(facts.pop("tensors"), counts, ranges, strict=True):
-                one = Magnitudes()
-                one.counts = bins
-                one.limit, one.maximum, one.batch_maxima = map(float, row[:3])
-                one.batches, one.extremes = int(row[3]), (float(row[4]), float(row[5]))
-                magnitudes[name] = one
-            return cls(**facts, magnitudes=magnitudes)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise CalibrationError(
-                f"{path} does not hold the histograms of a calibration.",
-                hint="Make them with: fer-edge calibrate RUN --data FER2013",
-            ) from error
-
-
-def observe_ranges(
+def choose_table(
+    choice: Choice,
     model: onnx.ModelProto,
-    name: str,
+    observed: Observation,
     data: FaceDataset,
-    *,
-    samples: int = 512,
-    seed: int = 0,
-    equalised: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Observation:
-    """Run the float32 graph on faces and keep a histogram of every tensor to be quantised.
+) -> CalibrationTable:
+    """The table by a method, or with ``auto`` by the one whose INT8 graph stays nearest to float32.
+
+    Nearest is the smallest divergence of the probabilities on 512 faces of ``data``, balanced over
+    the emotions and drawn otherwise than those that calibrate.
 
     Parameters
     ----------
+    choice : {"auto", "minmax", "moving-average", "percentile", "entropy", "mse"}
     model : onnx.ModelProto
         The float32 graph.
-    name : str
-        Name of the model, for the table.
+    observed : Observation
+        Of this graph.
     data : FaceDataset
-    samples : int
-        Faces, balanced over the emotions.
-    seed : int
-        Decides which faces.
-    equalised : bool
-        Equalise the graph first; see :mod:`fer_edge.export.equalisation`.
     progress : callable(done, total), optional
 
     Raises
     ------
     CalibrationError
-        An emotion is absent, or a tensor is constant on all faces or not finite, or the graph is
-        not one that FER-Edge exported.
+        As :meth:`~fer_edge.export.observation.Observation.table` has it.
     """
-    faces = calibration_faces(data, samples, seed)
-    placement = place(model)
-    centred = _centred_input(model, name)
-    hashes = graph_hash(model), layer_hashes(model)
-    if equalised:
-        model = equalise(model)
-    tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
-    magnitudes = {tensor: Magnitudes() for tensor in tensors}
-    rounding = RoundedWeights(model, placement.layers)
-    done = 0
-    observed_too = [tensor for tensor in rounding.inputs if tensor not in magnitudes]
-    for values in observe(model, [*tensors, *observed_too], faces):
-        rounding.add(dict(zip([*tensors, *observed_too], values, strict=True)))
-        for tensor, value in zip(tensors, values, strict=False):
-            if not np.isfinite(value).all():
-                raise CalibrationError(
-                    f"{tensor} is not finite on the calibration faces.",
-                    hint="The training has diverged; train again with a lower --lr.",
-                )
-            magnitudes[tensor].add(value)
-        done += len(values[0])
+    if choice != "auto":
+        return observed.table(choice)
+    faces = calibration_faces(data, FACES, observed.seed + 1)[:, 0]
+    tables = [observed.table(method) for method in METHODS]
+
+    def probabilities(graph: onnx.ModelProto, done: int) -> Probabilities:
+        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+            found = run_all(engine, faces)
         if progress:
-            progress(done, len(faces))
-    for tensor, observed in magnitudes.items():
-        low, high = observed.extremes
-        if low == high:
-            raise CalibrationError(
-                f"{tensor} is {'zero' if low == 0 else f'{low:.3g}'} on all {len(faces)} "
-                "calibration faces, so it has no range.",
-                hint="Calibrate on more or on other faces with --samples and --data.",
-            )
-    return Observation(
-        name,
-        *hashes,
-        equalised,
-        len(faces),
-        seed,
-        data.fingerprint,
-        centred,
-        magnitudes,
-        rounding.shifts(),
-    )
+            progress(done, len(tables) + 1)
+        return found
+
+    reference = probabilities(model, 1)
+    losses = [
+        divergence(reference, probabilities(cpu_form(model, table), done))
+        for done, table in enumerate(tables, 2)
+    ]
+    return tables[losses.index(min(losses))]
 
 
 def calibrate(
@@ -358,39 +75,41 @@ def calibrate(
     name: str,
     data: FaceDataset,
     *,
-    method: Method = "percentile",
+    method: Choice = "auto",
     samples: int = 512,
     seed: int = 0,
-    equalised: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    equalised: bool = True,
+    progress: Progress | None = None,
 ) -> CalibrationTable:
     """Measure a scale for every activation that will be quantised.
 
     Parameters
     ----------
-    method : {"minmax", "moving-average", "percentile", "entropy", "mse"}
-        As :meth:`fer_edge.export.ranges.Magnitudes.range` has it.
-    model, name, data, samples, seed, equalised, progress
-        As in :func:`observe_ranges`.
+    method
+        As in :func:`choose_table`.
+    model, name, data, samples, seed, equalised
+        As in :func:`~fer_edge.export.observation.observe_ranges`.
+    progress : callable, optional
 
     Raises
     ------
     CalibrationError
-        As :func:`observe_ranges` and :meth:`Observation.table`.
+        As :func:`~fer_edge.export.observation.observe_ranges` and :func:`choose_table`.
     """
-    return observe_ranges(
-        model, name, data, samples=samples, seed=seed, equalised=equalised, progress=progress
-    ).table(method)
-
-
-def _centred_input(model: onnx.ModelProto, name: str) -> str:
-    nodes = GraphView(model).nodes
-    centred = [str(node.output[0]) for node in nodes if node.op_type == "Sub"]
-    named = len({node.name for node in nodes}) == len(nodes)
-    if not named or centred[:1] != list(place(model).activations[:1]):
-        raise CalibrationError(
-            f"The graph of {name} was not exported by FER-Edge, and INT8 goes by the form of "
-            "those: named nodes that begin with the subtraction of 128 from the pixels.",
-            hint="Export it without --int8, or from the training run.",
-        )
-    return centred[0]
+    tell = progress or (lambda _stage, _done: None)
+    observed = observe_ranges(
+        model,
+        name,
+        data,
+        samples=samples,
+        seed=seed,
+        equalised=equalised,
+        progress=lambda done, total: tell("Calibration", done / total),
+    )
+    return choose_table(
+        method,
+        model,
+        observed,
+        data,
+        lambda done, total: tell("Choice of the method", done / total),
+    )

@@ -1,71 +1,195 @@
-"""Cross-layer equalisation: even out the channels between two layers before quantising.
+"""Equalisation: even out the channels between layers before quantising.
 
 References
 ----------
-Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
-arXiv:1906.04721, section 4.1.
+Xiao et al. 2022, "SmoothQuant", arXiv:2211.10438, equation 4 with alpha 0.5: a channel's share in
+the range of the activations against its share in that of the weights that read it. Nagel et al.
+2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721,
+section 4.1, for convolutions with a ReLU between them.
 """
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from fer_edge.engines.base import Faces
 from fer_edge.export.graph import WEIGHTED, GraphView, copy_of, set_constant
+from fer_edge.export.inner_tensors import observe
+from fer_edge.export.placement import place
 
-SWEEPS = 4
-"""Over all pairs; a layer between two others belongs to two pairs."""
-_PASSING = ("Relu", "MaxPool", "GlobalAveragePool")
-"""Operators that multiply their output by s where their input is multiplied by s > 0."""
+FACES = 256
+_PASSING = ("Relu", "MaxPool", "GlobalAveragePool", "Flatten", "Add")
+"""Operators that multiply their output by s where all their inputs are multiplied by s > 0."""
+_SMALLEST_ROW = 2.0**-6
+"""Weights are not scaled below it: their steps are normal float16 numbers (:mod:`.scales`)."""
+_NEGLIGIBLE = 1
+"""Exponents up to it are not worth moving weights off the steps on which training rounded them."""
 
 
-def equalise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Scale channels between pairs of layers so that both use their ranges evenly.
+@dataclass
+class _Stream:
+    """Tensors with the same channels: layers give them, others read them, sums tie them."""
 
-    A channel that leaves one layer multiplied by s, and enters the next divided by s, leaves the
-    network as it was. s = sqrt(range in the next layer / range in the first one) makes both ranges
-    equal; it is rounded to a power of two, so that float arithmetic is the same, bit for bit.
+    tensors: list[str] = field(default_factory=list)
+    makers: list[onnx.NodeProto] = field(default_factory=list)
+    takers: list[onnx.NodeProto] = field(default_factory=list)
+    closed: bool = True
+    """Nothing but layers and passing operators gives or reads it."""
+
+
+def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[int]]:
+    """Powers of two that even out the channels of every stream.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    faces : uint8 array, shape (N, 1, 48, 48)
+        Some 256 of them, evenly chosen, are looked at.
+
+    Returns
+    -------
+    dict
+        First layer of the stream to an exponent per channel, for :func:`equalise`.
+    """
+    view = GraphView(model)
+    placement = place(model)
+    quantised = {*placement.activations, *placement.cpu_activations}
+    streams = _streams(view)
+    tensors = [t for stream in streams for t in stream.tensors if t in quantised]
+    largest = {tensor: np.zeros(1, np.float32) for tensor in tensors}
+    for values in observe(model, tensors, faces[:: -(-len(faces) // FACES)]):
+        for tensor, value in zip(tensors, values, strict=True):
+            seen = np.moveaxis(np.abs(value), 1, 0).reshape(value.shape[1], -1).max(axis=1)
+            largest[tensor] = np.maximum(largest[tensor], seen)
+    weights, exponents = _Weights(view), {}
+    for stream in streams:
+        activations = np.max([largest[t] for t in stream.tensors if t in largest], axis=0)
+        found = _exponents(weights, stream, activations)
+        exponents[stream.makers[0].name] = found
+        weights.scale(stream, found)
+    return exponents
+
+
+def equalise(model: onnx.ModelProto, exponents: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """Scale the channels of streams; the function is the same, bit for bit.
+
+    What enters a stream is multiplied by a power of two per channel, and what reads it takes that
+    back in its weights.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    exponents : mapping of str to sequence of int
+        By :func:`channel_exponents`, of this graph.
     """
     out = copy_of(model)
-    view = GraphView(out)
-    pairs = list(_pairs(view))
-    weights = {name: view.array(name).copy() for name in _constants(pairs)}
-    for _ in range(SWEEPS):
-        for first, second in pairs:
-            scale = _scales(weights[first.input[1]], weights[second.input[1]])
-            weights[first.input[1]] *= scale.reshape(-1, *[1] * (weights[first.input[1]].ndim - 1))
-            if len(first.input) > 2:
-                weights[first.input[2]] *= scale
-            weights[second.input[1]] /= scale.reshape(
-                1, -1, *[1] * (weights[second.input[1]].ndim - 2)
-            )
-    for name, value in weights.items():
+    view = GraphView(model)
+    weights = _Weights(view)
+    for stream in _streams(view):
+        if stream.makers[0].name in exponents:
+            weights.scale(stream, exponents[stream.makers[0].name])
+    for name, value in weights.changed.items():
         set_constant(out, name, value)
     return out
 
 
-def _scales(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    out = np.abs(first).reshape(len(first), -1).max(axis=1)
-    into = np.abs(np.moveaxis(second, 1, 0)).reshape(second.shape[1], -1).max(axis=1)
-    alive = (out > 0) & (into > 0)
-    ratio = np.divide(into, out, out=np.ones_like(out), where=alive)
-    return np.exp2(np.round(np.log2(ratio) / 2)).astype(np.float32)
+class _Weights:
+    """Weights and biases of a graph, some of them scaled."""
+
+    def __init__(self, view: GraphView) -> None:
+        self._view = view
+        self.changed: dict[str, NDArray[np.float32]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self.changed[name] if name in self.changed else self._view.array(name)
+
+    def scale(self, stream: _Stream, exponents: Sequence[int]) -> None:
+        factors = np.exp2(np.asarray(exponents)).astype(np.float32)
+        for node in stream.makers:
+            for name in node.input[1:]:
+                rows = factors.reshape(-1, *[1] * (self[name].ndim - 1))
+                self.changed[name] = self[name] * rows
+        for node in stream.takers:
+            name = node.input[1]
+            columns = factors.reshape(1, -1, *[1] * (self[name].ndim - 2))
+            self.changed[name] = self[name] / columns
 
 
-def _pairs(view: GraphView) -> "list[tuple[onnx.NodeProto, onnx.NodeProto]]":
-    """Layers with nothing between them that a scale per channel could not pass."""
-    pairs = []
+def _streams(view: GraphView) -> list[_Stream]:
+    """All streams that can be scaled, in graph order."""
+    found: dict[str, _Stream] = {}
+
+    def join(one: _Stream, other: _Stream) -> _Stream:
+        if one is other:
+            return one
+        one.tensors += other.tensors
+        one.makers += other.makers
+        one.takers += other.takers
+        one.closed &= other.closed
+        for tensor in other.tensors:
+            found[tensor] = one
+        return one
+
     for node in view.nodes:
-        if node.op_type not in WEIGHTED:
-            continue
-        taker = view.only_consumer(node.output[0])
-        while taker is not None and taker.op_type in (*_PASSING, "Flatten"):
-            taker = view.only_consumer(taker.output[0])
-        if taker is None or taker.op_type not in WEIGHTED:
-            continue
-        # A grouped convolution or a flattened map has fewer weights than channels.
-        if view.array(taker.input[1]).shape[1] == len(view.array(node.input[1])):
-            pairs.append((node, taker))
-    return pairs
+        inputs = [found[name] for name in node.input if name in found]
+        stream = _Stream()
+        if node.op_type in WEIGHTED:
+            stream.makers.append(node)
+            for read in inputs:
+                read.takers.append(node)
+        elif node.op_type in _PASSING and len(inputs) == len(node.input):
+            for read in inputs:
+                stream = join(read, stream)
+        else:
+            stream.closed = False
+            for read in inputs:
+                read.closed = False
+        for tensor in node.output:
+            stream.tensors.append(tensor)
+            stream.closed &= tensor not in view.outputs
+            found[tensor] = stream
+    unique = list({id(stream): stream for stream in found.values()}.values())
+    order = {node.name: position for position, node in enumerate(view.nodes)}
+    for stream in unique:
+        stream.makers.sort(key=lambda node: order[node.name])
+    return [s for s in unique if s.closed and s.makers and s.takers and _same_width(view, s)]
 
 
-def _constants(pairs: "list[tuple[onnx.NodeProto, onnx.NodeProto]]") -> list[str]:
-    return list(dict.fromkeys(name for pair in pairs for node in pair for name in node.input[1:]))
+def _same_width(view: GraphView, stream: _Stream) -> bool:
+    """Not so where a grouped convolution or a flattened map is read."""
+    given = {len(view.array(node.input[1])) for node in stream.makers}
+    read = {view.array(node.input[1]).shape[1] for node in stream.takers}
+    return len(given | read) == 1
+
+
+def _exponents(weights: _Weights, stream: _Stream, activations: NDArray[np.float32]) -> list[int]:
+    rows = np.max([_row_maxima(weights[node.input[1]]) for node in stream.makers], axis=0)
+    shares = np.max([_column_shares(weights[node.input[1]]) for node in stream.takers], axis=0)
+    alive = np.isfinite(activations) & (activations > 0) & (shares > 0) & (rows > 0)
+    exponents = np.zeros(len(alive), np.int64)
+    if alive.any():
+        rows, shares, activations = rows[alive], shares[alive], activations[alive]
+        wanted = np.log2(shares / activations) / 2
+        wanted = np.round(wanted - np.median(wanted))
+        wanted[np.abs(wanted) <= _NEGLIGIBLE] = 0
+        lowest = np.minimum(0, np.ceil(np.log2(_SMALLEST_ROW / rows)))
+        exponents[alive] = np.maximum(wanted, lowest)
+    return [int(exponent) for exponent in exponents]
+
+
+def _row_maxima(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    return found
+
+
+def _column_shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest weight on each input channel, in units of the largest of the same output."""
+    magnitudes = np.abs(weights).reshape(*weights.shape[:2], -1).max(axis=2)
+    rows = np.maximum(magnitudes.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    found: NDArray[np.float32] = (magnitudes / rows).max(axis=0)
+    return found

@@ -17,7 +17,7 @@ from fer_edge.export.graph import (
     replace_nodes,
     set_constant,
 )
-from fer_edge.export.observe import observe
+from fer_edge.export.inner_tensors import observe
 
 FLOAT16_MAX = 65504.0
 LOSS_LIMIT = 0.01

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fer_edge.errors import ExportError
-from fer_edge.export.calibration import CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
@@ -24,6 +23,7 @@ from fer_edge.export.graph import (
 )
 from fer_edge.export.placement import place
 from fer_edge.export.scales import SMALLEST_SCALE
+from fer_edge.export.table import CalibrationTable
 
 FLOAT8_MAX = 448.0
 """Largest number of E4M3, which has no infinity."""

@@ -31,23 +31,21 @@ from fer_edge.engines.tensorrt import (
 )
 from fer_edge.errors import CalibrationError, UsageError
 from fer_edge.evaluation import score
-from fer_edge.export.calibration import CalibrationTable, observe_ranges
+from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
 from fer_edge.export.inspection import not_int8
-from fer_edge.export.method_choice import Choice, choose_table
 from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
+from fer_edge.export.table import CalibrationTable
 from fer_edge.files import atomic_folder, cache_folder
 from fer_edge.version import __version__
 
 CALIBRATION = "calibration.json"
 FLOAT16_FACES = 128
 """Faces on which values are held against what float16 can hold."""
-Progress = Callable[[str, float], None]
-"""Called with what is being done and how much of it is done, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,9 @@ def export_model(
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
     method
-        As in :func:`fer_edge.export.method_choice.choose_table`.
+        As in :func:`fer_edge.export.calibration.choose_table`.
     samples, seed
-        As in :func:`fer_edge.export.calibration.observe_ranges`.
+        As in :func:`fer_edge.export.observation.observe_ranges`.
     backends : sequence of {"tensorrt", "tensorrt-rtx"}
         Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
     batch : BatchRange, optional
@@ -240,16 +238,14 @@ def _table(
     if calibration is not None:
         return CalibrationTable.load(calibration)
     if data is not None:
-        observed = observe_ranges(
+        return calibrate(
             origin.graph,
             origin.name,
             data,
+            method=method,
             samples=samples,
             seed=seed,
-            progress=_fraction(tell, "Calibration"),
-        )
-        return choose_table(
-            method, origin.graph, observed, data, _fraction(tell, "Choice of the method")
+            progress=tell,
         )
     if origin.table is None:
         raise CalibrationError(

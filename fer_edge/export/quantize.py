@@ -7,7 +7,6 @@ from onnx import helper
 from fer_edge.contract import INPUT_NAME
 from fer_edge.errors import ExportError
 from fer_edge.export.bias_correction import corrected
-from fer_edge.export.calibration import CalibrationTable
 from fer_edge.export.graph import (
     GraphView,
     copy_of,
@@ -18,9 +17,12 @@ from fer_edge.export.graph import (
 )
 from fer_edge.export.placement import place
 from fer_edge.export.scales import integers, weight_scales
+from fer_edge.export.table import CalibrationTable
 
 CENTRE = 128
 """Zero point that turns a symmetric int8 into a uint8 with the same steps."""
+REACH = 1.25
+"""How far the 255 steps of a uint8 without negative values go, in ranges of the graph of record."""
 
 
 def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
@@ -69,15 +71,18 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     return finish(out)
 
 
-def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+def cpu_form(
+    model: onnx.ModelProto, table: CalibrationTable, *, reach: float = REACH
+) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
-    Steps are those of the graph of record: activations are uint8 with unchanged scales, their zero
-    point 0 after a ReLU, which so becomes part of the convolution, and 128 elsewhere; the uint8
-    pixels go into the first convolution as they are. After a ReLU values saturate at 255 steps
-    instead of 127. Three roundings come on top, since ONNX Runtime adds and pools integers only:
-    biases are int32, the main branch of a residual add is quantised like its identity branch, and
-    so is what the average pool gives.
+    Weights are those of the graph of record. Activations are uint8: after a ReLU with zero point 0,
+    so that the ReLU becomes part of the convolution, and since no half of the integers is left to
+    negative values, with finer steps that reach further; elsewhere with zero point 128 and the
+    steps of the graph of record. The uint8 pixels go into the first convolution as they are. Three
+    roundings come on top, since ONNX Runtime adds and pools integers only: biases are int32, the
+    main branch of a residual add is quantised, over the range that it has on either side of zero,
+    and so is what the average pool gives.
 
     Parameters
     ----------
@@ -85,18 +90,30 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         The float32 graph.
     table : CalibrationTable
         Made from this graph.
+    reach : float
+        Largest value after a ReLU, in units of the largest that the graph of record has.
     """
     table.check(model)
     placement = place(model, table.kept)
     model = corrected(table.prepared(model), table.shifts, placement.layers)
     view = GraphView(model)
-    scales = {t: table.scales[t] for t in (*placement.activations, *placement.cpu_activations)}
+    scales, zeros = {}, {}
+    for tensor in (*placement.activations, *placement.cpu_activations):
+        scales[tensor] = table.scales[tensor]
+        if tensor in table.zero_points:
+            zeros[tensor] = np.uint8(table.zero_points[tensor])
+        elif _never_negative(view, tensor):
+            scales[tensor] *= reach * 127 / 255
+            zeros[tensor] = np.uint8(0)
+        else:
+            zeros[tensor] = np.uint8(CENTRE)
     pools = {}
     for node in view.nodes:
         if node.op_type == "MaxPool" and node.output[0] in scales:
             # The maximum commutes with quantisation, so it is taken on the integers.
             pools[node.name] = node.input[0]
             scales[node.input[0]] = scales[node.output[0]]
+            zeros[node.input[0]] = zeros[node.output[0]]
     out = copy_of(model)
     nodes: list[onnx.NodeProto] = []
     for node in out.graph.node:
@@ -110,8 +127,8 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
             continue
         if node.name in pools:
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
-            zero = _zero_point(view, target)
-            nodes += [node, _dequantize(out, node.output[0], target, scales[target], zero)]
+            integers = node.output[0]
+            nodes += [node, _dequantize(out, integers, target, scales[target], zeros[target])]
             continue
         if node.name in placement.layers:
             nodes.append(_quantize_weights(out, view, node))
@@ -122,18 +139,17 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
                 node.input[index] = _dequantized(name)
         nodes.append(node)
         if target in scales:
-            nodes += _pair(out, target, target, scales[target], _zero_point(view, target))
+            nodes += _pair(out, target, target, scales[target], zeros[target])
     replace_nodes(out, nodes)
     drop_unused(out)
     return finish(out)
 
 
-def _zero_point(view: GraphView, tensor: str) -> np.uint8:
-    """Of a uint8 activation."""
+def _never_negative(view: GraphView, tensor: str) -> bool:
     node = view.producer[tensor]
     if node.op_type in ("MaxPool", "GlobalAveragePool", "Flatten"):
-        return _zero_point(view, node.input[0])
-    return np.uint8(0 if node.op_type == "Relu" else CENTRE)
+        return _never_negative(view, node.input[0])
+    return node.op_type == "Relu"
 
 
 def _dequantized(tensor: str) -> str:

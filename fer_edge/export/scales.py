@@ -19,6 +19,16 @@ def scale_of(largest: float) -> float:
     return float(scale)
 
 
+def uneven(largest: float, extremes: tuple[float, float]) -> tuple[float, int]:
+    """Scale and uint8 zero point that cover what lies between extremes of both signs.
+
+    Magnitudes above ``largest`` saturate.
+    """
+    low, high = max(extremes[0], -largest), min(max(extremes[1], 0.0), largest)
+    scale = scale_of((high - low) * 127 / 255)
+    return scale, round(-low / scale)
+
+
 def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)

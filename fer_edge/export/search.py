@@ -1,6 +1,6 @@
 """The fastest INT8 graph inside an accuracy budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,12 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import CalibrationError
-from fer_edge.export.calibration import CalibrationTable, LayerSensitivity, observe_ranges
+from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.layer_latency import layer_latencies
-from fer_edge.export.method_choice import Choice, choose_table
 from fer_edge.export.placement import place
 from fer_edge.export.quantize import cpu_form
 from fer_edge.export.sensitivity import measure_sensitivity
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and how much of it is done, 0..1."""
+from fer_edge.export.table import CalibrationTable, LayerSensitivity
 
 _PROFILED_FACES = 8
 _LEAST_COST = 1e-6
@@ -46,10 +43,10 @@ def search(
 ) -> CalibrationTable:
     """Find the INT8 graph that loses at most ``max_drop`` points of accuracy at least cost.
 
-    What costs no speed comes first: plain quantisation, then cross-layer equalisation. Then layers
-    are left in floating point, those first whose divergence falls most per microsecond that INT8
-    would have saved. How many it takes is found by bisection, each step confirmed on all of
-    ``data``; at the end every layer is tried in INT8 again, the slowest first.
+    If INT8 throughout loses more, layers are left in floating point, those first whose divergence
+    falls most per microsecond that INT8 would have saved. How many it takes is found by bisection,
+    each step confirmed on all of ``data``; at the end every layer is tried in INT8 again, the
+    slowest first.
 
     Parameters
     ----------
@@ -64,9 +61,9 @@ def search(
     best_effort : bool
         Where the budget cannot be met, return the graph that loses least.
     method
-        As in :func:`fer_edge.export.method_choice.choose_table`.
+        As in :func:`fer_edge.export.calibration.choose_table`.
     samples, seed
-        As in :func:`fer_edge.export.calibration.observe_ranges`.
+        As in :func:`fer_edge.export.observation.observe_ranges`.
     progress : callable, optional
 
     Returns
@@ -101,34 +98,15 @@ def search(
         trials.append(trial)
         return trial
 
-    def calibrated(equalised: bool) -> _Trial:
-        observed = observe_ranges(
-            model,
-            name,
-            data,
-            samples=samples,
-            seed=seed,
-            equalised=equalised,
-            progress=_share(tell, "Calibration of equalised graph" if equalised else "Calibration"),
-        )
-        return attempt(
-            choose_table(method, model, observed, data, _share(tell, "Choice of the method"))
-        )
-
-    def explained(trial: _Trial) -> CalibrationTable:
-        trial.table.sensitivity = measure_sensitivity(
-            model, trial.table, data, progress=_share(tell, "Sensitivity")
-        )
-        return trial.table
-
-    plain = calibrated(False)
-    if plain.drop <= max_drop:
-        return explained(plain)
-    equalised = calibrated(True)
-    if equalised.drop <= max_drop:
-        return explained(equalised)
-    start = min(plain, equalised, key=lambda trial: trial.drop).table
-    explained(_Trial(start, 0.0))
+    start = calibrate(
+        model, name, data, method=method, samples=samples, seed=seed, progress=progress
+    )
+    whole = attempt(start)
+    start.sensitivity = measure_sensitivity(
+        model, start, data, progress=lambda done, total: tell("Sensitivity", done / total)
+    )
+    if whole.drop <= max_drop:
+        return start
     ranked, costs = _ranked(model, start, data)
 
     def keeping(layers: Sequence[str]) -> _Trial:
@@ -179,7 +157,3 @@ def _reason(sensitivity: LayerSensitivity, cost: float) -> str:
         f"in INT8 alone it moves the probabilities by {sensitivity.divergence:.2g} nats, and "
         f"saves {1e6 * cost:.0f} us for {_PROFILED_FACES} faces"
     )
-
-
-def _share(tell: Progress, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: tell(stage, done / total)

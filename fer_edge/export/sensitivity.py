@@ -16,14 +16,11 @@ from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.export.bias_correction import shifted
-from fer_edge.export.calibration import (
-    CalibrationTable,
-    LayerSensitivity,
-    balanced,
-)
 from fer_edge.export.graph import GraphView, copy_of, finish, replace_nodes, set_constant
+from fer_edge.export.observation import balanced
 from fer_edge.export.placement import main_branch, place
 from fer_edge.export.scales import quantized_weights
+from fer_edge.export.table import CalibrationTable, LayerSensitivity
 from fer_edge.files import cache_folder, write_text
 
 _GATES = "gates"
@@ -203,7 +200,7 @@ def _compare(
 
 def _cache(table: CalibrationTable, faces: FaceDataset) -> Path:
     digest = hashlib.sha256()
-    for part in (table.graph, table.equalised, sorted(table.scales.items()), faces.fingerprint):
+    for part in (table.graph, table.exponents, sorted(table.scales.items()), faces.fingerprint):
         digest.update(repr(part).encode())
     return cache_folder() / "sensitivity" / f"{digest.hexdigest()[:32]}.json"
 

@@ -8,9 +8,9 @@ import onnx
 
 from fer_edge.artifact import MANIFEST, Artifact
 from fer_edge.errors import ExportError, MissingDependencyError
-from fer_edge.export.calibration import CalibrationTable
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import GraphView, load_graph
+from fer_edge.export.table import CalibrationTable
 
 
 @dataclass

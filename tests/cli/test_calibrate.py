@@ -47,6 +47,7 @@ def test_another_method_takes_the_histograms_alone(
         (["--out", "table.txt"], "--out table.txt is not a name for a table. End it in .json"),
         (["--histograms", "a.npz"], "--method auto compares graphs, and --histograms has none."),
         (["--histograms", "a.npz", "--data", "b"], "--histograms stands for a model"),
+        (["--histograms", "a.npz", "--no-equalise"], "--histograms stands for a model"),
     ],
 )
 def test_usage(options: list[str], says: str, fer_edge: Command) -> None:

@@ -4,7 +4,8 @@ import onnxruntime
 import pytest
 
 from fer_edge.data import FaceDataset, synthetic_dataset
-from fer_edge.export.calibration import CalibrationTable, calibrate
+from fer_edge.export.calibration import calibrate
+from fer_edge.export.table import CalibrationTable
 from fer_edge.models import MODELS
 from tests.export.graphs import plain_graph, residual_graph
 
@@ -26,12 +27,12 @@ def plain() -> onnx.ModelProto:
 
 @pytest.fixture(scope="session")
 def residual_table(residual: onnx.ModelProto, faces: FaceDataset) -> CalibrationTable:
-    return calibrate(residual, "residual", faces, method="minmax", samples=140)
+    return calibrate(residual, "residual", faces, method="minmax", samples=140, equalised=False)
 
 
 @pytest.fixture(scope="session")
 def plain_table(plain: onnx.ModelProto, faces: FaceDataset) -> CalibrationTable:
-    return calibrate(plain, "plain", faces, method="minmax", samples=140)
+    return calibrate(plain, "plain", faces, method="minmax", samples=140, equalised=False)
 
 
 @pytest.fixture(scope="session", params=MODELS)

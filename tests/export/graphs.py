@@ -95,8 +95,10 @@ def plain_graph(seed: int = 0) -> onnx.ModelProto:
     return b.model(b.gemm(x, "classifier", 32, 7))
 
 
-def with_outliers(model: onnx.ModelProto, pairs: dict[str, str], factor: float) -> onnx.ModelProto:
-    """The same function, with a channel ``factor`` times the others between each pair of layers."""
+def with_outliers(
+    model: onnx.ModelProto, streams: list[tuple[list[str], list[str]]], factor: float
+) -> onnx.ModelProto:
+    """The same function, with a channel ``factor`` times the others from makers to takers."""
     out = onnx.ModelProto()
     out.CopyFrom(model)
     tensors = {tensor.name: tensor for tensor in out.graph.initializer}
@@ -106,8 +108,10 @@ def with_outliers(model: onnx.ModelProto, pairs: dict[str, str], factor: float) 
         np.moveaxis(value, axis, 0)[0] *= by
         tensors[name].CopyFrom(numpy_helper.from_array(value, name))
 
-    for first, second in pairs.items():
-        scale(f"{first}.weight", 0, factor)
-        scale(f"{first}.bias", 0, factor)
-        scale(f"{second}.weight", 1, 1 / factor)
+    for makers, takers in streams:
+        for layer in makers:
+            scale(f"{layer}.weight", 0, factor)
+            scale(f"{layer}.bias", 0, factor)
+        for layer in takers:
+            scale(f"{layer}.weight", 1, 1 / factor)
     return out

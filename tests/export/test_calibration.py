@@ -1,161 +1,73 @@
-import numpy as np
+import onnx
 import pytest
 
-from fer_edge.contract import EMOTIONS
-from fer_edge.errors import CalibrationError
-from fer_edge.export.calibration import (
-    CalibrationTable,
-    Observation,
-    calibrate,
-    calibration_faces,
-    observe_ranges,
-)
-from fer_edge.export.graph import copy_of, set_constant
+from fer_edge.data import FaceDataset
+from fer_edge.engines import run_all
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.calibration import calibrate, choose_table
+from fer_edge.export.observation import Observation, observe_ranges
+from fer_edge.export.quantize import cpu_form, quantize
 from fer_edge.export.ranges import METHODS
-from fer_edge.export.scales import scale_of
+from fer_edge.export.sensitivity import divergence
 from tests.export.conftest import run
-from tests.export.graphs import residual_graph
+from tests.export.graphs import with_outliers
 
 
-def test_faces_are_balanced_and_drawn_by_the_seed(faces):
-    drawn = calibration_faces(faces, 21, seed=0)
-    assert drawn.shape == (21, 1, 48, 48)
-    np.testing.assert_array_equal(drawn, calibration_faces(faces, 21, seed=0))
-    assert not np.array_equal(drawn, calibration_faces(faces, 21, seed=1))
-    lookup = {face.tobytes(): label for face, label in zip(faces.faces, faces.labels, strict=True)}
-    labels = [lookup[face.tobytes()] for face in drawn]
-    assert np.bincount(labels).tolist() == [3] * 7
+@pytest.fixture(scope="module")
+def observed(residual: onnx.ModelProto, faces: FaceDataset) -> Observation:
+    return observe_ranges(residual, "residual", faces, samples=140)
 
 
-def test_more_samples_than_faces_takes_all(faces):
-    assert len(calibration_faces(faces, 10_000, seed=0)) == len(faces)
+def test_auto_takes_the_method_nearest_to_float32(
+    residual: onnx.ModelProto, observed: Observation, faces: FaceDataset
+) -> None:
+    told: list[tuple[int, int]] = []
+    table = choose_table("auto", residual, observed, faces, lambda *step: told.append(step))
+    assert told == [(step, 6) for step in range(1, 7)]
+
+    def probabilities(graph: onnx.ModelProto):
+        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
+            return run_all(engine, faces.faces)
+
+    reference = probabilities(residual)
+    losses = {
+        method: divergence(reference, probabilities(cpu_form(residual, observed.table(method))))
+        for method in METHODS
+    }
+    assert table == observed.table(min(METHODS, key=lambda method: losses[method]))
+    assert len(set(losses.values())) > 1
 
 
-def test_an_absent_emotion_is_named(faces):
-    part = faces.subset(np.flatnonzero(faces.labels != 1))
-    with pytest.raises(CalibrationError, match=f"no {EMOTIONS[1]} face"):
-        calibration_faces(part, 10, seed=0)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_named_method_is_taken(
+    method, residual: onnx.ModelProto, observed: Observation, faces: FaceDataset
+) -> None:
+    assert choose_table(method, residual, observed, faces) == observed.table(method)
 
 
-def test_minmax_scales_cover_what_the_graph_computes(residual, residual_table, faces):
-    for tensor, scale in residual_table.scales.items():
-        if tensor != "faces/sub":
-            (values,) = run(residual, faces.faces, tensor)
-            assert scale == scale_of(np.abs(values).max())
-    assert residual_table.scales["faces/sub"] == 1.0
-
-
-def test_calibration_is_reproducible(plain, faces):
-    tables = [
-        calibrate(plain, "plain", faces, method="minmax", samples=28, seed=5) for _ in range(2)
-    ]
-    assert tables[0] == tables[1]
-
-
-def test_progress_ends_complete(plain, faces):
-    calls = []
-    calibrate(
-        plain, "plain", faces, method="minmax", samples=20, progress=lambda *a: calls.append(a)
+def test_calibrating_observes_and_chooses(
+    residual: onnx.ModelProto, observed: Observation, faces: FaceDataset
+) -> None:
+    told: list[tuple[str, float]] = []
+    table = calibrate(
+        residual, "residual", faces, samples=140, progress=lambda *step: told.append(step)
     )
-    assert calls[-1] == (20, 20)
+    assert table == choose_table("auto", residual, observed, faces)
+    assert told[-1] == ("Choice of the method", 1.0)
+    assert ("Calibration", 1.0) in told
 
 
-def test_a_dead_tensor_is_named(plain, faces):
-    dead = copy_of(plain)
-    set_constant(dead, "a.weight", np.zeros((16, 8, 3, 3), np.float32))
-    set_constant(dead, "a.bias", np.full(16, -1, np.float32))
-    with pytest.raises(CalibrationError, match="pool is zero on all 21 calibration faces"):
-        calibrate(dead, "plain", faces, samples=21)
-
-
-def test_a_diverged_model_is_named(plain, faces):
-    broken = copy_of(plain)
-    set_constant(broken, "stem.bias", np.full(8, np.inf, np.float32))
-    with pytest.raises(CalibrationError, match="stem/relu is not finite"):
-        calibrate(broken, "plain", faces, samples=7)
-
-
-@pytest.mark.parametrize("strange", ["unnamed", "not-centred"])
-def test_a_graph_of_somebody_else_is_named(plain, faces, strange):
-    model = copy_of(plain)
-    for node in model.graph.node:
-        if strange == "unnamed":
-            node.name = ""
-        elif node.op_type == "Sub":
-            node.op_type = "Div"
-    with pytest.raises(CalibrationError, match="graph of theirs was not exported by FER-Edge"):
-        calibrate(model, "theirs", faces)
-
-
-def test_table_round_trip(residual_table, tmp_path):
-    residual_table.save(tmp_path / "calibration.json")
-    assert CalibrationTable.load(tmp_path / "calibration.json") == residual_table
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"scales": 3}'])
-def test_what_is_no_table_is_refused(content, tmp_path):
-    path = tmp_path / "calibration.json"
-    path.write_text(content)
-    with pytest.raises(CalibrationError, match=r"calibration\.json is not a calibration table"):
-        CalibrationTable.load(path)
-
-
-def test_a_table_of_another_model_is_refused_by_tensor(plain, residual_table):
-    with pytest.raises(CalibrationError, match="differ at"):
-        residual_table.check(plain)
-
-
-def test_a_table_of_other_weights_is_refused(residual_table):
-    with pytest.raises(CalibrationError, match="residual: stem is the first layer that differs"):
-        residual_table.check(residual_graph(seed=1))
-
-
-def test_one_changed_layer_is_named(residual, residual_table):
-    other = copy_of(residual)
-    set_constant(other, "two.a.bias", np.zeros(16, np.float32))
-    with pytest.raises(CalibrationError, match=r"two\.a is the first layer that differs"):
-        residual_table.check(other)
-
-
-def test_a_table_of_a_version_that_quantised_other_tensors(residual, residual_table):
-    scales = {name: scale for name, scale in residual_table.scales.items() if name != "average"}
-    older = residual_table.model_copy(update={"scales": scales})
-    with pytest.raises(CalibrationError, match=r"another version of fer-edge.* differ at average"):
-        older.check(residual)
-
-
-def test_a_kept_layer_that_there_is_not_is_named(residual, residual_table):
-    table = residual_table.model_copy(update={"kept": {"three": "a reason"}})
-    with pytest.raises(CalibrationError, match="keeps three in floating point"):
-        table.check(residual)
-
-
-def test_histograms_give_every_method_without_a_second_pass(residual, faces, tmp_path):
-    observe_ranges(residual, "residual", faces, samples=140).save(tmp_path / "seen.npz")
-    again = Observation.load(tmp_path / "seen.npz")
-    for method in METHODS:
-        assert again.table(method) == calibrate(
-            residual, "residual", faces, method=method, samples=140
-        )
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
-def test_what_holds_no_histograms_is_refused(content, tmp_path):
-    (tmp_path / "seen.npz").write_bytes(content)
-    with pytest.raises(CalibrationError, match=r"seen\.npz does not hold the histograms"):
-        Observation.load(tmp_path / "seen.npz")
-
-
-def test_too_few_values_for_a_histogram_are_named(residual, faces):
-    observed = observe_ranges(residual, "residual", faces, samples=7)
-    with pytest.raises(CalibrationError, match="flat has 112 values on 7 faces, too few"):
-        observed.table("entropy")
-    assert observed.table("minmax").scales["flat"] > 0
-
-
-def test_a_constant_tensor_is_named(plain, faces):
-    dead = copy_of(plain)
-    set_constant(dead, "a.weight", np.zeros((16, 8, 3, 3), np.float32))
-    set_constant(dead, "a.bias", np.full(16, 0.5, np.float32))
-    with pytest.raises(CalibrationError, match=r"pool is 0\.5 on all 21 calibration faces"):
-        calibrate(dead, "plain", faces, samples=21)
+def test_outliers_are_evened_out_unless_told_otherwise(
+    residual: onnx.ModelProto, faces: FaceDataset
+) -> None:
+    broken = with_outliers(residual, [(["stem", "one.b"], ["one.a", "two.a", "two.skip"])], 2.0**9)
+    (wanted,) = run(residual, faces.faces)
+    losses = []
+    for equalised in (True, False):
+        table = calibrate(broken, "broken", faces, method="minmax", equalised=equalised)
+        assert any(map(any, table.exponents.values())) == equalised
+        losses += [
+            divergence(wanted, run(form(broken, table), faces.faces)[0])
+            for form in (quantize, cpu_form)
+        ]
+    assert max(losses[:2]) < 0.01 < 0.1 < min(losses[2:])

@@ -1,33 +1,82 @@
 import numpy as np
+import onnx
+import pytest
 
-from fer_edge.export.equalisation import equalise
-from fer_edge.export.graph import GraphView
+from fer_edge.export.equalisation import channel_exponents, equalise
+from fer_edge.export.graph import GraphView, copy_of, set_constant
 from tests.export.conftest import run
-from tests.export.graphs import with_outliers
+from tests.export.graphs import plain_graph, with_outliers
 
-PAIRS = {"one.a": "one.b", "two.a": "two.b"}
+BETWEEN_LAYERS = [(["one.a"], ["one.b"]), (["two.a"], ["two.b"])]
+IN_A_SUM = [(["stem", "one.b"], ["one.a", "two.a", "two.skip"])]
+FACTOR = 2.0**10
 
 
-def test_the_function_is_the_same_bit_for_bit(residual, faces):
-    broken = with_outliers(residual, PAIRS, 2.0**12)
+@pytest.fixture(params=[BETWEEN_LAYERS, IN_A_SUM], ids=["between layers", "in a sum"])
+def streams(request):
+    return request.param
+
+
+@pytest.fixture
+def broken(residual, streams):
+    return with_outliers(residual, streams, FACTOR)
+
+
+def test_the_function_is_the_same_bit_for_bit(residual, broken, faces):
     (expected,) = run(residual, faces.faces, optimise=False)
-    for graph in (broken, equalise(broken), equalise(residual)):
-        np.testing.assert_array_equal(run(graph, faces.faces, optimise=False)[0], expected)
+    equalised = equalise(broken, channel_exponents(broken, faces.faces[:, None]))
+    np.testing.assert_array_equal(run(equalised, faces.faces, optimise=False)[0], expected)
 
 
-def test_an_outlier_channel_is_taken_back(residual):
-    broken = equalise(with_outliers(residual, PAIRS, 2.0**12))
-    view = GraphView(broken)
-    for first, second in PAIRS.items():
-        out = np.abs(view.array(f"{first}.weight")).max(axis=(1, 2, 3))
-        into = np.abs(view.array(f"{second}.weight")).max(axis=(0, 2, 3))
-        assert (out / into < 4).all()
-        assert (into / out < 4).all()
+def test_an_outlier_channel_is_taken_back(broken, streams, faces):
+    exponents = channel_exponents(broken, faces.faces[:, None])
+    for makers, _takers in streams:
+        outlier, *others = exponents[makers[0]]
+        assert -10 <= outlier - np.mean(others) <= -8
+    again = equalise(broken, exponents)
+    left = channel_exponents(again, faces.faces[:, None])
+    assert max(abs(e) for found in left.values() for e in found) <= 1
 
 
-def test_layers_that_others_read_too_are_left_alone(residual):
-    before, after = GraphView(residual), GraphView(equalise(residual))
-    for layer in ("stem", "two.skip", "one.b"):
-        # Rows are outputs: an add or a second reader takes these.
-        rows = (view.array(f"{layer}.bias") for view in (before, after))
-        np.testing.assert_array_equal(*rows)
+def test_even_channels_are_left_on_their_steps(residual, faces):
+    exponents = channel_exponents(residual, faces.faces[:, None])
+    assert exponents.keys() == {"stem", "one.a", "two.a", "two.b", "hidden"}
+    assert {name for name, found in exponents.items() if any(found)} <= {"hidden"}
+    view, equalised = GraphView(residual), GraphView(equalise(residual, exponents))
+    for layer in ("one.b", "two.a", "two.b"):
+        np.testing.assert_array_equal(
+            view.array(f"{layer}.weight"), equalised.array(f"{layer}.weight")
+        )
+
+
+def test_weights_are_not_scaled_below_their_smallest_steps(residual, faces):
+    model = copy_of(residual)
+    weights = GraphView(residual).array("one.a.weight").copy()
+    weights[0] = 2.0**-5
+    set_constant(model, "one.a.weight", weights)
+    bias = GraphView(residual).array("one.a.bias").copy()
+    bias[0] = 500.0
+    set_constant(model, "one.a.bias", bias)
+    assert channel_exponents(model, faces.faces[:, None])["one.a"][0] == -1
+
+
+def test_a_channel_that_never_fires_is_left_alone(residual, faces):
+    model = copy_of(residual)
+    bias = GraphView(residual).array("one.a.bias").copy()
+    bias[0] = -1e6
+    set_constant(model, "one.a.bias", bias)
+    assert channel_exponents(model, faces.faces[:, None])["one.a"][0] == 0
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "grouped"])
+def test_streams_that_others_read_are_left_alone(operator, faces):
+    """Neither a sigmoid nor the weights of a grouped convolution pass a scale on."""
+    model = plain_graph()
+    if operator == "Sigmoid":
+        (node,) = (n for n in model.graph.node if n.name == "a/relu")
+        node.op_type = operator
+    else:
+        (node,) = (n for n in model.graph.node if n.name == "b")
+        node.attribute.append(onnx.helper.make_attribute("group", 2))
+        set_constant(model, "b.weight", GraphView(model).array("b.weight")[:, :8])
+    assert channel_exponents(model, faces.faces[:, None]).keys() == {"stem", "b"}

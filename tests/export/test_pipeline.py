@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_the_older_artifact_whole(source, faces, tmp_path, monkeyp
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "observe_ranges", interrupted)
+    monkeypatch.setattr(pipeline, "calibrate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_model(source, out, precisions=["int8"], data=faces)
     Artifact.load(out).verify()

@@ -64,9 +64,9 @@ def test_a_table_of_another_graph_is_refused(rewrite, plain, residual_table):
         rewrite(plain, residual_table)
 
 
-def test_cpu_form_computes_the_integers_of_the_record(plain, plain_table, faces):
+def test_cpu_form_with_steps_of_the_record_computes_its_integers(plain, plain_table, faces):
     """Without residual adds only the int32 biases round differently."""
-    record, cpu = quantize(plain, plain_table), cpu_form(plain, plain_table)
+    record, cpu = quantize(plain, plain_table), cpu_form(plain, plain_table, reach=255 / 127)
     tensors = ["stem/relu/quantized", "pool/quantized"]
     exact = run(record, faces.faces, *tensors, optimise=False)
     rewritten = run(cpu, faces.faces, *tensors, optimise=False)
@@ -75,6 +75,19 @@ def test_cpu_form_computes_the_integers_of_the_record(plain, plain_table, faces)
         difference = np.abs(one.astype(int) - other.astype(int))
         assert difference.max() <= 1
         assert (difference == 0).mean() > 0.99
+
+
+def test_cpu_form_rounds_finer_and_clips_later_than_the_record(plain, plain_table, faces):
+    largest, small = 127 * plain_table.scales["stem/relu"], plain_table.scales["stem/relu"] / 2
+    (wanted,) = run(plain, faces.faces, "stem/relu", optimise=False)
+    exact, finer = (
+        run(graph, faces.faces, "stem/relu/dequantized", optimise=False)[0]
+        for graph in (quantize(plain, plain_table), cpu_form(plain, plain_table, reach=1.25))
+    )
+    inside = wanted < largest
+    assert np.abs(finer - wanted)[inside].mean() < 0.8 * np.abs(exact - wanted)[inside].mean()
+    assert exact.max() <= largest + small
+    assert finer.max() == pytest.approx(min(wanted.max(), 1.25 * largest), abs=small)
 
 
 def test_cpu_form_gives_the_labels_of_the_record(plain, plain_table, faces):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_edge.export.scales import SMALLEST_SCALE, scale_of, weight_scales
+from fer_edge.export.scales import SMALLEST_SCALE, scale_of, uneven, weight_scales
 
 
 @pytest.mark.parametrize("largest", [1e-9, 0.01, 1.0, 3.3333, 1234.5])
@@ -19,3 +19,19 @@ def test_a_tiny_channel_gets_the_smallest_normal_float16():
     assert scales[0] == 2.0**-14
     assert scales[1] * 127 >= 1.0
     np.testing.assert_array_equal(scales, scales.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("extremes", "low", "high"),
+    [
+        ((-10.0, 10.0), -10.0, 10.0),
+        ((-0.1, 10.0), -0.1, 10.0),
+        ((-10.0, -1.0), -10.0, 0.0),
+        ((-0.1, 30.0), -0.1, 12.0),
+    ],
+)
+def test_uneven_extremes_share_all_256_integers(extremes, low, high):
+    scale, zero_point = uneven(12.0, extremes)
+    assert 0 <= zero_point <= 255
+    assert -zero_point * scale == pytest.approx(low, abs=scale / 2)
+    assert (255 - zero_point) * scale == pytest.approx(high, abs=scale)

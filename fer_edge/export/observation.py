@@ -1,0 +1,271 @@
+"""One pass over the calibration faces: how large the values of each tensor are."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from fer_edge.contract import EMOTIONS
+from fer_edge.data import FaceDataset
+from fer_edge.errors import CalibrationError
+from fer_edge.export.bias_correction import RoundedWeights
+from fer_edge.export.equalisation import channel_exponents, equalise
+from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
+from fer_edge.export.inner_tensors import observe
+from fer_edge.export.placement import place
+from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
+from fer_edge.export.scales import scale_of, uneven
+from fer_edge.export.table import CalibrationTable
+from fer_edge.files import atomic_path, storage_errors
+from fer_edge.version import __version__
+
+
+def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
+    """Draw faces balanced over the emotions, as far as each has them.
+
+    Parameters
+    ----------
+    data : FaceDataset
+    samples : int
+        How many faces; all of them if there are fewer.
+
+    Returns
+    -------
+    uint8 array, shape (samples, 1, 48, 48)
+
+    Raises
+    ------
+    CalibrationError
+        An emotion has no face at all.
+    """
+    chosen = balanced(data, samples, seed)
+    return np.ascontiguousarray(data.faces[chosen])[:, None]
+
+
+def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
+    """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
+    absent = [name for name, count in data.counts().items() if count == 0]
+    if absent:
+        raise CalibrationError(
+            f"The calibration data has no {absent[0]} face; scales measured on it would be blind "
+            "to one emotion.",
+            hint="Calibrate on data with all seven emotions.",
+        )
+    generator = np.random.default_rng(seed)
+    labels = np.asarray(data.labels)
+    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(EMOTIONS))]
+    rounds = [
+        queue[depth]
+        for depth in range(max(map(len, queues)))
+        for queue in queues
+        if depth < len(queue)
+    ]
+    return np.sort(rounds[:samples])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one pass over the calibration faces saw: enough for a table by any method."""
+
+    model: str
+    graph: str
+    layers: dict[str, str]
+    exponents: dict[str, list[int]]
+    samples: int
+    seed: int
+    data: str
+    centred: str
+    """The tensor of the centred pixels, whose scale is 1."""
+    cpu_only: tuple[str, ...]
+    """Tensors that only the form for CPUs quantises."""
+    magnitudes: dict[str, Magnitudes]
+    shifts: dict[str, list[float]]
+    """As :class:`CalibrationTable` has them; they depend on no method."""
+
+    def table(self, method: Method) -> CalibrationTable:
+        """Scales by ``method``.
+
+        Raises
+        ------
+        CalibrationError
+            A tensor had too few values for a histogram to mean anything.
+        """
+        # pixel - 128 is an int8 already.
+        scales, zero_points = {self.centred: 1.0}, {}
+        for tensor, observed in self.magnitudes.items():
+            if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
+                raise CalibrationError(
+                    f"{tensor} has {observed.counts.sum()} values on {self.samples} faces, too few "
+                    f"for the histogram that {method} goes by ({BINS} bins).",
+                    hint="Calibrate on more faces with --samples, or with --method minmax.",
+                )
+            largest = observed.range(method)
+            scales[tensor] = scale_of(largest)
+            if tensor in self.cpu_only and observed.extremes[0] < 0:
+                scales[tensor], zero_points[tensor] = uneven(largest, observed.extremes)
+        return CalibrationTable(
+            model=self.model,
+            graph=self.graph,
+            layers=self.layers,
+            exponents=self.exponents,
+            method=method,
+            samples=self.samples,
+            seed=self.seed,
+            data=self.data,
+            versions={
+                "fer-edge": __version__,
+                "onnxruntime": onnxruntime.__version__,
+                "numpy": np.__version__,
+            },
+            scales=scales,
+            zero_points=zero_points,
+            shifts=self.shifts,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the histograms to a ``.npz`` file."""
+        facts = {
+            "model": self.model,
+            "graph": self.graph,
+            "layers": self.layers,
+            "exponents": self.exponents,
+            "samples": self.samples,
+            "seed": self.seed,
+            "data": self.data,
+            "centred": self.centred,
+            "cpu_only": self.cpu_only,
+            "shifts": self.shifts,
+            "tensors": list(self.magnitudes),
+        }
+        seen = list(self.magnitudes.values())
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                facts=np.array(json.dumps(facts)),
+                counts=np.stack([one.counts for one in seen]),
+                ranges=np.array(
+                    [(o.limit, o.maximum, o.batch_maxima, o.batches, *o.extremes) for o in seen]
+                ),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Observation":
+        """Read what :meth:`save` wrote; CalibrationError if it is something else."""
+        with storage_errors(path):
+            data = path.read_bytes()
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                counts, ranges = file["counts"], file["ranges"]
+            magnitudes = {}
+            for name, bins, row in zip(facts.pop("tensors"), counts, ranges, strict=True):
+                one = Magnitudes()
+                one.counts = bins
+                one.limit, one.maximum, one.batch_maxima = map(float, row[:3])
+                one.batches, one.extremes = int(row[3]), (float(row[4]), float(row[5]))
+                magnitudes[name] = one
+            facts["cpu_only"] = tuple(facts["cpu_only"])
+            return cls(**facts, magnitudes=magnitudes)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CalibrationError(
+                f"{path} does not hold the histograms of a calibration.",
+                hint="Make them with: fer-edge calibrate RUN --data FER2013",
+            ) from error
+
+
+def observe_ranges(
+    model: onnx.ModelProto,
+    name: str,
+    data: FaceDataset,
+    *,
+    samples: int = 512,
+    seed: int = 0,
+    equalised: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Observation:
+    """Run the float32 graph on faces and keep a histogram of every tensor to be quantised.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    name : str
+        Name of the model, for the table.
+    data : FaceDataset
+    samples : int
+        Faces, balanced over the emotions.
+    seed : int
+        Decides which faces.
+    equalised : bool
+        Even out the channels first; see :mod:`fer_edge.export.equalisation`.
+    progress : callable(done, total), optional
+
+    Raises
+    ------
+    CalibrationError
+        An emotion is absent, or a tensor is constant on all faces or not finite, or the graph is
+        not one that FER-Edge exported.
+    """
+    faces = calibration_faces(data, samples, seed)
+    placement = place(model)
+    centred = _centred_input(model, name)
+    hashes = graph_hash(model), layer_hashes(model)
+    exponents = channel_exponents(model, faces) if equalised else {}
+    model = equalise(model, exponents)
+    tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
+    magnitudes = {tensor: Magnitudes() for tensor in tensors}
+    rounding = RoundedWeights(model, placement.layers)
+    done = 0
+    observed_too = [tensor for tensor in rounding.inputs if tensor not in magnitudes]
+    for values in observe(model, [*tensors, *observed_too], faces):
+        rounding.add(dict(zip([*tensors, *observed_too], values, strict=True)))
+        for tensor, value in zip(tensors, values, strict=False):
+            if not np.isfinite(value).all():
+                raise CalibrationError(
+                    f"{tensor} is not finite on the calibration faces.",
+                    hint="The training has diverged; train again with a lower --lr.",
+                )
+            magnitudes[tensor].add(value)
+        done += len(values[0])
+        if progress:
+            progress(done, len(faces))
+    for tensor, observed in magnitudes.items():
+        low, high = observed.extremes
+        if low == high:
+            raise CalibrationError(
+                f"{tensor} is {'zero' if low == 0 else f'{low:.3g}'} on all {len(faces)} "
+                "calibration faces, so it has no range.",
+                hint="Calibrate on more or on other faces with --samples and --data.",
+            )
+    return Observation(
+        name,
+        *hashes,
+        exponents,
+        len(faces),
+        seed,
+        data.fingerprint,
+        centred,
+        placement.cpu_activations,
+        magnitudes,
+        rounding.shifts(),
+    )
+
+
+def _centred_input(model: onnx.ModelProto, name: str) -> str:
+    nodes = GraphView(model).nodes
+    centred = [str(node.output[0]) for node in nodes if node.op_type == "Sub"]
+    named = len({node.name for node in nodes}) == len(nodes)
+    if not named or centred[:1] != list(place(model).activations[:1]):
+        raise CalibrationError(
+            f"The graph of {name} was not exported by FER-Edge, and INT8 goes by the form of "
+            "those: named nodes that begin with the subtraction of 128 from the pixels.",
+            hint="Export it without --int8, or from the training run.",
+        )
+    return centred[0]

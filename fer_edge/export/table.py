@@ -1,0 +1,128 @@
+"""The calibration table: what an INT8 export needs instead of data."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pydantic
+
+from fer_edge.errors import CalibrationError
+from fer_edge.export.equalisation import equalise
+from fer_edge.export.graph import graph_hash, layer_hashes
+from fer_edge.export.placement import place
+from fer_edge.export.ranges import Method
+from fer_edge.files import storage_errors, write_text
+
+SCHEMA = 1
+
+
+class LayerSensitivity(pydantic.BaseModel):
+    """What quantising one layer costs, all others in float32; differences are against float32."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    divergence: float
+    """Mean Kullback-Leibler divergence of the probabilities from float32's, in nats."""
+    accuracy_drop: float
+    """0..1; negative where the layer gained."""
+    recall_drop: dict[str, float]
+    """Per emotion."""
+
+
+class CalibrationTable(pydantic.BaseModel):
+    """``calibration.json``: what an INT8 export needs instead of data."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA
+    model: str
+    graph: str
+    """Hash of the float32 graph that the scales belong to."""
+    method: Method
+    samples: int
+    seed: int
+    data: str
+    """Fingerprint of the data set."""
+    versions: dict[str, str]
+    scales: dict[str, float]
+    """Tensor name to scale: one step, in the tensor's own unit."""
+    zero_points: dict[str, int] = {}
+    """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
+    layers: dict[str, str] = {}
+    """Weighted layer to the hash of its weights; tables of earlier versions have none."""
+    exponents: dict[str, list[int]] = {}
+    """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
+    shifts: dict[str, list[float]] = {}
+    """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
+    kept: dict[str, str] = {}
+    """Layers that stay in floating point, and why."""
+    sensitivity: dict[str, LayerSensitivity] = {}
+    """What quantising each layer alone costs, where it was measured."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_exponents(cls, fields: Any) -> Any:
+        """Read tables of before ``exponents``: without equalisation they mean what they meant."""
+        if isinstance(fields, dict) and fields.get("equalised") is False:
+            return {name: value for name, value in fields.items() if name != "equalised"}
+        return fields
+
+    @classmethod
+    def load(cls, path: Path) -> "CalibrationTable":
+        """Read a table; CalibrationError if it is none."""
+        with storage_errors(path):
+            text = path.read_bytes()
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: bytes, where: str) -> "CalibrationTable":
+        try:
+            return cls.model_validate_json(text)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
+            raise CalibrationError(
+                f"{where} is not a calibration table: {reason}.",
+                hint="Calibrate again with: fer-edge export --int8 --data FER2013",
+            ) from error
+
+    def save(self, path: Path) -> None:
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    def check(self, model: onnx.ModelProto) -> None:
+        """Raise CalibrationError unless the table belongs to this float32 graph."""
+        placement = place(model)
+        wanted = {*placement.activations, *placement.cpu_activations}
+        missing = sorted(wanted - self.scales.keys()) or sorted(self.scales.keys() - wanted)
+        same_graph = self.graph == graph_hash(model)
+        if missing and same_graph:
+            raise CalibrationError(
+                f"The calibration table was made by another version of fer-edge, which quantised "
+                f"other tensors of {self.model}: the two differ at {missing[0]}.",
+                hint="Calibrate again with --data.",
+            )
+        if missing:
+            raise CalibrationError(
+                f"The calibration table is of another model ({self.model}): "
+                f"the two differ at {missing[0]}.",
+                hint="Calibrate this model with --data.",
+            )
+        if not same_graph:
+            hashes = layer_hashes(model)
+            other = [name for name, found in self.layers.items() if hashes.get(name) != found]
+            where = f": {other[0]} is the first layer that differs" if other else ""
+            raise CalibrationError(
+                f"The calibration table is of other weights of {self.model}{where}.",
+                hint="Calibrate this model with --data.",
+            )
+        unknown = sorted(self.kept.keys() - set(placement.layers))
+        if unknown:
+            raise CalibrationError(
+                f"The calibration table keeps {unknown[0]} in floating point, and no layer of "
+                f"{self.model} that INT8 could take is called that.",
+                hint="Correct the name under kept, or calibrate again.",
+            )
+
+    def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """The float32 graph that the scales and shifts are of."""
+        return equalise(model, self.exponents)

@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pytest
+
+from fer_edge.errors import CalibrationError
+from fer_edge.export.graph import copy_of, set_constant
+from fer_edge.export.table import CalibrationTable
+from tests.export.graphs import residual_graph
+
+
+def test_table_round_trip(residual_table, tmp_path):
+    residual_table.save(tmp_path / "calibration.json")
+    assert CalibrationTable.load(tmp_path / "calibration.json") == residual_table
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"scales": 3}'])
+def test_what_is_no_table_is_refused(content, tmp_path):
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(CalibrationError, match=r"calibration\.json is not a calibration table"):
+        CalibrationTable.load(path)
+
+
+def test_a_table_of_another_model_is_refused_by_tensor(plain, residual_table):
+    with pytest.raises(CalibrationError, match="differ at"):
+        residual_table.check(plain)
+
+
+def test_a_table_of_other_weights_is_refused(residual_table):
+    with pytest.raises(CalibrationError, match="residual: stem is the first layer that differs"):
+        residual_table.check(residual_graph(seed=1))
+
+
+def test_one_changed_layer_is_named(residual, residual_table):
+    other = copy_of(residual)
+    set_constant(other, "two.a.bias", np.zeros(16, np.float32))
+    with pytest.raises(CalibrationError, match=r"two\.a is the first layer that differs"):
+        residual_table.check(other)
+
+
+def test_a_table_of_a_version_that_quantised_other_tensors(residual, residual_table):
+    scales = {name: scale for name, scale in residual_table.scales.items() if name != "average"}
+    older = residual_table.model_copy(update={"scales": scales})
+    with pytest.raises(CalibrationError, match=r"another version of fer-edge.* differ at average"):
+        older.check(residual)
+
+
+def test_a_kept_layer_that_there_is_not_is_named(residual, residual_table):
+    table = residual_table.model_copy(update={"kept": {"three": "a reason"}})
+    with pytest.raises(CalibrationError, match="keeps three in floating point"):
+        table.check(residual)
+
+
+def test_a_table_of_before_exponents_is_read_unless_its_graph_was_equalised(residual_table):
+    fields = json.loads(residual_table.model_dump_json())
+    del fields["exponents"], fields["zero_points"]
+    older = CalibrationTable.parse(json.dumps({**fields, "equalised": False}).encode(), "here")
+    assert older.scales == residual_table.scales
+    with pytest.raises(CalibrationError, match="here is not a calibration table: equalised"):
+        CalibrationTable.parse(json.dumps({**fields, "equalised": True}).encode(), "here")
