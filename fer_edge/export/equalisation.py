@@ -41,7 +41,7 @@ class _Stream:
 
 
 def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[int]]:
-    """Powers of two that even out the channels of every stream.
+    """Powers of two that even out the channels of streams.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     Returns
     -------
     dict
-        First layer of the stream to an exponent per channel, for :func:`equalise`.
+        First layer of a stream to an exponent per channel, for :func:`equalise`; streams that are
+        even are left out.
     """
     view = GraphView(model)
     placement = place(model)
@@ -69,8 +70,9 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     for stream in streams:
         activations = np.max([largest[t] for t in stream.tensors if t in largest], axis=0)
         found = _exponents(weights, stream, activations)
-        exponents[stream.makers[0].name] = found
-        weights.scale(stream, found)
+        if any(found):
+            exponents[stream.makers[0].name] = found
+            weights.scale(stream, found)
     return exponents
 
 

@@ -204,6 +204,12 @@ def layer_hashes(model: onnx.ModelProto) -> dict[str, str]:
     return hashes
 
 
+def output_channels(model: onnx.ModelProto) -> dict[str, int]:
+    """Outputs of every convolution and fully connected layer."""
+    view = GraphView(model)
+    return {n.name: len(view.array(n.input[1])) for n in view.nodes if n.op_type in WEIGHTED}
+
+
 def set_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
     """Write ``fer_edge.<key>`` metadata, so that a lone file explains itself."""
     del model.metadata_props[:]

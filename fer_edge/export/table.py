@@ -1,5 +1,6 @@
 """The calibration table: what an INT8 export needs instead of data."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pydantic
 
 from fer_edge.errors import CalibrationError
 from fer_edge.export.equalisation import equalise
-from fer_edge.export.graph import graph_hash, layer_hashes
+from fer_edge.export.graph import graph_hash, layer_hashes, output_channels
 from fer_edge.export.placement import place
 from fer_edge.export.ranges import Method
 from fer_edge.files import storage_errors, write_text
@@ -115,6 +116,15 @@ class CalibrationTable(pydantic.BaseModel):
                 f"The calibration table is of other weights of {self.model}{where}.",
                 hint="Calibrate this model with --data.",
             )
+        widths = output_channels(model)
+        by_channel: list[Mapping[str, Sequence[float]]] = [self.exponents, self.shifts]
+        for layer, values in (item for told in by_channel for item in told.items()):
+            if len(values) != widths.get(layer):
+                raise CalibrationError(
+                    f"The calibration table has {len(values)} values for {layer}, which has "
+                    f"{widths.get(layer, 'no')} channels.",
+                    hint="Calibrate again with --data.",
+                )
         unknown = sorted(self.kept.keys() - set(placement.layers))
         if unknown:
             raise CalibrationError(

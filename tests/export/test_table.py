@@ -59,3 +59,15 @@ def test_a_table_of_before_exponents_is_read_unless_its_graph_was_equalised(resi
     assert older.scales == residual_table.scales
     with pytest.raises(CalibrationError, match="here is not a calibration table: equalised"):
         CalibrationTable.parse(json.dumps({**fields, "equalised": True}).encode(), "here")
+
+
+@pytest.mark.parametrize("field", ["exponents", "shifts"])
+@pytest.mark.parametrize(
+    ("layer", "says"), [("stem", "stem, which has 8"), ("x", "x, which has no")]
+)
+def test_values_that_do_not_fit_the_channels_are_named(
+    field, layer, says, residual, residual_table
+):
+    table = residual_table.model_copy(update={field: {layer: [0, 0]}})
+    with pytest.raises(CalibrationError, match=f"has 2 values for {says} channels"):
+        table.check(residual)
