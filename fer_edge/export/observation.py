@@ -26,6 +26,8 @@ from fer_edge.export.table import CalibrationTable
 from fer_edge.files import atomic_path, storage_errors
 from fer_edge.version import __version__
 
+REACH = 1.25
+
 
 def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
     """Draw faces balanced over the emotions, as far as each has them.
@@ -89,8 +91,14 @@ class Observation:
     shifts: dict[str, list[float]]
     """As :class:`CalibrationTable` has them; they depend on no method."""
 
-    def table(self, method: Method) -> CalibrationTable:
+    def table(self, method: Method, reach: float = REACH) -> CalibrationTable:
         """Scales by ``method``.
+
+        Parameters
+        ----------
+        method : {"minmax", "moving-average", "percentile", "entropy", "mse"}
+        reach : float
+            As :class:`~fer_edge.export.table.CalibrationTable` has it.
 
         Raises
         ------
@@ -126,6 +134,7 @@ class Observation:
             },
             scales=scales,
             zero_points=zero_points,
+            reach=reach,
             shifts=self.shifts,
         )
 

@@ -21,8 +21,6 @@ from fer_edge.export.table import CalibrationTable
 
 CENTRE = 128
 """Zero point that turns a symmetric int8 into a uint8 with the same steps."""
-REACH = 1.25
-"""How far the 255 steps of a uint8 without negative values go, in ranges of the graph of record."""
 
 
 def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
@@ -71,15 +69,13 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     return finish(out)
 
 
-def cpu_form(
-    model: onnx.ModelProto, table: CalibrationTable, *, reach: float = REACH
-) -> onnx.ModelProto:
+def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
     Weights are those of the graph of record. Activations are uint8: after a ReLU with zero point 0,
     so that the ReLU becomes part of the convolution, and since no half of the integers is left to
-    negative values, with finer steps that reach further; elsewhere with zero point 128 and the
-    steps of the graph of record. The uint8 pixels go into the first convolution as they are. Three
+    negative values, with finer steps; elsewhere with zero point 128 and the steps of the graph of
+    record. The uint8 pixels go into the first convolution as they are. Three
     roundings come on top, since ONNX Runtime adds and pools integers only: biases are int32, the
     main branch of a residual add is quantised, over the range that it has on either side of zero,
     and so is what the average pool gives.
@@ -90,8 +86,6 @@ def cpu_form(
         The float32 graph.
     table : CalibrationTable
         Made from this graph.
-    reach : float
-        Largest value after a ReLU, in units of the largest that the graph of record has.
     """
     table.check(model)
     placement = place(model, table.kept)
@@ -103,7 +97,7 @@ def cpu_form(
         if tensor in table.zero_points:
             zeros[tensor] = np.uint8(table.zero_points[tensor])
         elif _never_negative(view, tensor):
-            scales[tensor] *= reach * 127 / 255
+            scales[tensor] *= table.reach * 127 / 255
             zeros[tensor] = np.uint8(0)
         else:
             zeros[tensor] = np.uint8(CENTRE)

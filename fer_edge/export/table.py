@@ -49,6 +49,11 @@ class CalibrationTable(pydantic.BaseModel):
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, int] = {}
     """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
+    reach: float = 255 / 127
+    """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
+
+    Tables of earlier versions have none: both forms had the same steps.
+    """
     layers: dict[str, str] = {}
     """Weighted layer to the hash of its weights; tables of earlier versions have none."""
     exponents: dict[str, list[int]] = {}

@@ -66,7 +66,8 @@ def test_a_table_of_another_graph_is_refused(rewrite, plain, residual_table):
 
 def test_cpu_form_with_steps_of_the_record_computes_its_integers(plain, plain_table, faces):
     """Without residual adds only the int32 biases round differently."""
-    record, cpu = quantize(plain, plain_table), cpu_form(plain, plain_table, reach=255 / 127)
+    table = plain_table.model_copy(update={"reach": 255 / 127})
+    record, cpu = quantize(plain, table), cpu_form(plain, table)
     tensors = ["stem/relu/quantized", "pool/quantized"]
     exact = run(record, faces.faces, *tensors, optimise=False)
     rewritten = run(cpu, faces.faces, *tensors, optimise=False)
@@ -79,10 +80,11 @@ def test_cpu_form_with_steps_of_the_record_computes_its_integers(plain, plain_ta
 
 def test_cpu_form_rounds_finer_and_clips_later_than_the_record(plain, plain_table, faces):
     largest, small = 127 * plain_table.scales["stem/relu"], plain_table.scales["stem/relu"] / 2
+    table = plain_table.model_copy(update={"reach": 1.25})
     (wanted,) = run(plain, faces.faces, "stem/relu", optimise=False)
     exact, finer = (
         run(graph, faces.faces, "stem/relu/dequantized", optimise=False)[0]
-        for graph in (quantize(plain, plain_table), cpu_form(plain, plain_table, reach=1.25))
+        for graph in (quantize(plain, table), cpu_form(plain, table))
     )
     inside = wanted < largest
     assert np.abs(finer - wanted)[inside].mean() < 0.8 * np.abs(exact - wanted)[inside].mean()

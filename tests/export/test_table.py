@@ -54,9 +54,10 @@ def test_a_kept_layer_that_there_is_not_is_named(residual, residual_table):
 
 def test_a_table_of_before_exponents_is_read_unless_its_graph_was_equalised(residual_table):
     fields = json.loads(residual_table.model_dump_json())
-    del fields["exponents"], fields["zero_points"]
+    del fields["exponents"], fields["zero_points"], fields["reach"]
     older = CalibrationTable.parse(json.dumps({**fields, "equalised": False}).encode(), "here")
     assert older.scales == residual_table.scales
+    assert older.reach == 255 / 127
     with pytest.raises(CalibrationError, match="here is not a calibration table: equalised"):
         CalibrationTable.parse(json.dumps({**fields, "equalised": True}).encode(), "here")
 
