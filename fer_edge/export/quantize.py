@@ -72,13 +72,14 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
 def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
-    Weights are those of the graph of record. Activations are uint8: after a ReLU with zero point 0,
-    so that the ReLU becomes part of the convolution, and since no half of the integers is left to
-    negative values, with finer steps; elsewhere with zero point 128 and the steps of the graph of
-    record. The uint8 pixels go into the first convolution as they are. Three
-    roundings come on top, since ONNX Runtime adds and pools integers only: biases are int32, the
-    main branch of a residual add is quantised, over the range that it has on either side of zero,
-    and so is what the average pool gives.
+    Weights are those of the graph of record, activations are uint8. After a ReLU the zero point is
+    0, so that the ReLU becomes part of the convolution; no half of the integers is left to negative
+    values there, and the steps are finer. Elsewhere it is 128, with the steps of the graph of
+    record. The uint8 pixels go into the first convolution as they are.
+
+    Three roundings come on top, since ONNX Runtime adds and pools integers only: biases are int32,
+    the main branch of a residual add is quantised, over what it reaches on either side of zero, and
+    so is what the average pool gives.
 
     Parameters
     ----------
@@ -121,8 +122,8 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
             continue
         if node.name in pools:
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
-            integers = node.output[0]
-            nodes += [node, _dequantize(out, integers, target, scales[target], zeros[target])]
+            maxima = node.output[0]
+            nodes += [node, _dequantize(out, maxima, target, scales[target], zeros[target])]
             continue
         if node.name in placement.layers:
             nodes.append(_quantize_weights(out, view, node))

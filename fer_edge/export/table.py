@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import onnx
 import pydantic
@@ -47,9 +47,9 @@ class CalibrationTable(pydantic.BaseModel):
     versions: dict[str, str]
     scales: dict[str, float]
     """Tensor name to scale: one step, in the tensor's own unit."""
-    zero_points: dict[str, int] = {}
+    zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
-    reach: float = 255 / 127
+    reach: float = pydantic.Field(255 / 127, gt=0)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
     Tables of earlier versions have none: both forms had the same steps.
