@@ -16,11 +16,13 @@ import onnx
 from numpy.typing import NDArray
 
 from fer_edge.engines.base import Faces
+from fer_edge.errors import CalibrationError
 from fer_edge.export.graph import WEIGHTED, GraphView, copy_of, set_constant
 from fer_edge.export.inner_tensors import observe
 from fer_edge.export.placement import place
 
 FACES = 256
+LARGEST_EXPONENT = 32
 _PASSING = ("Relu", "MaxPool", "GlobalAveragePool", "Flatten", "Add")
 """Operators that multiply their output by s where all their inputs are multiplied by s > 0."""
 _SMALLEST_ROW = 2.0**-6
@@ -88,13 +90,23 @@ def equalise(model: onnx.ModelProto, exponents: Mapping[str, Sequence[int]]) -> 
         The float32 graph.
     exponents : mapping of str to sequence of int
         By :func:`channel_exponents`, of this graph.
+
+    Raises
+    ------
+    CalibrationError
+        A layer begins no stream.
     """
     out = copy_of(model)
     view = GraphView(model)
     weights = _Weights(view)
-    for stream in _streams(view):
-        if stream.makers[0].name in exponents:
-            weights.scale(stream, exponents[stream.makers[0].name])
+    streams = {stream.makers[0].name: stream for stream in _streams(view)}
+    for layer, found in exponents.items():
+        if layer not in streams:
+            raise CalibrationError(
+                f"The calibration table evens out what {layer} gives, which cannot be scaled.",
+                hint="Calibrate again with --data.",
+            )
+        weights.scale(streams[layer], found)
     for name, value in weights.changed.items():
         set_constant(out, name, value)
     return out
@@ -180,7 +192,7 @@ def _exponents(weights: _Weights, stream: _Stream, activations: NDArray[np.float
         wanted = np.round(wanted - np.median(wanted))
         wanted[np.abs(wanted) <= _NEGLIGIBLE] = 0
         lowest = np.minimum(0, np.ceil(np.log2(_SMALLEST_ROW / rows)))
-        exponents[alive] = np.maximum(wanted, lowest)
+        exponents[alive] = np.clip(wanted, np.maximum(lowest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
     return [int(exponent) for exponent in exponents]
 
 

@@ -8,13 +8,15 @@ import onnx
 import pydantic
 
 from fer_edge.errors import CalibrationError
-from fer_edge.export.equalisation import equalise
+from fer_edge.export.equalisation import LARGEST_EXPONENT, equalise
 from fer_edge.export.graph import graph_hash, layer_hashes, output_channels
 from fer_edge.export.placement import place
 from fer_edge.export.ranges import Method
 from fer_edge.files import storage_errors, write_text
 
 SCHEMA = 1
+_Exponent = Annotated[int, pydantic.Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
+_Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
 class LayerSensitivity(pydantic.BaseModel):
@@ -45,20 +47,20 @@ class CalibrationTable(pydantic.BaseModel):
     data: str
     """Fingerprint of the data set."""
     versions: dict[str, str]
-    scales: dict[str, float]
+    scales: dict[str, _Positive]
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
-    reach: float = pydantic.Field(255 / 127, gt=0)
+    reach: _Positive = 255 / 127
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
     Tables of earlier versions have none: both forms had the same steps.
     """
     layers: dict[str, str] = {}
     """Weighted layer to the hash of its weights; tables of earlier versions have none."""
-    exponents: dict[str, list[int]] = {}
+    exponents: dict[str, list[_Exponent]] = {}
     """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
-    shifts: dict[str, list[float]] = {}
+    shifts: dict[str, list[pydantic.FiniteFloat]] = {}
     """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""

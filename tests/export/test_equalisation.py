@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
+from fer_edge.errors import CalibrationError
 from fer_edge.export.equalisation import channel_exponents, equalise
 from fer_edge.export.graph import GraphView, copy_of, set_constant
 from tests.export.conftest import run
@@ -59,12 +60,28 @@ def test_weights_are_not_scaled_below_their_smallest_steps(residual, faces):
     assert channel_exponents(model, faces.faces[:, None])["one.a"][0] == -1
 
 
+def test_a_channel_that_hardly_fires_is_scaled_within_bounds(residual, faces):
+    model = copy_of(residual)
+    for name in ("one.a.weight", "one.a.bias"):
+        values = GraphView(residual).array(name).copy()
+        values[0] *= np.float32(2.0**-100)
+        set_constant(model, name, values)
+    exponents = channel_exponents(model, faces.faces[:, None])
+    assert exponents["one.a"][0] == 32
+    equalise(model, exponents)
+
+
 def test_a_channel_that_never_fires_is_left_alone(residual, faces):
     model = copy_of(residual)
     bias = GraphView(residual).array("one.a.bias").copy()
     bias[0] = -1e6
     set_constant(model, "one.a.bias", bias)
     assert "one.a" not in channel_exponents(model, faces.faces[:, None])
+
+
+def test_exponents_of_what_begins_no_stream_are_refused(residual):
+    with pytest.raises(CalibrationError, match=r"evens out what one\.b gives"):
+        equalise(residual, {"one.b": [1] * 8})
 
 
 @pytest.mark.parametrize("reader", ["convolution", "sigmoid", "grouped convolution"])

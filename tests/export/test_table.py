@@ -72,3 +72,20 @@ def test_values_that_do_not_fit_the_channels_are_named(
     table = residual_table.model_copy(update={field: {layer: [0, 0]}})
     with pytest.raises(CalibrationError, match=f"has 2 values for {says} channels"):
         table.check(residual)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scales", {"pool": 0}),
+        ("scales", {"pool": "inf"}),
+        ("zero_points", {"one.b": 256}),
+        ("reach", 0),
+        ("exponents", {"stem": [5000] * 8}),
+        ("shifts", {"stem": ["nan"] * 8}),
+    ],
+)
+def test_values_out_of_range_are_named(field, value, residual_table):
+    fields = json.loads(residual_table.model_dump_json()) | {field: value}
+    with pytest.raises(CalibrationError, match=f"here is not a calibration table: {field}"):
+        CalibrationTable.parse(json.dumps(fields).encode(), "here")
