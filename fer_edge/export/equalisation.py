@@ -61,7 +61,9 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     view = GraphView(model)
     placement = place(model)
     quantised = {*placement.activations, *placement.cpu_activations}
-    streams = _streams(view)
+    streams = [stream for stream in _streams(view) if quantised.intersection(stream.tensors)]
+    if not streams:
+        return {}
     tensors = [t for stream in streams for t in stream.tensors if t in quantised]
     largest = {tensor: np.zeros(1, np.float32) for tensor in tensors}
     for values in observe(model, tensors, faces[:: -(-len(faces) // FACES)]):

@@ -184,7 +184,7 @@ class Observation:
             return cls(**facts, magnitudes=magnitudes)
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise CalibrationError(
-                f"{path} does not hold the histograms of a calibration.",
+                f"{path} does not hold the histograms of a calibration by this version.",
                 hint="Make them with: fer-edge calibrate RUN --data FER2013",
             ) from error
 

@@ -200,7 +200,8 @@ def _compare(
 
 def _cache(table: CalibrationTable, faces: FaceDataset) -> Path:
     digest = hashlib.sha256()
-    for part in (table.graph, table.exponents, sorted(table.scales.items()), faces.fingerprint):
+    tables = (sorted(one.items()) for one in (table.exponents, table.scales, table.shifts))
+    for part in (table.graph, *tables, faces.fingerprint):
         digest.update(repr(part).encode())
     return cache_folder() / "sensitivity" / f"{digest.hexdigest()[:32]}.json"
 

@@ -15,8 +15,10 @@ from fer_edge.export.ranges import Method
 from fer_edge.files import storage_errors, write_text
 
 SCHEMA = 1
+FLOAT16_MAX = 65504.0
 _Exponent = Annotated[int, pydantic.Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
-_Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_Scale = Annotated[float, pydantic.Field(gt=0, le=FLOAT16_MAX)]
+_Shift = Annotated[float, pydantic.Field(ge=-FLOAT16_MAX, le=FLOAT16_MAX)]
 
 
 class LayerSensitivity(pydantic.BaseModel):
@@ -47,11 +49,11 @@ class CalibrationTable(pydantic.BaseModel):
     data: str
     """Fingerprint of the data set."""
     versions: dict[str, str]
-    scales: dict[str, _Positive]
+    scales: dict[str, _Scale]
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
-    reach: _Positive = 255 / 127
+    reach: float = pydantic.Field(255 / 127, ge=0.1, le=10)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
     Tables of earlier versions have none: both forms had the same steps.
@@ -60,7 +62,7 @@ class CalibrationTable(pydantic.BaseModel):
     """Weighted layer to the hash of its weights; tables of earlier versions have none."""
     exponents: dict[str, list[_Exponent]] = {}
     """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
-    shifts: dict[str, list[pydantic.FiniteFloat]] = {}
+    shifts: dict[str, list[_Shift]] = {}
     """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""
@@ -91,7 +93,8 @@ class CalibrationTable(pydantic.BaseModel):
             reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
             raise CalibrationError(
                 f"{where} is not a calibration table: {reason}.",
-                hint="Calibrate again with: fer-edge export --int8 --data FER2013",
+                hint="Calibrate again, from the run or its fp32.onnx: "
+                "fer-edge export fp32.onnx --int8 --data FER2013",
             ) from error
 
     def save(self, path: Path) -> None:
@@ -132,6 +135,13 @@ class CalibrationTable(pydantic.BaseModel):
                     f"{widths.get(layer, 'no')} channels.",
                     hint="Calibrate again with --data.",
                 )
+        uneven = sorted(self.zero_points.keys() - set(placement.cpu_activations))
+        if uneven:
+            raise CalibrationError(
+                f"The calibration table has a zero point for {uneven[0]}, which is no tensor of "
+                f"{self.model} that only CPUs quantise.",
+                hint="Calibrate again with --data.",
+            )
         unknown = sorted(self.kept.keys() - set(placement.layers))
         if unknown:
             raise CalibrationError(

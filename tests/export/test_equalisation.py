@@ -3,10 +3,10 @@ import onnx
 import pytest
 
 from fer_edge.errors import CalibrationError
-from fer_edge.export.equalisation import channel_exponents, equalise
+from fer_edge.export.equalisation import _streams, channel_exponents, equalise
 from fer_edge.export.graph import GraphView, copy_of, set_constant
 from tests.export.conftest import run
-from tests.export.graphs import with_outliers
+from tests.export.graphs import Builder, with_outliers
 
 BETWEEN_LAYERS = [(["one.a"], ["one.b"]), (["two.a"], ["two.b"])]
 IN_A_SUM = [(["stem", "one.b"], ["one.a", "two.a", "two.skip"])]
@@ -96,3 +96,60 @@ def test_streams_that_cannot_pass_a_scale_on_are_left_alone(reader, plain, faces
         set_constant(model, "b.weight", GraphView(model).array("b.weight")[:, :8])
     scaled = "a" in channel_exponents(model, faces.faces[:, None])
     assert scaled == (reader == "convolution")
+
+
+def gated(main: str) -> onnx.ModelProto:
+    """A stream that something reads or gives which passes no scale on."""
+    b = Builder()
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    y = b.conv(x, "a", 8, 8, 3, 1)
+    if main == "product":
+        y = b.node("Mul", [y, b.node("Sigmoid", [x], "gate")], "product")
+    elif main == "sum with a product":
+        y = b.node("Add", [b.node("Mul", [y, b.node("Sigmoid", [x], "gate")], "product"), x], "sum")
+    elif main == "sum with a constant":
+        y = b.node("Add", [y, b.constant("c", np.ones((1, 8, 1, 1), np.float32))], "sum")
+    else:
+        y = b.node("Slice", [y, *(b.constant(n, np.array([v])) for n, v in SLICE)], "slice")
+        y = b.node("Concat", [y, y], "concat", axis=1)
+    x = b.conv(b.relu(y), "b", 8, 16, 3, 2)
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    return b.model(b.gemm(x, "classifier", 16, 7))
+
+
+SLICE = (("from", 0), ("to", 4), ("axis", 1))
+
+
+@pytest.mark.parametrize(
+    "main", ["product", "sum with a product", "sum with a constant", "concatenation"]
+)
+def test_any_exponents_keep_the_function_of_any_graph(main, faces):
+    model = gated(main)
+    streams = _streams(GraphView(model))
+    assert streams
+    generator = np.random.default_rng(0)
+    exponents = {
+        stream.makers[0].name: generator.integers(
+            -4, 5, len(GraphView(model).array(stream.makers[0].input[1]))
+        ).tolist()
+        for stream in streams
+    }
+    (expected,) = run(model, faces.faces, optimise=False)
+    (found,) = run(equalise(model, exponents), faces.faces, optimise=False)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_graph_without_streams_has_no_exponents(plain, faces):
+    model = copy_of(plain)
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Sigmoid"
+    assert channel_exponents(model, faces.faces[:, None]) == {}
+
+
+def test_a_stream_that_nothing_quantises_has_no_exponents(faces):
+    b = Builder()
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    model = b.model(b.gemm(b.gemm(x, "hidden", 8, 16), "classifier", 16, 7))
+    assert "hidden" not in channel_exponents(model, faces.faces[:, None])

@@ -81,6 +81,7 @@ def test_values_that_do_not_fit_the_channels_are_named(
         ("scales", {"pool": "inf"}),
         ("zero_points", {"one.b": 256}),
         ("reach", 0),
+        ("reach", 1e300),
         ("exponents", {"stem": [5000] * 8}),
         ("shifts", {"stem": ["nan"] * 8}),
     ],
@@ -89,3 +90,12 @@ def test_values_out_of_range_are_named(field, value, residual_table):
     fields = json.loads(residual_table.model_dump_json()) | {field: value}
     with pytest.raises(CalibrationError, match=f"here is not a calibration table: {field}"):
         CalibrationTable.parse(json.dumps(fields).encode(), "here")
+
+
+@pytest.mark.parametrize("tensor", ["one.add/relu", "three"])
+def test_a_zero_point_of_a_tensor_that_both_forms_quantise_is_refused(
+    tensor, residual, residual_table
+):
+    table = residual_table.model_copy(update={"zero_points": {tensor: 9}})
+    with pytest.raises(CalibrationError, match=f"a zero point for {tensor}"):
+        table.check(residual)
