@@ -20,6 +20,7 @@ from fer_edge.errors import CalibrationError
 from fer_edge.export.graph import WEIGHTED, GraphView, copy_of, set_constant
 from fer_edge.export.inner_tensors import observe
 from fer_edge.export.placement import place
+from fer_edge.export.scales import row_maxima
 
 FACES = 256
 LARGEST_EXPONENT = 32
@@ -50,7 +51,7 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     model : onnx.ModelProto
         The float32 graph.
     faces : uint8 array, shape (N, 1, 48, 48)
-        Some 256 of them, evenly chosen, are looked at.
+        At most 256 of them, evenly chosen, are looked at.
 
     Returns
     -------
@@ -184,7 +185,7 @@ def _same_width(view: GraphView, stream: _Stream) -> bool:
 
 
 def _exponents(weights: _Weights, stream: _Stream, activations: NDArray[np.float32]) -> list[int]:
-    rows = np.max([_row_maxima(weights[node.input[1]]) for node in stream.makers], axis=0)
+    rows = np.max([row_maxima(weights[node.input[1]]) for node in stream.makers], axis=0)
     shares = np.max([_column_shares(weights[node.input[1]]) for node in stream.takers], axis=0)
     alive = np.isfinite(activations) & (activations > 0) & (shares > 0) & (rows > 0)
     exponents = np.zeros(len(alive), np.int64)
@@ -196,11 +197,6 @@ def _exponents(weights: _Weights, stream: _Stream, activations: NDArray[np.float
         lowest = np.minimum(0, np.ceil(np.log2(_SMALLEST_ROW / rows)))
         exponents[alive] = np.clip(wanted, np.maximum(lowest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
     return [int(exponent) for exponent in exponents]
-
-
-def _row_maxima(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    return found
 
 
 def _column_shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:

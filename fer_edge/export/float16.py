@@ -18,8 +18,8 @@ from fer_edge.export.graph import (
     set_constant,
 )
 from fer_edge.export.inner_tensors import observe
+from fer_edge.export.scales import FLOAT16_MAX
 
-FLOAT16_MAX = 65504.0
 LOSS_LIMIT = 0.01
 """Relative error of its output above which a node stays in float32. Rounding alone costs 0.0005 at
 most, measured on every node of the registered models with random weights."""

@@ -22,7 +22,7 @@ from fer_edge.export.graph import (
     set_constant,
 )
 from fer_edge.export.placement import place
-from fer_edge.export.scales import SMALLEST_SCALE
+from fer_edge.export.scales import SMALLEST_SCALE, row_maxima
 from fer_edge.export.table import CalibrationTable
 
 FLOAT8_MAX = 448.0
@@ -124,7 +124,7 @@ def _quantize_weights(
     """Store the weight as E4M3; the node returned turns it back into float."""
     name = node.input[1]
     weights = view.array(name)
-    scales = float8_scales(np.abs(weights).reshape(len(weights), -1).max(axis=1))
+    scales = float8_scales(row_maxima(weights))
     shape = (-1,) + (1,) * (weights.ndim - 1)
     inputs = [
         _set_float8(model, f"{name}/quantized", weights / scales.reshape(shape)),

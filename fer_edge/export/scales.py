@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 SMALLEST_SCALE = 2.0**-14
 """Smallest normal float16."""
+FLOAT16_MAX = 65504.0
 
 
 def scale_of(largest: float) -> float:
@@ -29,9 +30,15 @@ def uneven(largest: float, extremes: tuple[float, float]) -> tuple[float, int]:
     return scale, round(-low / scale)
 
 
+def row_maxima(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest magnitude of each output channel (axis 0) of a weight."""
+    found: NDArray[np.float32] = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    return found
+
+
 def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
-    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    largest = row_maxima(weights)
     scales = np.maximum(largest / 127, SMALLEST_SCALE).astype(np.float16)
     short = scales.astype(np.float32) * 127 < largest
     scales[short] = np.nextafter(scales[short], np.float16(np.inf))

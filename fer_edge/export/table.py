@@ -12,10 +12,10 @@ from fer_edge.export.equalisation import LARGEST_EXPONENT, equalise
 from fer_edge.export.graph import graph_hash, layer_hashes, output_channels
 from fer_edge.export.placement import place
 from fer_edge.export.ranges import Method
+from fer_edge.export.scales import FLOAT16_MAX
 from fer_edge.files import storage_errors, write_text
 
 SCHEMA = 1
-FLOAT16_MAX = 65504.0
 _Exponent = Annotated[int, pydantic.Field(ge=-LARGEST_EXPONENT, le=LARGEST_EXPONENT)]
 _Scale = Annotated[float, pydantic.Field(gt=0, le=FLOAT16_MAX)]
 _Shift = Annotated[float, pydantic.Field(ge=-FLOAT16_MAX, le=FLOAT16_MAX)]
@@ -52,7 +52,7 @@ class CalibrationTable(pydantic.BaseModel):
     scales: dict[str, _Scale]
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
-    """Of tensors that only the form for CPUs quantises and that have both signs, as uint8."""
+    """Of tensors that only the form for CPUs quantises and that can be negative, as uint8."""
     reach: float = pydantic.Field(255 / 127, ge=0.1, le=10)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
@@ -152,4 +152,4 @@ class CalibrationTable(pydantic.BaseModel):
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""
-        return equalise(model, self.exponents)
+        return equalise(model, self.exponents) if self.exponents else model
