@@ -11,6 +11,7 @@ import pydantic
 from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.errors import ArtifactError
 from fer_edge.files import sha256, storage_errors, write_text
+from fer_edge.metrics import SIGNIFICANT
 from fer_edge.version import __version__
 
 MANIFEST = "manifest.json"
@@ -80,6 +81,22 @@ class EngineRecord(_Record):
     """Convolutions that the graph has in INT8 and the engine has not, and why."""
 
 
+_Milliseconds = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
+class SpeedRecord(_Record):
+    """What a call took at each precision, timed in turn on one machine."""
+
+    machine: str
+    """As :func:`fer_edge.engines.speed.machine_name` has it."""
+    backend: str
+    backend_version: str
+    threads: int | None = None
+    """CPU threads that were asked for; None for the backend's default."""
+    ms: dict[Precision, Annotated[dict[int, _Milliseconds], pydantic.Field(min_length=1)]]
+    """Median milliseconds of a call by batch size, for each precision."""
+
+
 class ChangedFace(_Record):
     """A face that a precision gives another label than FP32."""
 
@@ -118,6 +135,14 @@ class Score(_Record):
     changed_faces: list[ChangedFace] = []
     """At most 200 of them, the largest change of a probability first."""
 
+    def loses_to(self, base: "Score") -> bool:
+        """Whether this is worse than ``base`` by more than noise (McNemar's exact test)."""
+        return (
+            self.accuracy < base.accuracy
+            and self.mcnemar_p is not None
+            and self.mcnemar_p < SIGNIFICANT
+        )
+
 
 class InputContract(_Record):
     """What goes in and what comes out."""
@@ -150,6 +175,8 @@ class Manifest(_Record):
     calibration: CalibrationRecord | None = None
     engines: list[EngineRecord] = []
     scores: dict[Precision, Score] = {}
+    speeds: list[SpeedRecord] = []
+    """Of the machine that exported; other machines time for themselves."""
     versions: dict[str, str] = {"fer-edge": __version__}
     files: dict[_Name, FileRecord] = {}
 

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 
+SIGNIFICANT = 0.05
+"""McNemar's p below which a difference is called real."""
+
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
 

@@ -8,14 +8,8 @@ from importlib import metadata
 
 import pydantic
 
-from fer_edge.engines.processor import describe_processor
+from fer_edge.engines.processor import available_cores, describe_processor, instruction_sets
 from fer_edge.version import __version__
-
-_FLAGS = (
-    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "avx512_bf16"),
-    *("amx_int8", "amx_bf16", "asimddp", "asimdhp", "i8mm", "bf16", "sve"),
-)
-"""Instruction sets that decide how fast int8 and float16 run on x86 and ARM."""
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx"),
@@ -40,23 +34,16 @@ class Machine(pydantic.BaseModel):
 
 def describe_machine() -> Machine:
     """Describe this machine. What cannot be found out is left empty."""
-    name, flags = describe_processor()
     return Machine(
-        cpu=name,
-        cores=_cores(),
-        instruction_sets=[flag for flag in _FLAGS if flag in flags],
+        cpu=describe_processor()[0],
+        cores=available_cores(),
+        instruction_sets=instruction_sets(),
         memory_gib=_memory_gib(),
         gpus=_lines("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
         system=platform.platform(),
         python=platform.python_version(),
         packages={"fer-edge": __version__, **_packages()},
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_gib() -> float | None:

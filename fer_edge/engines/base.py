@@ -1,7 +1,8 @@
 """The protocol that every inference engine keeps."""
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ class EngineInfo:
     launch: str | None = None
     """What starts a batch on the GPU: ``"CUDA graphs"``, or ``"enqueue"`` and why not graphs. None
     where an engine does not choose."""
+    integers: str | None = None
+    """How ONNX Runtime multiplies integers on this processor, and why, as
+    :class:`fer_edge.engines.integer_products.IntegerProducts` has it; None without integers."""
+    choice: str | None = None
+    """What ``precision="auto"`` went by; None where the precision was named."""
 
 
 @runtime_checkable
@@ -72,6 +78,36 @@ class Engine(Protocol):
     def __enter__(self) -> "Engine": ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+_Self = TypeVar("_Self", bound="DescribedEngine")
+
+
+class DescribedEngine(ABC):
+    """What engines share: what they say of themselves, and that a ``with`` block closes them."""
+
+    _info: EngineInfo
+
+    @abstractmethod
+    def run(self, faces: Faces) -> Probabilities:
+        """Classify one batch; see :meth:`Engine.run`."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def describe(self) -> EngineInfo:
+        """What this engine is and where it runs."""
+        return self._info
+
+    def add_facts(self, **facts: object) -> None:
+        """Set fields of what :meth:`describe` returns that only the one who opened it knows."""
+        self._info = replace(self._info, **facts)  # type: ignore[arg-type]
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def check_faces(faces: Faces, info: EngineInfo) -> None:

@@ -1,15 +1,23 @@
 """OpenVINO on the CPU."""
 
+import functools
 import threading
 from typing import Any, Literal, get_args
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.engines.base import (
+    DescribedEngine,
     EngineInfo,
     Faces,
     Probabilities,
     check_faces,
     check_probabilities,
+)
+from fer_edge.engines.integer_products import (
+    are_exact,
+    has_integers,
+    probe_graph,
+    probe_inputs,
 )
 from fer_edge.engines.ort import PRECISION_KEY
 from fer_edge.engines.processor import describe_processor
@@ -21,7 +29,7 @@ InferencePrecision = Literal["f32", "bf16", "f16"]
 _DTYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "f64": "float64"}
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(DescribedEngine):
     """An ONNX graph in OpenVINO; any thread may call :meth:`run`, and calls take turns.
 
     Parameters
@@ -43,7 +51,8 @@ class OpenVinoEngine:
     EngineLoadError
         ``graph`` is damaged, unsupported or of another signature.
     BackendUnavailableError
-        OpenVINO is not installed, or this processor lacks ``inference_precision``.
+        OpenVINO is not installed, this processor lacks ``inference_precision``, or the graph has
+        integers and OpenVINO's sums of them saturate on this processor.
     UsageError
         ``threads`` below 1, or an unknown ``inference_precision``.
 
@@ -70,6 +79,8 @@ class OpenVinoEngine:
                 hint=f"Take {', '.join(get_args(InferencePrecision))}.",
             )
         core = load_openvino().Core()
+        if has_integers(graph):
+            require_exact_integers()
         with_version = f"OpenVINO {openvino_version()}"
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -139,19 +150,9 @@ class OpenVinoEngine:
             ) from error
         return check_probabilities(probabilities, self._info)
 
-    def describe(self) -> EngineInfo:
-        """What this engine is and where it runs."""
-        return self._info
-
     def close(self) -> None:
         """Free the model once calls under way have ended."""
         self._request = None
-
-    def __enter__(self) -> "OpenVinoEngine":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def load_openvino() -> Any:
@@ -182,6 +183,23 @@ def openvino_version() -> str:
     """
     version: str = load_openvino().get_version()
     return version.partition("-")[0]
+
+
+def require_exact_integers() -> None:
+    """Raise BackendUnavailableError where OpenVINO's integer sums saturate on this processor."""
+    if not _sums_are_exact():
+        raise BackendUnavailableError(
+            f"OpenVINO {openvino_version()} adds products of integers in 16 bits on this "
+            "processor, which changes labels.",
+            hint="Take the backend onnxruntime-cpu, whose sums are exact, or the precision fp32.",
+        )
+
+
+@functools.cache
+def _sums_are_exact() -> bool:
+    core = load_openvino().Core()
+    outputs = core.compile_model(core.read_model(probe_graph()), "CPU")(probe_inputs())
+    return are_exact(outputs.values())
 
 
 def _unloadable(with_version: str, error: Exception) -> EngineLoadError:

@@ -7,12 +7,14 @@ from typing import Any, Literal
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import (
+    DescribedEngine,
     EngineInfo,
     Faces,
     Probabilities,
     check_faces,
     check_probabilities,
 )
+from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
@@ -27,7 +29,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(DescribedEngine):
     """An ONNX graph in ONNX Runtime; any thread may call :meth:`run`, several at once.
 
     Parameters
@@ -46,7 +48,9 @@ class OnnxRuntimeEngine:
     EngineLoadError
         ``graph`` is damaged, unsupported or of another signature.
     BackendUnavailableError
-        CUDA was asked for and ONNX Runtime cannot use it. There is no fall-back to the CPU.
+        CUDA was asked for and ONNX Runtime cannot use it: there is no fall-back to the CPU. Or the
+        graph has integers, and none of ONNX Runtime's ways to multiply them is exact on this
+        processor.
     UsageError
         ``threads`` below 1.
 
@@ -65,7 +69,8 @@ class OnnxRuntimeEngine:
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
-        self._session: Any = _open_session(graph, device, threads)
+        integers = require_exact_integers() if device == "cpu" and has_integers(graph) else None
+        self._session: Any = _open_session(graph, device, threads, integers)
         batch = check_signature(
             [_tensor(node) for node in self._session.get_inputs()],
             [_tensor(node) for node in self._session.get_outputs()],
@@ -76,9 +81,10 @@ class OnnxRuntimeEngine:
             backend=f"onnxruntime-{device}",
             backend_version=load_onnxruntime().__version__,
             precision=precision or metadata.get(PRECISION_KEY, "fp32"),
-            device=describe_processor()[0] if device == "cpu" else _gpu_name(),
+            device=describe_processor()[0] if device == "cpu" else gpu_name(),
             min_batch=batch or 1,
             max_batch=batch,
+            integers=None if integers is None else str(integers),
         )
 
     def run(self, faces: Faces) -> Probabilities:
@@ -96,19 +102,9 @@ class OnnxRuntimeEngine:
             ) from error
         return check_probabilities(probabilities, self._info)
 
-    def describe(self) -> EngineInfo:
-        """What this engine is and where it runs."""
-        return self._info
-
     def close(self) -> None:
         """Free the session once calls under way have ended."""
         self._session = None
-
-    def __enter__(self) -> "OnnxRuntimeEngine":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def load_onnxruntime() -> Any:
@@ -128,6 +124,11 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
+def onnxruntime_version() -> str:
+    """Release of the installed ONNX Runtime; BackendUnavailableError if there is none."""
+    return str(load_onnxruntime().__version__)
+
+
 def require_cuda_provider() -> None:
     """Raise BackendUnavailableError unless this onnxruntime was built with CUDA."""
     ort = load_onnxruntime()
@@ -138,7 +139,25 @@ def require_cuda_provider() -> None:
         )
 
 
-def _open_session(graph: bytes, device: Literal["cpu", "cuda"], threads: int | None) -> Any:
+def require_exact_integers() -> IntegerProducts:
+    """How ONNX Runtime multiplies integers here; BackendUnavailableError if no way is exact."""
+    version = onnxruntime_version()
+    products = integer_products()
+    if not products.exact:
+        raise BackendUnavailableError(
+            f"onnxruntime {version} cannot run int8 graphs here without changing labels: "
+            f"{products.reason}.",
+            hint="Take the precision fp32.",
+        )
+    return products
+
+
+def _open_session(
+    graph: bytes,
+    device: Literal["cpu", "cuda"],
+    threads: int | None,
+    integers: IntegerProducts | None,
+) -> Any:
     ort = load_onnxruntime()
     if device == "cuda":
         require_cuda_provider()
@@ -146,6 +165,8 @@ def _open_session(graph: bytes, device: Literal["cpu", "cuda"], threads: int | N
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
     options = session_options(threads)
+    if integers is not None:
+        integers.apply_to(options)
     if _FP8_MARK in graph:
         # They fold ReLU and Clip into the quantisation that follows, and know integers only: a
         # ReLU before FP8 is lost, and a Clip fails the session (ONNX Runtime 1.32).
@@ -203,6 +224,7 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).rstrip(".")
 
 
-def _gpu_name() -> str:
+def gpu_name() -> str:
+    """Name of the GPU that the CUDA provider uses."""
     # onnxruntime-gpu runs without cuda-bindings, which is where the name comes from.
     return cuda.device_name() if cuda.cuda_available()[0] else "NVIDIA GPU"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
-from fer_edge.engines.base import Engine
+from fer_edge.engines.base import DescribedEngine, Engine
 from fer_edge.engines.openvino import OpenVinoEngine, openvino_version
-from fer_edge.engines.ort import OnnxRuntimeEngine, load_onnxruntime, require_cuda_provider
+from fer_edge.engines.openvino import require_exact_integers as exact_in_openvino
+from fer_edge.engines.ort import (
+    OnnxRuntimeEngine,
+    gpu_name,
+    onnxruntime_version,
+    require_cuda_provider,
+    require_exact_integers,
+)
+from fer_edge.engines.preference import prefer
 from fer_edge.engines.tensorrt import (
     TENSORRT_BACKENDS,
     TensorRTBackend,
@@ -44,8 +52,8 @@ _FP8_CAPABILITY = (8, 9)
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-quantized-types.html
 """
 
-# What "auto" prefers. On CUDA, ONNX Runtime runs Q/DQ nodes one by one, so that int8 gains nothing,
-# and nowhere does it compute in fp8.
+# What "auto" tries, and takes where times are equal or unknown. On CUDA, ONNX Runtime runs Q/DQ
+# nodes one by one, so that int8 gains nothing, and nowhere does it compute in fp8.
 _ENGINE_ORDER: tuple[Precision, ...] = ("int8", "fp8", "fp16", "fp32")
 _CPU_ORDER: tuple[Precision, ...] = ("int8", "fp32", "fp16")
 _CUDA_ORDER: tuple[Precision, ...] = ("fp16", "fp32", "int8")
@@ -57,6 +65,7 @@ def open_engine(
     precision: str = "auto",
     backend: str = "auto",
     threads: int | None = None,
+    tune: bool = True,
 ) -> Engine:
     """Open a model on this machine.
 
@@ -65,8 +74,11 @@ def open_engine(
     model : Artifact, Path or str
         An artifact, its folder, or a lone ONNX file.
     precision : {"auto", "fp32", "fp16", "int8", "fp8"}
-        ``"auto"`` takes the first that there is of: int8, fp8, fp16, fp32 in serialised engines;
-        int8, fp32, fp16 on the CPU; fp16, fp32, int8 in ONNX Runtime on CUDA.
+        ``"auto"`` takes the fastest on this machine of those whose recorded scores hold against
+        fp32's, as :func:`fer_edge.engines.preference.prefer` has it; ``describe().choice`` says
+        what it went by. Where times are equal or unknown: the first that there is of int8, fp8,
+        fp16, fp32 in serialised engines; of int8, fp32, fp16 on the CPU; of fp16, fp32, int8 in
+        ONNX Runtime on CUDA.
     backend : str
         One of :data:`BACKENDS`, or ``"auto"``, which takes a serialised engine of the artifact if
         this machine has its backend in the same version and a GPU that it fits; else ONNX Runtime
@@ -74,6 +86,8 @@ def open_engine(
         a backend tells why it cannot be had.
     threads : int, optional
         CPU threads of ONNX Runtime on the CPU and of OpenVINO.
+    tune : bool
+        Whether ``"auto"`` times the graphs at the first open on a machine.
 
     Raises
     ------
@@ -109,7 +123,7 @@ def open_engine(
         engine = _open_serialised(model, wanted, backend)
         if engine is not None:
             return engine
-    return _open_graph(model, wanted, backend, threads)
+    return _open_graph(model, wanted, backend, threads, tune)
 
 
 def _open_serialised(
@@ -172,36 +186,87 @@ def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
 
 
 def _open_graph(
-    artifact: Artifact, precision: Precision | None, backend: str, threads: int | None
+    artifact: Artifact, precision: Precision | None, backend: str, threads: int | None, tune: bool
 ) -> Engine:
     def on_cuda() -> Engine:
-        chosen = precision or _first(_CUDA_ORDER, artifact)
-        return opened(OnnxRuntimeEngine, chosen, artifact.graph(chosen).file, device="cuda")
+        require_cuda_provider()
+
+        def on_gpu(graph: bytes) -> DescribedEngine:
+            return OnnxRuntimeEngine(graph, device="cuda")
+
+        return opened("onnxruntime-cuda", onnxruntime_version(), on_gpu)
 
     def on_cpu() -> Engine:
-        chosen = precision or _first(_CPU_ORDER, artifact)
-        record = artifact.graph(chosen)
-        return opened(OnnxRuntimeEngine, chosen, record.cpu_file or record.file, threads=threads)
+        def on_processor(graph: bytes) -> DescribedEngine:
+            return OnnxRuntimeEngine(graph, threads=threads)
+
+        version = onnxruntime_version()
+        return opened("onnxruntime-cpu", version, on_processor, require_exact_integers)
 
     def in_openvino() -> Engine:
-        chosen = precision or _first(_CPU_ORDER, artifact)
-        record = artifact.graph(chosen)
-        return opened(OpenVinoEngine, chosen, record.cpu_file or record.file, threads=threads)
+        def compiled(graph: bytes) -> DescribedEngine:
+            return OpenVinoEngine(graph, threads=threads)
 
-    def opened(kind: Callable[..., Engine], chosen: Precision, file: str, **options: Any) -> Engine:
-        path = artifact.folder / file
-        with _named(path):
-            engine = kind(artifact.read(file), **options)
-        if engine.describe().precision != chosen:
-            have = engine.describe().precision
-            engine.close()
-            raise ArtifactError(
-                f"The manifest gives {path} as {chosen}, and it is {have}.",
-                hint="Export the model again.",
-            )
+        return opened("openvino", openvino_version(), compiled, exact_in_openvino)
+
+    def opened(
+        name: str,
+        version: str,
+        open_bytes: Callable[[bytes], DescribedEngine],
+        require_integers: Callable[[], object] | None = None,
+    ) -> Engine:
+        on_gpu = name == "onnxruntime-cuda"
+
+        def open_one(chosen: Precision) -> DescribedEngine:
+            record = artifact.graph(chosen)
+            file = record.file if on_gpu else record.cpu_file or record.file
+            return _checked(artifact, chosen, file, open_bytes)
+
+        if precision is not None:
+            return open_one(precision)
+        order, objections = (_CUDA_ORDER if on_gpu else _CPU_ORDER), []
+        if require_integers is not None and "int8" in artifact.manifest.graphs:
+            try:
+                require_integers()
+            except BackendUnavailableError as error:
+                order = tuple(p for p in order if p != "int8")
+                objections.append(error.message.rstrip("."))
+        preference = prefer(
+            artifact,
+            order,
+            open_one,
+            backend=name,
+            backend_version=version,
+            threads=threads,
+            device=gpu_name() if on_gpu else None,
+            objections=objections,
+            tune=tune,
+        )
+        engine = open_one(preference.precision)
+        engine.add_facts(choice=preference.reason)
         return engine
 
     return _on_first(backend, on_cuda, on_cpu, in_openvino)
+
+
+def _checked(
+    artifact: Artifact,
+    precision: Precision,
+    file: str,
+    open_bytes: Callable[[bytes], DescribedEngine],
+) -> DescribedEngine:
+    """Open a graph of the artifact; ArtifactError if it is of another precision."""
+    path = artifact.folder / file
+    with _named(path):
+        engine = open_bytes(artifact.read(file))
+    if engine.describe().precision != precision:
+        have = engine.describe().precision
+        engine.close()
+        raise ArtifactError(
+            f"The manifest gives {path} as {precision}, and it is {have}.",
+            hint="Export the model again.",
+        )
+    return engine
 
 
 def _open_file(
@@ -256,13 +321,6 @@ def _on_first(
     return on_cpu()
 
 
-def _first(order: Iterable[Precision], artifact: Artifact) -> Precision:
-    for precision in order:
-        if precision in artifact.manifest.graphs:
-            return precision
-    raise ArtifactError(f"{artifact.folder} has no graph.", hint="Export the model again.")
-
-
 @dataclass(frozen=True)
 class BackendStatus:
     """What one backend can do on this machine."""
@@ -288,8 +346,8 @@ def backend_status() -> list[BackendStatus]:
     """What every backend of :data:`BACKENDS` can do here, in that order. Raises nothing."""
     return [
         *(_tensorrt_status(backend) for backend in TENSORRT_BACKENDS),
-        _graph_status("onnxruntime-cuda", _onnxruntime_version, _try_cuda),
-        _graph_status("onnxruntime-cpu", _onnxruntime_version),
+        _graph_status("onnxruntime-cuda", onnxruntime_version, _try_cuda),
+        _graph_status("onnxruntime-cpu", onnxruntime_version),
         _graph_status("openvino", openvino_version),
     ]
 
@@ -317,10 +375,6 @@ def _graph_status(
     except FerEdgeError as error:
         return BackendStatus(backend, version, False, False, error.message, error.hint)
     return BackendStatus(backend, version, False, True)
-
-
-def _onnxruntime_version() -> str:
-    return load_onnxruntime().__version__
 
 
 def _try_cuda() -> None:

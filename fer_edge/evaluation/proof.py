@@ -6,9 +6,7 @@ from numpy.typing import NDArray
 from fer_edge.artifact import ChangedFace, Score
 from fer_edge.contract import EMOTIONS
 from fer_edge.engines.base import Probabilities
-
-SIGNIFICANT = 0.05
-"""McNemar's p below which a difference is called real."""
+from fer_edge.metrics import SIGNIFICANT
 
 
 def changed_faces(

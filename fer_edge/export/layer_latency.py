@@ -12,6 +12,7 @@ import onnxruntime
 
 from fer_edge.contract import INPUT_NAME
 from fer_edge.engines.base import Faces
+from fer_edge.engines.integer_products import has_integers, integer_products
 
 RUNS = 20
 
@@ -32,11 +33,12 @@ def layer_latencies(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_profiling = True
+    graph = model.SerializeToString()
+    if has_integers(graph):
+        integer_products().apply_to(options)
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         for _ in range(RUNS + 3):
             session.run(None, {INPUT_NAME: faces})
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, EngineRecord, GraphRecord, Manifest, seal
-from fer_edge.engines import BACKENDS, backend_status, open_engine
+from fer_edge.engines import BACKENDS, backend_status, open_engine, openvino
 from fer_edge.engines.base import Faces
 from fer_edge.errors import (
     ArtifactError,
@@ -85,7 +85,10 @@ def test_cpu_runs_the_form_for_cpus(make_artifact: Callable[..., Artifact]) -> N
         assert engine.describe().max_batch is None
 
 
-def test_openvino_runs_the_form_for_cpus_too(make_artifact: Callable[..., Artifact]) -> None:
+def test_openvino_runs_the_form_for_cpus_too(
+    make_artifact: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "_sums_are_exact", lambda: True)
     artifact = make_artifact()
     with open_engine(artifact, backend="openvino") as engine:
         info = engine.describe()
@@ -93,6 +96,19 @@ def test_openvino_runs_the_form_for_cpus_too(make_artifact: Callable[..., Artifa
     with open_engine(artifact.folder / "fp16.onnx", backend="openvino", threads=1) as engine:
         info = engine.describe()
     assert (info.backend, info.precision) == ("openvino", "fp16")
+
+
+def test_openvino_whose_integer_sums_saturate_runs_no_int8(
+    make_artifact: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "_sums_are_exact", lambda: False)
+    artifact = make_artifact()
+    with open_engine(artifact, backend="openvino") as engine:
+        info = engine.describe()
+    assert info.precision == "fp32"
+    assert "adds products of integers in 16 bits" in str(info.choice)
+    with pytest.raises(BackendUnavailableError, match="onnxruntime-cpu, whose sums are exact"):
+        open_engine(artifact, backend="openvino", precision="int8")
 
 
 def test_openvino_that_is_not_installed(
