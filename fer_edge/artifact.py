@@ -95,6 +95,8 @@ class SpeedRecord(_Record):
     """CPU threads that were asked for; None for the backend's default."""
     ms: dict[Precision, Annotated[dict[int, _Milliseconds], pydantic.Field(min_length=1)]]
     """Median milliseconds of a call by batch size, for each precision."""
+    integers: str | None = None
+    """How int8 was multiplied, as :class:`fer_edge.engines.EngineInfo` has it."""
 
 
 class ChangedFace(_Record):

@@ -18,6 +18,9 @@ def render(result: BenchResult) -> Group:
     measured scores the recorded ones are shown, and said to be that. Fits 80 columns.
     """
     parts: list[RenderableType] = [_heading(result), _latency(result), _cost(result)]
+    parts += [
+        Text(f"{p.precision} is computed as {p.integers}.") for p in result.precisions if p.integers
+    ]
     measured = any(row.score for row in result.precisions)
     rows = [(row, row.score or row.recorded_score) for row in result.precisions]
     scored = [(row, shown) for row, shown in rows if shown is not None]

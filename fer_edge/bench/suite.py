@@ -39,6 +39,8 @@ class PrecisionResult(pydantic.BaseModel):
     backend_version: str
     inference_precision: str | None = None
     """As in :class:`fer_edge.engines.EngineInfo`."""
+    integers: str | None = None
+    """As in :class:`fer_edge.engines.EngineInfo`."""
     device: str
     file: str
     """What the backend loads, relative to the artifact."""
@@ -165,6 +167,7 @@ def run_bench(
                 backend=info.backend,
                 backend_version=info.backend_version,
                 inference_precision=info.inference_precision,
+                integers=info.integers,
                 device=info.device,
                 file=file,
                 size_bytes=artifact.manifest.files[file].bytes,

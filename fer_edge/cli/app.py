@@ -20,6 +20,7 @@ from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
 from fer_edge.cli.train import train
+from fer_edge.cli.tune import tune
 from fer_edge.version import __version__
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ for command in (
     train,
     calibrate,
     export,
+    tune,
     bench,
     evaluate,
     data,

@@ -198,7 +198,8 @@ def _show(artifact: "Artifact") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fer_edge.evaluation import verdict
+    from fer_edge.engines.speed import fastest, summary
+    from fer_edge.evaluation import speed_verdict, verdict
 
     manifest = artifact.manifest
     table = Table(title=Text(f"{manifest.model} in {artifact.folder}"), title_justify="left")
@@ -227,6 +228,16 @@ def _show(artifact: "Artifact") -> None:
     for precision, score in manifest.scores.items():
         if base is not None and precision != "fp32":
             typer.echo(f"{precision} {verdict(base, score)}.")
+    for speed in manifest.speeds:
+        taken = fastest(speed, list(reversed(speed.ms)))
+        typer.echo(
+            f"{speed.backend} on this machine: {summary(speed, list(speed.ms))}; "
+            f"{taken} is the fastest."
+        )
+        for precision in speed.ms:
+            slow = speed_verdict(speed, precision, manifest.graphs[precision])
+            if slow is not None:
+                typer.echo(f"{slow}.")
     for precision, graph in manifest.graphs.items():
         wider = "float32" if precision == "fp16" else "floating point"
         _list(f"{graph.file} keeps in {wider}", graph.kept)

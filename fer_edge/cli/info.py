@@ -56,6 +56,8 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
 
 
 def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
+    from fer_edge.engines.speed import summary
+
     manifest = artifact.manifest
     facts = [
         ("model", manifest.model),
@@ -91,6 +93,9 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
                     f"faces the label of {graph.file} ({precision})",
                 )
             )
+    for speed in manifest.speeds:
+        times = summary(speed, list(speed.ms))
+        facts.append(("speed", f"{times}, with {speed.backend} on {speed.machine}"))
     for engine in manifest.engines:
         gpu = engine.gpu or "any GPU of compute capability 8.0 or later"
         facts.append(

@@ -68,7 +68,7 @@ def measure_speed(
     medians: dict[Precision, dict[int, float]] = {precision: {} for precision in precisions}
     with ExitStack() as stack:
         engines = {p: stack.enter_context(open_one(p)) for p in precisions}
-        info = next(iter(engines.values())).describe()
+        infos = [engine.describe() for engine in engines.values()]
         for turn in range(len(BATCHES)):
             sizes = {p: _sizes(engine)[turn:][:1] for p, engine in engines.items()}
             faces = {p: _faces(n) for p, own in sizes.items() for n in own}
@@ -78,11 +78,12 @@ def measure_speed(
             if progress is not None:
                 progress((turn + 1) / len(BATCHES))
     return SpeedRecord(
-        machine=machine_name(info.device),
-        backend=info.backend,
-        backend_version=info.backend_version,
+        machine=machine_name(infos[0].device),
+        backend=infos[0].backend,
+        backend_version=infos[0].backend_version,
         threads=threads,
         ms=medians,
+        integers=next((info.integers for info in infos if info.integers), None),
     )
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.artifact import ChangedFace, Score
-from fer_edge.contract import EMOTIONS
+from fer_edge.artifact import ChangedFace, GraphRecord, Score, SpeedRecord
+from fer_edge.contract import EMOTIONS, Precision
 from fer_edge.engines.base import Probabilities
+from fer_edge.engines.speed import TIE, cost
 from fer_edge.metrics import SIGNIFICANT
 
 
@@ -54,3 +55,22 @@ def verdict(base: Score, score: Score) -> str:
     if losses[worst] > 0:
         parts.append(f"the largest loss of recall is {100 * losses[worst]:.1f} points of {worst}")
     return "; ".join(parts)
+
+
+def speed_verdict(record: SpeedRecord, precision: Precision, graph: GraphRecord) -> str | None:
+    """Say that ``precision`` is slower than a wider one, and why; None if it is not."""
+    own = cost(record.ms[precision])
+    for other in ("fp16", "fp32"):
+        if other in record.ms and other != precision and own > cost(record.ms[other]) * (1 + TIE):
+            break
+    else:
+        return None
+    causes = []
+    if precision == "int8" and record.integers is not None and ":" in record.integers:
+        causes.append(record.integers)
+    if graph.kept:
+        causes.append(f"{len(graph.kept)} layers stay in floating point")
+    return (
+        f"{precision} is slower than {other} with {record.backend} here: {own:.2g} against "
+        f"{cost(record.ms[other]):.2g} ms a face" + (f" ({'; '.join(causes)})" if causes else "")
+    )

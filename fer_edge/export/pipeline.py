@@ -1,7 +1,9 @@
 """The export: from a run, an artifact or a graph to an artifact with graphs, table and engines."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,7 @@ from fer_edge.artifact import (
     EngineRecord,
     GraphRecord,
     Manifest,
+    SpeedRecord,
     seal,
 )
 from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
@@ -29,7 +32,8 @@ from fer_edge.engines.tensorrt import (
     inspect_engine,
     module_version,
 )
-from fer_edge.errors import CalibrationError, UsageError
+from fer_edge.engines.tuning import tune
+from fer_edge.errors import BackendUnavailableError, CalibrationError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
@@ -44,6 +48,8 @@ from fer_edge.files import atomic_folder, cache_folder
 from fer_edge.version import __version__
 
 CALIBRATION = "calibration.json"
+SPEED_S = 0.25
+"""Timing at each batch size, all precisions together: short, and the bench is there for figures."""
 FLOAT16_FACES = 128
 """Faces on which values are held against what float16 can hold."""
 
@@ -204,7 +210,9 @@ def export_model(
         artifact = seal(folder, manifest)
         if data is not None:
             _score(artifact, data, tell)
-            artifact = seal(folder, manifest)
+        if len(graphs) > 1:
+            manifest.speeds = _time(artifact, tell)
+        artifact = seal(folder, manifest)
     return Artifact(out, artifact.manifest)
 
 
@@ -376,6 +384,20 @@ def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
                 )
             same = recorded.argmax(axis=1) == probabilities.argmax(axis=1)
             record.cpu_agreement = float(same.mean())
+
+
+def _time(artifact: Artifact, tell: Progress) -> list[SpeedRecord]:
+    """Time the graphs on this machine's CPU, and the engines that it can run."""
+    backends = dict.fromkeys(["onnxruntime-cpu", *(e.backend for e in artifact.manifest.engines)])
+    records = []
+    for backend in backends:
+        stage = f"Speed on {backend}"
+        # TensorRT-RTX builds without a GPU, and what cannot run here is timed where it can.
+        with suppress(BackendUnavailableError):
+            timed = tune(artifact, backend=backend, seconds=SPEED_S, progress=partial(tell, stage))
+            records.append(timed.record)
+        tell(stage, 1)
+    return records
 
 
 def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:

@@ -4,6 +4,7 @@ import onnxruntime
 import pytest
 
 from fer_edge.data import FaceDataset, synthetic_dataset
+from fer_edge.engines.integer_products import integer_products
 from fer_edge.export.calibration import calibrate
 from fer_edge.export.table import CalibrationTable
 from fer_edge.models import MODELS
@@ -68,5 +69,6 @@ def run(
     options.log_severity_level = 3
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    integer_products().apply_to(options)
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options)
     return session.run(list(tensors) or ["probabilities"], {"faces": faces.reshape(-1, 1, 48, 48)})

@@ -1,0 +1,100 @@
+"""Time what an artifact can run with a backend on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fer_edge.contract import PRECISIONS, Precision
+from fer_edge.engines.base import Engine
+from fer_edge.engines.selection import open_engine
+from fer_edge.engines.speed import measure_speed
+from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
+from fer_edge.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from fer_edge.artifact import Artifact, SpeedRecord
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was timed, and what could not be."""
+
+    record: SpeedRecord
+    left_out: dict[Precision, str]
+    """Precisions that cannot run here with this backend, and why."""
+
+
+def tune(
+    artifact: Artifact,
+    *,
+    backend: str,
+    threads: int | None = None,
+    seconds: float = 1.0,
+    progress: Callable[[float], None] | None = None,
+) -> Tuning:
+    """Time every precision that ``backend`` can run here, in turn.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    backend : str
+        One of :data:`fer_edge.engines.BACKENDS`.
+    threads : int, optional
+        As in :func:`fer_edge.engines.open_engine`.
+    seconds : float
+        At each batch size, for all precisions together.
+    progress : callable, optional
+        Called with the part done, 0..1.
+
+    Raises
+    ------
+    BackendUnavailableError
+        Nothing of the artifact runs here with this backend.
+    FerEdgeError
+        The artifact is damaged, or an engine fails.
+    """
+    refusals: dict[Precision, BackendUnavailableError] = {}
+    usable = []
+    for precision in _precisions(artifact, backend):
+        refusal = _refusal(artifact, precision, backend, threads)
+        if refusal is None:
+            usable.append(precision)
+        else:
+            refusals[precision] = refusal
+    if not usable:
+        raise next(iter(refusals.values()), None) or BackendUnavailableError(
+            f"{artifact.folder} has nothing that {backend} runs.",
+            hint="See what it has with: fer-edge info",
+        )
+    record = measure_speed(
+        lambda precision: _open(artifact, precision, backend, threads),
+        usable,
+        seconds=seconds,
+        threads=threads,
+        progress=progress,
+    )
+    return Tuning(record, {precision: error.message for precision, error in refusals.items()})
+
+
+def _refusal(
+    artifact: Artifact, precision: Precision, backend: str, threads: int | None
+) -> BackendUnavailableError | None:
+    try:
+        _open(artifact, precision, backend, threads).close()
+    except BackendUnavailableError as error:
+        return error
+    return None
+
+
+def _open(artifact: Artifact, precision: Precision, backend: str, threads: int | None) -> Engine:
+    return open_engine(artifact, precision=precision, backend=backend, threads=threads)
+
+
+def _precisions(artifact: Artifact, backend: str) -> list[Precision]:
+    if backend in TENSORRT_BACKENDS:
+        have = {record.precision for record in artifact.manifest.engines}
+        return [precision for precision in PRECISIONS if precision in have]
+    # ONNX Runtime and OpenVINO convert FP8 value by value, and compute in float32.
+    return [p for p in PRECISIONS if p in artifact.manifest.graphs and p != "fp8"]
