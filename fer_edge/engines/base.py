@@ -35,6 +35,10 @@ class EngineInfo:
     launch: str | None = None
     """What starts a batch on the GPU: ``"CUDA graphs"``, or ``"enqueue"`` and why not graphs. None
     where an engine does not choose."""
+    file: str | None = None
+    """What was loaded of an artifact, relative to it; None where it came from elsewhere."""
+    passed_over: tuple[str, ...] = ()
+    """What :func:`fer_edge.engines.open_engine` would have taken before this one, and why not."""
 
 
 @runtime_checkable

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine
-from fer_edge.engines.openvino import OpenVinoEngine, openvino_version
-from fer_edge.engines.ort import OnnxRuntimeEngine, load_onnxruntime, require_cuda_provider
+from fer_edge.engines.device_name import (
+    AUTO,
+    CPU,
+    check_device,
+    gpu_of,
+    require_gpu,
+)
+from fer_edge.engines.openvino import OpenVinoEngine
+from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.engines.ort_cuda import has_cuda_provider
 from fer_edge.engines.tensorrt import (
     TENSORRT_BACKENDS,
     TensorRTBackend,
     TensorRTEngine,
     module_version,
 )
+from fer_edge.engines.tensorrt.rtx_validity import (
+    RTX_PORTABLE,
+    check_validity,
+    listed,
+    tells_validity,
+)
 from fer_edge.errors import (
     ArtifactError,
     BackendUnavailableError,
+    EngineError,
     EngineLoadError,
-    FerEdgeError,
     UsageError,
 )
 from fer_edge.files import storage_errors
@@ -33,12 +48,7 @@ if TYPE_CHECKING:
 
 BACKENDS: Final = (*TENSORRT_BACKENDS, "onnxruntime-cuda", "onnxruntime-cpu", "openvino")
 
-_RTX_CAPABILITY = (8, 0)
-"""Least compute capability of engines that TensorRT-RTX builds for no GPU in particular.
-
-https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
-"""
-_FP8_CAPABILITY = (8, 9)
+FP8_CAPABILITY = (8, 9)
 """Least compute capability with FP8 arithmetic.
 
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-quantized-types.html
@@ -51,12 +61,16 @@ _CPU_ORDER: tuple[Precision, ...] = ("int8", "fp32", "fp16")
 _CUDA_ORDER: tuple[Precision, ...] = ("fp16", "fp32", "int8")
 
 
+_Opened = TypeVar("_Opened", OnnxRuntimeEngine, OpenVinoEngine, TensorRTEngine)
+
+
 def open_engine(
     model: Artifact | Path | str,
     *,
     precision: str = "auto",
     backend: str = "auto",
     threads: int | None = None,
+    device: str = AUTO,
 ) -> Engine:
     """Open a model on this machine.
 
@@ -70,15 +84,20 @@ def open_engine(
     backend : str
         One of :data:`BACKENDS`, or ``"auto"``, which takes a serialised engine of the artifact if
         this machine has its backend in the same version and a GPU that it fits; else ONNX Runtime
-        on CUDA if that starts here; else ONNX Runtime on the CPU. OpenVINO has to be named. Naming
-        a backend tells why it cannot be had.
+        on CUDA if that starts here; else ONNX Runtime on the CPU. What cannot be opened is passed
+        over, and :attr:`EngineInfo.passed_over` says why. OpenVINO has to be named. Naming a
+        backend tells why it cannot be had.
     threads : int, optional
         CPU threads of ONNX Runtime on the CPU and of OpenVINO.
+    device : str
+        ``"cpu"``, ``"cuda"`` for the first GPU, ``"cuda:1"`` for the next. ``"auto"`` is the first
+        GPU, or the CPU where no GPU can be used; one that is named and cannot be used is an error.
 
     Raises
     ------
     UsageError
-        An unknown precision or backend, or a lone ONNX file of another precision.
+        An unknown precision, backend or device, a backend that does not run on the device, or a
+        lone ONNX file of another precision.
     ArtifactError
         The artifact is damaged, or was exported without the precision.
     BackendUnavailableError
@@ -96,58 +115,92 @@ def open_engine(
         )
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"Unknown backend {backend!r}.", hint=f"Take auto, {', '.join(BACKENDS)}.")
+    check_device(device, backend)
     wanted = None if precision == "auto" else cast(Precision, precision)
     if isinstance(model, str | Path):
         path = Path(model)
         if path.suffix == ".onnx":
-            return _open_file(path, wanted, backend, threads)
+            return _open_file(path, wanted, backend, threads, device)
         from fer_edge.artifact import Artifact
 
         model = Artifact.load(path)
 
-    if backend in ("auto", *TENSORRT_BACKENDS):
-        engine = _open_serialised(model, wanted, backend)
+    passed_over: list[EngineError] = []
+    if backend in ("auto", *TENSORRT_BACKENDS) and device != CPU:
+        engine = _open_serialised(model, wanted, backend, gpu_of(device), passed_over)
         if engine is not None:
             return engine
-    return _open_graph(model, wanted, backend, threads)
+    return _open_graph(model, wanted, backend, threads, device, passed_over)
 
 
 def _open_serialised(
-    artifact: Artifact, precision: Precision | None, backend: str
+    artifact: Artifact,
+    precision: Precision | None,
+    backend: str,
+    ordinal: int,
+    passed_over: list[EngineError],
 ) -> Engine | None:
-    """The best serialised engine for this machine; None if "auto" has none to take."""
+    """The best serialised engine for this machine; None if "auto" has none to take.
+
+    Why others cannot be had is added to ``passed_over``.
+    """
     wanted = (precision,) if precision else _ENGINE_ORDER
     records = [
         record
         for record in artifact.manifest.engines
         if record.precision in wanted and backend in ("auto", record.backend)
     ]
-    refusals = []
     for record in sorted(records, key=lambda record: wanted.index(record.precision)):
-        refusal = _refusal(record)
+        refusal: EngineError | None = _refusal(record, ordinal)
         if refusal is None:
-            return TensorRTEngine(
-                artifact.read(record.file), record.backend, precision=record.precision
-            )
-        refusals.append(refusal)
+            try:
+                return _telling(_open_record(artifact, record, ordinal), record.file, passed_over)
+            except EngineError as error:
+                refusal = type(error)(f"{record.file}: {error.message}", hint=error.hint)
+        passed_over.append(refusal)
     if backend == "auto":
         return None
-    if refusals:
-        raise refusals[0]
-    module_version(cast(TensorRTBackend, backend))
+    if passed_over:
+        raise passed_over[0]
+    flavour = cast(TensorRTBackend, backend)
+    module_version(flavour)
     kind = f"{precision} engine" if precision else "engine"
     raise BackendUnavailableError(
         f"{artifact.folder} has no {kind} for {backend}.",
-        hint=f"Build one with: fer-edge export{f' --{precision}' if precision else ''}",
+        hint=f"Build one with: {build_command(artifact, precision, flavour)}",
     )
 
 
-def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
-    """Why this machine cannot run an engine of the manifest; None if it can."""
+def build_command(artifact: Artifact, precision: Precision | None, backend: TensorRTBackend) -> str:
+    """The command that makes an artifact of the same graphs with this engine."""
+    wanted = {*artifact.manifest.graphs, *filter(None, [precision])} - {"fp32"}
+    options = [f"--{name}" for name in PRECISIONS if name in wanted]
+    if precision == "fp32" and options:
+        options.append("--fp32-engine")
+    source = shlex.quote(str(artifact.folder))
+    return " ".join(["fer-edge export", source, *options, "--engine", backend, "--out FOLDER"])
+
+
+def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> TensorRTEngine:
+    plan = artifact.read(record.file)
+    if record.backend == "tensorrt-rtx":
+        check_validity(plan)
+    return TensorRTEngine(plan, record.backend, precision=record.precision, device=ordinal)
+
+
+def _telling(engine: _Opened, file: str | None, passed_over: Iterable[EngineError]) -> _Opened:
+    """Let :meth:`Engine.describe` say what was loaded, and instead of what."""
+    reasons = tuple(error.message for error in passed_over)
+    engine._info = replace(engine._info, file=file, passed_over=reasons)
+    return engine
+
+
+def _refusal(record: EngineRecord, ordinal: int) -> BackendUnavailableError | None:
+    """Why this machine's GPU ``ordinal`` cannot run an engine of the manifest; None if it can."""
     try:
         version = module_version(record.backend)
-        cuda.require_cuda()
-        name, capability = cuda.device_name(), cuda.compute_capability()
+        require_gpu(ordinal)
+        name, capability = cuda.device_name(ordinal), cuda.compute_capability(ordinal)
     except BackendUnavailableError as error:
         return error
     rebuild = "Build it again on this machine with: fer-edge export"
@@ -161,37 +214,53 @@ def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
         return BackendUnavailableError(
             f"{record.file} was built for {record.gpu}, and this machine has {name}.", hint=rebuild
         )
-    least = _FP8_CAPABILITY if record.precision == "fp8" else _RTX_CAPABILITY
-    if record.gpu is None and capability < least:
-        return BackendUnavailableError(
-            f"{record.file} needs compute capability {'.'.join(map(str, least))}, and {name} has "
-            f"{'.'.join(map(str, capability))}.",
-            hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
-        )
+    if record.gpu is None and record.precision == "fp8" and capability < FP8_CAPABILITY:
+        return _without(record, name, capability, f"{listed([FP8_CAPABILITY])} or more")
+    if record.gpu is None and not tells_validity() and capability not in RTX_PORTABLE:
+        return _without(record, name, capability, f"one of {listed(RTX_PORTABLE)}")
     return None
 
 
+def _without(
+    record: EngineRecord, name: str, capability: tuple[int, int], needed: str
+) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"{record.file} needs compute capability {needed}, and {name} has {listed([capability])}.",
+        hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
+    )
+
+
 def _open_graph(
-    artifact: Artifact, precision: Precision | None, backend: str, threads: int | None
+    artifact: Artifact,
+    precision: Precision | None,
+    backend: str,
+    threads: int | None,
+    device: str,
+    passed_over: list[EngineError],
 ) -> Engine:
-    def on_cuda() -> Engine:
+    def on_cuda() -> OnnxRuntimeEngine:
         chosen = precision or _first(_CUDA_ORDER, artifact)
-        return opened(OnnxRuntimeEngine, chosen, artifact.graph(chosen).file, device="cuda")
+        file = artifact.graph(chosen).file
+        gpu = _cuda_name(device)
+        return opened(lambda graph: OnnxRuntimeEngine(graph, device=gpu), chosen, file)
 
-    def on_cpu() -> Engine:
+    def on_cpu() -> OnnxRuntimeEngine:
+        chosen, file = for_cpu()
+        return opened(lambda graph: OnnxRuntimeEngine(graph, threads=threads), chosen, file)
+
+    def in_openvino() -> OpenVinoEngine:
+        chosen, file = for_cpu()
+        return opened(lambda graph: OpenVinoEngine(graph, threads=threads), chosen, file)
+
+    def for_cpu() -> tuple[Precision, str]:
         chosen = precision or _first(_CPU_ORDER, artifact)
         record = artifact.graph(chosen)
-        return opened(OnnxRuntimeEngine, chosen, record.cpu_file or record.file, threads=threads)
+        return chosen, record.cpu_file or record.file
 
-    def in_openvino() -> Engine:
-        chosen = precision or _first(_CPU_ORDER, artifact)
-        record = artifact.graph(chosen)
-        return opened(OpenVinoEngine, chosen, record.cpu_file or record.file, threads=threads)
-
-    def opened(kind: Callable[..., Engine], chosen: Precision, file: str, **options: Any) -> Engine:
+    def opened(make: Callable[[bytes], _Opened], chosen: Precision, file: str) -> _Opened:
         path = artifact.folder / file
         with _named(path):
-            engine = kind(artifact.read(file), **options)
+            engine = make(artifact.read(file))
         if engine.describe().precision != chosen:
             have = engine.describe().precision
             engine.close()
@@ -199,13 +268,13 @@ def _open_graph(
                 f"The manifest gives {path} as {chosen}, and it is {have}.",
                 hint="Export the model again.",
             )
-        return engine
+        return _telling(engine, file, passed_over)
 
-    return _on_first(backend, on_cuda, on_cpu, in_openvino)
+    return _on_first(backend, device, on_cuda, on_cpu, in_openvino, passed_over)
 
 
 def _open_file(
-    path: Path, precision: Precision | None, backend: str, threads: int | None
+    path: Path, precision: Precision | None, backend: str, threads: int | None, device: str
 ) -> Engine:
     if backend in TENSORRT_BACKENDS:
         raise UsageError(
@@ -214,12 +283,19 @@ def _open_file(
         )
     with storage_errors(path):
         graph = path.read_bytes()
+    passed_over: list[EngineError] = []
+
+    def opened(engine: _Opened) -> _Opened:
+        return _telling(engine, None, passed_over)
+
     with _named(path):
         engine = _on_first(
             backend,
-            lambda: OnnxRuntimeEngine(graph, device="cuda"),
-            lambda: OnnxRuntimeEngine(graph, threads=threads),
-            lambda: OpenVinoEngine(graph, threads=threads),
+            device,
+            lambda: opened(OnnxRuntimeEngine(graph, device=_cuda_name(device))),
+            lambda: opened(OnnxRuntimeEngine(graph, threads=threads)),
+            lambda: opened(OpenVinoEngine(graph, threads=threads)),
+            passed_over,
         )
     have = engine.describe().precision
     if precision not in (None, have):
@@ -241,19 +317,39 @@ def _named(path: Path) -> Iterator[None]:
 
 def _on_first(
     backend: str,
+    device: str,
     on_cuda: Callable[[], Engine],
     on_cpu: Callable[[], Engine],
     in_openvino: Callable[[], Engine],
+    passed_over: list[EngineError],
 ) -> Engine:
+    """Of ONNX Runtime on CUDA and on the CPU the first that opens, or what was named.
+
+    ``passed_over`` gets why CUDA was not taken, where this onnxruntime has it.
+    """
     if backend == "openvino":
         return in_openvino()
-    if backend != "onnxruntime-cpu":
+    if backend == "onnxruntime-cpu" or device == CPU:
+        return on_cpu()
+    if backend == "onnxruntime-cuda":
+        return on_cuda()
+    if device != AUTO:
         try:
             return on_cuda()
-        except BackendUnavailableError:
-            if backend != "auto":
-                raise
+        except EngineError as error:
+            # Of a GPU that was named, all that failed on it is told.
+            reasons = " ".join(reason.message for reason in (*passed_over, error))
+            raise type(error)(reasons, hint=error.hint) from error
+    if has_cuda_provider():
+        try:
+            return on_cuda()
+        except EngineError as error:
+            passed_over.append(error)
     return on_cpu()
+
+
+def _cuda_name(device: str) -> str:
+    return f"cuda:{gpu_of(device)}"
 
 
 def _first(order: Iterable[Precision], artifact: Artifact) -> Precision:
@@ -261,68 +357,3 @@ def _first(order: Iterable[Precision], artifact: Artifact) -> Precision:
         if precision in artifact.manifest.graphs:
             return precision
     raise ArtifactError(f"{artifact.folder} has no graph.", hint="Export the model again.")
-
-
-@dataclass(frozen=True)
-class BackendStatus:
-    """What one backend can do on this machine."""
-
-    backend: str
-    version: str | None
-    """Of the installed package; None where it is not installed."""
-    can_build: bool
-    """Whether engines can be built from graphs here; always False for ONNX Runtime and
-    OpenVINO."""
-    can_run: bool
-    reason: str | None = None
-    """Why not, where it cannot run."""
-    hint: str | None = None
-    """What to do about it."""
-
-    @property
-    def available(self) -> bool:
-        return self.can_build or self.can_run
-
-
-def backend_status() -> list[BackendStatus]:
-    """What every backend of :data:`BACKENDS` can do here, in that order. Raises nothing."""
-    return [
-        *(_tensorrt_status(backend) for backend in TENSORRT_BACKENDS),
-        _graph_status("onnxruntime-cuda", _onnxruntime_version, _try_cuda),
-        _graph_status("onnxruntime-cpu", _onnxruntime_version),
-        _graph_status("openvino", openvino_version),
-    ]
-
-
-def _tensorrt_status(backend: TensorRTBackend) -> BackendStatus:
-    try:
-        version = module_version(backend)
-    except BackendUnavailableError as error:
-        return BackendStatus(backend, None, False, False, error.message, error.hint)
-    try:
-        cuda.require_cuda()
-    except FerEdgeError as error:
-        builds = backend == "tensorrt-rtx"
-        return BackendStatus(backend, version, builds, False, error.message, error.hint)
-    return BackendStatus(backend, version, True, True)
-
-
-def _graph_status(
-    backend: str, find_version: Callable[[], str], attempt: Callable[[], None] = lambda: None
-) -> BackendStatus:
-    version = None
-    try:
-        version = find_version()
-        attempt()
-    except FerEdgeError as error:
-        return BackendStatus(backend, version, False, False, error.message, error.hint)
-    return BackendStatus(backend, version, False, True)
-
-
-def _onnxruntime_version() -> str:
-    return load_onnxruntime().__version__
-
-
-def _try_cuda() -> None:
-    require_cuda_provider()
-    cuda.require_cuda()

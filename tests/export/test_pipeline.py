@@ -11,7 +11,8 @@ from fer_edge.errors import ArtifactError, CalibrationError, ExportError, UsageE
 from fer_edge.export import pipeline
 from fer_edge.export.float16 import round_weights
 from fer_edge.export.graph import copy_of, graph_hash, load_graph, set_constant
-from fer_edge.export.pipeline import BatchRange, export_model
+from fer_edge.export.engine_plan import BatchRange
+from fer_edge.export.pipeline import export_model
 from tests.export.conftest import run
 
 
