@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002, N802
+# ruff: noqa: ARG002, ARG005, N802
 """TensorRT's builder on the fake GPU: plans that remember their batch sizes and their precision."""
 
 import json
