@@ -67,6 +67,7 @@ def try_to_build(backend: TensorRTBackend) -> bytes | None:
     """
     if backend == "tensorrt-rtx":
         return build_engine(GRAPH.read_bytes(), backend, opt_batch=1, max_batch=1)
+    module_version(backend)
     cuda.require_cuda()
     start("Builder", backend)
     return None
