@@ -31,6 +31,7 @@ OPTIONS = {
 }
 FOREIGN = {
     *("--force-reinstall", "--no-deps", "--system-site-packages", "--index-url"),  # pip, venv
+    "--nproc-per-node",  # torchrun
     *("--query-gpu", "--format"),  # nvidia-smi
 }
 PLACE = "PLACE"

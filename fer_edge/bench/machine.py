@@ -19,7 +19,7 @@ _FLAGS = (
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx"),
-    *("tensorrt-cu12", "tensorrt-cu13"),
+    *("tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 )
 
 

@@ -1,15 +1,11 @@
 """ONNX Runtime's sessions on CUDA."""
 
-import contextlib
-import ctypes
-import os
 import re
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 from fer_edge.engines.old_driver import driver_cuda, is_old_driver, old_driver
 from fer_edge.engines.ort_package import cuda_of, load_onnxruntime, reason, without_cuda
+from fer_edge.engines.stdout import stdout_to_stderr
 from fer_edge.errors import BackendUnavailableError, EngineLoadError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -110,24 +106,3 @@ def _failure(ort: Any, error: Exception) -> BackendUnavailableError | EngineLoad
         f"ONNX Runtime {ort.__version__} cannot load this graph: {reason(error)}.",
         hint="Export the model again, or update onnxruntime if it is older than the graph.",
     )
-
-
-@contextlib.contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Send what libraries print, from Python or not, to stderr: stdout is for results."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        # Not every process has them: a service may have closed both.
-        with contextlib.suppress(OSError):
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, 1)
-            stack.callback(_flush_c)
-            os.dup2(2, 1)
-        yield
-
-
-def _flush_c() -> None:
-    """Write out what C code has printed: it would go wherever stdout leads later."""
-    if sys.platform != "win32":
-        ctypes.CDLL(None).fflush(None)

@@ -156,8 +156,8 @@ def _open_serialised(
             try:
                 return _telling(_open_record(artifact, record, ordinal), record.file, passed_over)
             except EngineError as error:
-                refusal = type(error)(f"{record.file}: {error.message}", hint=error.hint)
-        passed_over.append(refusal)
+                refusal = error
+        passed_over.append(_of(record.file, refusal))
     if backend == "auto":
         return None
     if passed_over:
@@ -186,6 +186,13 @@ def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> Tens
     if record.backend == "tensorrt-rtx":
         check_validity(plan)
     return TensorRTEngine(plan, record.backend, precision=record.precision, device=ordinal)
+
+
+def _of(file: str, error: EngineError) -> EngineError:
+    """The error, naming the file."""
+    if file in error.message:
+        return error
+    return type(error)(f"{file}: {error.message}", hint=error.hint)
 
 
 def _telling(engine: _Opened, file: str | None, passed_over: Iterable[EngineError]) -> _Opened:

@@ -9,9 +9,9 @@ from pathlib import Path
 from fer_edge.engines import cuda
 from fer_edge.engines.openvino import OpenVinoEngine, openvino_version
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.engines.ort_cuda import stdout_to_stderr
 from fer_edge.engines.ort_package import load_onnxruntime
 from fer_edge.engines.status import BackendStatus, to_json
+from fer_edge.engines.stdout import stdout_to_stderr
 from fer_edge.engines.tensorrt import (
     TENSORRT_BACKENDS,
     TensorRTBackend,

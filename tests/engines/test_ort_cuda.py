@@ -10,7 +10,7 @@ import pytest
 
 from fer_edge.engines import old_driver, open_engine, ort_cuda, ort_package
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.engines.ort_cuda import stdout_to_stderr
+from fer_edge.engines.stdout import stdout_to_stderr
 from fer_edge.errors import BackendUnavailableError, EngineLoadError
 
 from .graphs import make_graph
@@ -88,7 +88,7 @@ def test_what_libraries_print_is_no_output(capfd: pytest.CaptureFixture[str]) ->
 
 def test_c_code_that_buffers_what_it_prints() -> None:
     code = (
-        "import ctypes\nfrom fer_edge.engines.ort_cuda import stdout_to_stderr\n"
+        "import ctypes\nfrom fer_edge.engines.stdout import stdout_to_stderr\n"
         "with stdout_to_stderr():\n    ctypes.CDLL(None).printf(b'talk')\nprint('result')"
     )
     if sys.platform == "win32":
@@ -98,7 +98,7 @@ def test_c_code_that_buffers_what_it_prints() -> None:
 
 
 def test_a_process_without_stdout() -> None:
-    code = "from fer_edge.engines.ort_cuda import stdout_to_stderr\nwith stdout_to_stderr(): pass"
+    code = "from fer_edge.engines.stdout import stdout_to_stderr\nwith stdout_to_stderr(): pass"
     subprocess.run([sys.executable, "-c", f"import os; os.close(1)\n{code}"], check=True)
     with stdout_to_stderr():
         pass
