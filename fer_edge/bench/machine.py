@@ -13,7 +13,7 @@ from fer_edge.version import __version__
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx"),
-    *("tensorrt-cu12", "tensorrt-cu13"),
+    *("tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 )
 
 

@@ -20,6 +20,7 @@ def measure_peak_memory(
     backend: str,
     threads: int | None,
     batch: int,
+    device: str = "auto",
 ) -> float | None:
     """Peak resident host memory, in MiB, of a fresh process that loads a model and runs it.
 
@@ -38,6 +39,7 @@ def measure_peak_memory(
         "backend": backend,
         "threads": threads,
         "batch": batch,
+        "device": device,
     }
     done = subprocess.run(
         [sys.executable, "-m", __name__, json.dumps(settings)], capture_output=True, text=True
@@ -54,9 +56,13 @@ def measure_peak_memory(
     return peak
 
 
-def _measure(model: str, precision: str, backend: str, threads: int | None, batch: int) -> None:
+def _measure(
+    model: str, precision: str, backend: str, threads: int | None, batch: int, device: str
+) -> None:
     faces = np.zeros((batch, 1, FACE_SIZE, FACE_SIZE), np.uint8)
-    with open_engine(Path(model), precision=precision, backend=backend, threads=threads) as engine:
+    with open_engine(
+        Path(model), precision=precision, backend=backend, threads=threads, device=device
+    ) as engine:
         for _ in range(3):
             engine.run(faces)
     print(json.dumps(_peak_mib()))

@@ -18,9 +18,7 @@ def render(result: BenchResult) -> Group:
     measured scores the recorded ones are shown, and said to be that. Fits 80 columns.
     """
     parts: list[RenderableType] = [_heading(result), _latency(result), _cost(result)]
-    parts += [
-        Text(f"{p.precision} is computed as {p.integers}.") for p in result.precisions if p.integers
-    ]
+    parts += [Text(f"\n{line}") for line in _remarks(result)]
     measured = any(row.score for row in result.precisions)
     rows = [(row, row.score or row.recorded_score) for row in result.precisions]
     scored = [(row, shown) for row, shown in rows if shown is not None]
@@ -92,6 +90,25 @@ def _cost(result: BenchResult) -> Table:
             _or_dash(row.peak_memory_mib, "{:.0f}"),
         )
     return table
+
+
+def _remarks(result: BenchResult) -> list[str]:
+    """Why a ratio or a precision is not there, and what would have run instead."""
+    remarks = []
+    first = result.precisions[0]
+    apart = [row.precision for row in result.precisions if row.backend != first.backend]
+    if first.precision == "fp32" and apart:
+        remarks.append(
+            f"vs fp32 compares within one backend, and fp32 ran on {first.backend}: none for "
+            f"{', '.join(apart)}."
+        )
+    for precision, command in result.left_out.items():
+        remarks.append(f"{precision} has no engine for {first.backend}. Build one with: {command}")
+    for row in result.precisions:
+        remarks += [f"{row.precision} passed over {reason}" for reason in row.passed_over]
+        if row.integers:
+            remarks.append(f"{row.precision} is computed as {row.integers}.")
+    return remarks
 
 
 def _accuracy(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table:

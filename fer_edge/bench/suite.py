@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from functools import partial
@@ -16,7 +16,9 @@ from fer_edge.bench.machine import Machine, describe_machine
 from fer_edge.bench.memory import measure_peak_memory
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.data import FaceDataset
-from fer_edge.engines import EngineInfo, open_engine
+from fer_edge.engines import open_engine
+from fer_edge.engines.selection import build_command
+from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
 from fer_edge.errors import UsageError
 from fer_edge.evaluation import score
 
@@ -25,10 +27,10 @@ Progress = Callable[[str, float], None]
 
 
 class LatencyRow(Latency):
-    """Latency at one batch size, beside fp32's in the same run."""
+    """Latency at one batch size, beside that of fp32 on the same backend in the same run."""
 
     speedup_vs_fp32: float | None
-    """Ratio of faces per second; None where fp32 was not measured."""
+    """Ratio of faces per second; None where fp32 was not measured on the same backend."""
 
 
 class PrecisionResult(pydantic.BaseModel):
@@ -52,6 +54,8 @@ class PrecisionResult(pydantic.BaseModel):
     """Measured in this run; None without data."""
     recorded_score: Score | None
     """What the manifest says."""
+    passed_over: tuple[str, ...] = ()
+    """As in :class:`fer_edge.engines.EngineInfo`."""
 
 
 class BenchResult(pydantic.BaseModel):
@@ -65,6 +69,9 @@ class BenchResult(pydantic.BaseModel):
     threads: int | None
     machine: Machine
     precisions: list[PrecisionResult]
+    left_out: dict[Precision, str] = {}
+    """Precisions of the artifact that the backend which was named has no engine of, and the command
+    that builds one."""
 
 
 def run_bench(
@@ -75,6 +82,7 @@ def run_bench(
     precisions: Iterable[Precision] | None = None,
     backend: str = "auto",
     threads: int | None = None,
+    device: str = "auto",
     seconds: float = 2.0,
     progress: Progress | None = None,
 ) -> BenchResult:
@@ -90,8 +98,8 @@ def run_bench(
     batches : ints
         Batch sizes for latency.
     precisions : optional
-        By default all that the artifact has.
-    backend, threads
+        By default all that the artifact has; of a TensorRT backend, all that it has engines of.
+    backend, threads, device
         As in :func:`fer_edge.engines.open_engine`.
     seconds : float
         Timed seconds for each precision and batch size.
@@ -110,17 +118,16 @@ def run_bench(
     if not sizes or sizes[0] < 1:
         raise UsageError("Batch sizes must be 1 or more.", hint="For example: --batch 1,8,64")
     artifact = Artifact.load(model)
-    wanted = set(artifact.manifest.graphs if precisions is None else precisions)
-    for precision in wanted:
-        artifact.graph(precision)
-    order = [precision for precision in PRECISIONS if precision in wanted]
+    order, left_out = _precisions(artifact, precisions, backend)
     if not order:
         raise UsageError(f"{model} has no graph to measure.", hint="Export the model again.")
 
     with ExitStack() as stack:
         engines = [
             stack.enter_context(
-                open_engine(artifact, precision=precision, backend=backend, threads=threads)
+                open_engine(
+                    artifact, precision=precision, backend=backend, threads=threads, device=device
+                )
             )
             for precision in order
         ]
@@ -131,8 +138,10 @@ def run_bench(
             measured = measure_latencies(
                 engines, size, seconds=seconds, progress=partial(tell, stage)
             )
-            base = measured[0].faces_per_second if order[0] == "fp32" else None
-            for own, latency in zip(rows, measured, strict=True):
+            for own, latency, info in zip(rows, measured, infos, strict=True):
+                # A ratio between backends would tell of the machine, not of the precision.
+                comparable = order[0] == "fp32" and info.backend == infos[0].backend
+                base = measured[0].faces_per_second if comparable else None
                 own.append(
                     LatencyRow(
                         **latency.model_dump(),
@@ -157,10 +166,15 @@ def run_bench(
     for precision, info, latency_rows, own_score in zip(order, infos, rows, scores, strict=True):
         tell(f"Memory of {precision}", 0.0)
         peak = measure_peak_memory(
-            model, precision=precision, backend=info.backend, threads=threads, batch=sizes[-1]
+            model,
+            precision=precision,
+            backend=info.backend,
+            threads=threads,
+            batch=sizes[-1],
+            device=device,
         )
         tell(f"Memory of {precision}", 1.0)
-        file = _loaded_file(artifact, precision, info)
+        file = info.file or artifact.graph(precision).file
         results.append(
             PrecisionResult(
                 precision=precision,
@@ -175,6 +189,7 @@ def run_bench(
                 latency=latency_rows,
                 score=own_score,
                 recorded_score=artifact.manifest.scores.get(precision),
+                passed_over=info.passed_over,
             )
         )
     return BenchResult(
@@ -185,6 +200,7 @@ def run_bench(
         threads=threads,
         machine=describe_machine(),
         precisions=results,
+        left_out=left_out,
     )
 
 
@@ -192,14 +208,23 @@ def _shares(tell: Progress, stage: str) -> Callable[[int, int], None]:
     return lambda done, n: tell(stage, done / n)
 
 
-def _loaded_file(artifact: Artifact, precision: Precision, info: EngineInfo) -> str:
-    for record in artifact.manifest.engines:
-        if (
-            *(record.backend, record.backend_version, record.precision),
-            *(record.min_batch, record.max_batch),
-        ) == (info.backend, info.backend_version, precision, *info.buckets[:1], *info.buckets[-1:]):
-            return record.file
-    graph = artifact.graph(precision)
-    if info.backend == "onnxruntime-cpu" and graph.cpu_file is not None:
-        return graph.cpu_file
-    return graph.file
+def _precisions(
+    artifact: Artifact, asked: Iterable[Precision] | None, backend: str
+) -> tuple[Sequence[Precision], dict[Precision, str]]:
+    """What to measure, and what the artifact has that ``backend`` cannot run."""
+    wanted = set(artifact.manifest.graphs if asked is None else asked)
+    for precision in wanted:
+        artifact.graph(precision)
+    order = [precision for precision in PRECISIONS if precision in wanted]
+    if asked is not None or backend not in TENSORRT_BACKENDS:
+        return order, {}
+    have = {one.precision for one in artifact.manifest.engines if one.backend == backend}
+    if not have:
+        # Opening the first will say so.
+        return order, {}
+    left_out = {
+        precision: build_command(artifact, precision, backend)
+        for precision in order
+        if precision not in have
+    }
+    return [precision for precision in order if precision in have], left_out

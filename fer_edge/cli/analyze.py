@@ -10,6 +10,7 @@ import typer
 from fer_edge.cli.arguments import (
     Backend,
     DetectorSize,
+    Device,
     Json,
     MinScore,
     ModelOption,
@@ -57,6 +58,7 @@ def analyze(
     precision: Precisions = "auto",
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Follow the faces through a recording, every frame, as fast as it goes.
@@ -84,7 +86,9 @@ def analyze(
     summary = Summary()
     with (
         Camera(recording) as camera,
-        Recognizer(path, precision=precision, backend=backend, threads=threads) as recognizer,
+        Recognizer(
+            path, precision=precision, backend=backend, threads=threads, device=device
+        ) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
         engine = recognizer.describe()

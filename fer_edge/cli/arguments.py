@@ -18,6 +18,14 @@ Backend = Annotated[
         "backend that is named and cannot be had is an error."
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda or cuda:1 (the second GPU). One that is named and cannot be used is an "
+        "error. (default: the first GPU, else the CPU)",
+        show_default=False,
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
 ModelOption = Annotated[
     Path | None,

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, ModelArgument, Threads, batches, model_or_carried
+from fer_edge.cli.arguments import (
+    Backend,
+    Device,
+    Json,
+    ModelArgument,
+    Threads,
+    batches,
+    model_or_carried,
+)
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
@@ -26,6 +34,7 @@ def bench(
     ] = None,
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Timed seconds per precision and batch size.")
     ] = 2.0,
@@ -72,6 +81,7 @@ def bench(
             precisions=precision,  # type: ignore[arg-type]
             backend=backend,
             threads=threads,
+            device=device,
             seconds=seconds,
             progress=tell,
         )

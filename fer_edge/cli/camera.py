@@ -14,6 +14,7 @@ import typer
 from fer_edge.cli.arguments import (
     Backend,
     DetectorSize,
+    Device,
     MinScore,
     ModelOption,
     Precisions,
@@ -125,6 +126,7 @@ def camera(
     precision: Precisions = "auto",
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Follow the faces that cameras see, and name their expressions.
 
@@ -156,7 +158,7 @@ def camera(
     detector = face_detector(yunet, min_score, detector_size)
     with contextlib.ExitStack() as stack:
         recognizer = stack.enter_context(
-            Recognizer(model, precision=precision, backend=backend, threads=threads)
+            Recognizer(model, precision=precision, backend=backend, threads=threads, device=device)
         )
         opened = stack.enter_context(contextlib.ExitStack())
         cameras = _open(sources, opened, size=_size(size), fps=fps, wait=wait_for)

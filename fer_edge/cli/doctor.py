@@ -63,7 +63,8 @@ def _abilities() -> list[Ability]:
         _needs("publish over MQTT", (*CAMERA, "paho-mqtt"), "mqtt"),
     ]
     for status in backend_status():
-        version_or_reason = {True: status.version or "", False: status.reason or ""}
+        told = ". ".join(filter(None, (status.version, status.remark)))
+        version_or_reason = {True: told, False: status.reason or ""}
         uses = {"run on": status.can_run}
         if status.backend in TENSORRT_BACKENDS:
             uses = {"build for": status.can_build, **uses}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, Threads, model_name, model_or_carried
+from fer_edge.cli.arguments import Backend, Device, Json, Threads, model_name, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import EMOTIONS, PRECISIONS
 from fer_edge.errors import UsageError
@@ -29,6 +29,7 @@ def evaluate(
     ] = None,
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +61,9 @@ def evaluate(
     name = model_name(path)
     wanted = precision or ("auto" if path.suffix == ".onnx" else "fp32")
     with (
-        open_engine(path, precision=wanted, backend=backend, threads=threads) as engine,
+        open_engine(
+            path, precision=wanted, backend=backend, threads=threads, device=device
+        ) as engine,
         staged_progress(quiet=json) as tell,
     ):
         faces = load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Json, batches, model_or_carried
+from fer_edge.cli.arguments import Device, Json, batches, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
@@ -79,6 +79,15 @@ def export(
     workspace: Annotated[
         int, typer.Option(min=1, help="Scratch memory of an engine's layer, in MiB.")
     ] = 1024,
+    fp32_engine: Annotated[
+        bool,
+        typer.Option(
+            "--fp32-engine",
+            help="Build engines of FP32 (not TF32), too, to compare with. By default only where "
+            "FP32 is all there is.",
+        ),
+    ] = False,
+    device: Device = "auto",
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
     ] = False,
@@ -95,7 +104,8 @@ def export(
     """
     try:
         from fer_edge.export.calibration import CHOICES
-        from fer_edge.export.pipeline import BatchRange, check_out, export_model
+        from fer_edge.export.engine_plan import BatchRange
+        from fer_edge.export.pipeline import check_out, export_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -130,7 +140,10 @@ def export(
     target = out or Path("build") / origin.resolve().name.removesuffix(".onnx")
     # Before the data, which may take a minute to read.
     check_out(origin, target)
+    if device == "cpu":
+        raise UsageError("Engines are built for GPUs.", hint="Say --engine none, or --device cuda")
     backends = _backends(engine)
+    notes: list[str] = []
     with staged_progress(quiet=json) as tell:
         faces = load_dataset(data, "val", progress=counted(tell, "Reading faces")) if data else None
         artifact = export_model(
@@ -145,10 +158,14 @@ def export(
             backends=backends,
             batch=ranges,
             workspace_mib=workspace,
+            fp32_engine=fp32_engine,
+            device=device,
             half_weights=half_weights,
             max_drop=max_drop,
             best_effort=best_effort,
             progress=tell,
+            # An engine that was named is not left out.
+            note=notes.append if engine is None else None,
         )
     if proof is not None and faces is not None:
         from fer_edge.evaluation.contact_sheet import draw_changed
@@ -160,6 +177,8 @@ def export(
     _show(artifact)
     if proof is not None:
         typer.echo(f"The faces that changed: {proof}")
+    for line in notes:
+        typer.echo(line)
     if engine is None and not backends:
         typer.echo("No engines: this machine has no TensorRT (see fer-edge doctor).")
     typer.echo(f"Next: fer-edge bench {shlex.quote(str(target))} --data FER2013")
@@ -171,26 +190,32 @@ def _precisions(fp16: bool, int8: bool, fp8: bool) -> list[Precision]:
 
 
 def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
-    """The TensorRT flavours to build for; one that is named must be there."""
-    from fer_edge.engines import backend_status
+    """The TensorRT flavours to build for; one that is named must be able to."""
     from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
-    from fer_edge.errors import BackendUnavailableError
+    from fer_edge.engines.trial import try_to_build
+    from fer_edge.errors import BackendUnavailableError, EngineError
 
-    states = {status.backend: status for status in backend_status()}
-    if named is None:
-        return [name for name in TENSORRT_BACKENDS if states[name].can_build]
     if named == ["none"]:
         return []
-    for name in named:
+    for name in named or ():
         if name not in TENSORRT_BACKENDS:
             raise UsageError(
                 f"--engine {name}: choose from {', '.join(TENSORRT_BACKENDS)} or none."
             )
-        if not states[name].can_build:
-            raise BackendUnavailableError(
-                f"{name} cannot build here: {states[name].reason}", hint=states[name].hint
-            )
-    return [name for name in TENSORRT_BACKENDS if name in named]
+    able: list[TensorRTBackend] = []
+    for name in TENSORRT_BACKENDS:
+        if named is not None and name not in named:
+            continue
+        try:
+            try_to_build(name)
+        except EngineError as error:
+            if named is not None:
+                raise BackendUnavailableError(
+                    f"{name} cannot build here: {error.message}", hint=error.hint
+                ) from error
+        else:
+            able.append(name)
+    return able
 
 
 def _show(artifact: "Artifact") -> None:

@@ -9,6 +9,7 @@ import typer
 from fer_edge.cli.arguments import (
     Backend,
     DetectorSize,
+    Device,
     Json,
     MinScore,
     ModelOption,
@@ -41,6 +42,7 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto",
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Name the expression of each face, with probabilities.
@@ -58,7 +60,9 @@ def predict(
         raise UsageError("There is no detector without --find.", hint="Add --find.")
     detector = face_detector(yunet, min_score, detector_size) if find else None
     pictures = [read_image(path) for path in images]
-    with Recognizer(model, precision=precision, backend=backend, threads=threads) as recognizer:
+    with Recognizer(
+        model, precision=precision, backend=backend, threads=threads, device=device
+    ) as recognizer:
         if detector is not None:
             found = [recognizer.find(picture, detector=detector) for picture in pictures]
         else:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, ModelArgument, Threads, model_or_carried
+from fer_edge.cli.arguments import Backend, Device, Json, ModelArgument, Threads, model_or_carried
 from fer_edge.cli.console import print_json, staged_progress
 
 
@@ -12,6 +12,7 @@ def tune(
     model: ModelArgument = None,
     backend: Backend = "auto",
     threads: Threads = None,
+    device: Device = "auto",
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Seconds at each batch size, all precisions together.")
     ] = 2.0,
@@ -32,18 +33,21 @@ def tune(
 
     artifact = Artifact.load(model_or_carried(model))
     if backend == "auto":
-        with open_engine(artifact, threads=threads, tune=False) as engine:
+        with open_engine(artifact, threads=threads, device=device, tune=False) as engine:
             backend = engine.describe().backend
     with staged_progress(quiet=json) as tell:
         result = measure(
             artifact,
             backend=backend,
             threads=threads,
+            device=device,
             seconds=seconds,
             progress=lambda done: tell(f"Timing {backend}", done),
         )
     kept = remember_speed(artifact, result.record)
-    with open_engine(artifact, backend=backend, threads=threads, tune=False) as engine:
+    with open_engine(
+        artifact, backend=backend, threads=threads, device=device, tune=False
+    ) as engine:
         info = engine.describe()
     if json:
         print_json(

@@ -41,6 +41,10 @@ class EngineInfo:
     :class:`fer_edge.engines.integer_products.IntegerProducts` has it; None without integers."""
     choice: str | None = None
     """What ``precision="auto"`` went by; None where the precision was named."""
+    file: str | None = None
+    """What was loaded of an artifact, relative to it; None where it came from elsewhere."""
+    passed_over: tuple[str, ...] = ()
+    """What :func:`fer_edge.engines.open_engine` would have taken before this one, and why not."""
 
 
 @runtime_checkable

@@ -1,8 +1,7 @@
 """ONNX Runtime on the CPU and on CUDA."""
 
 import os
-import re
-from typing import Any, Literal
+from typing import Any
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
 from fer_edge.engines import cuda
@@ -14,7 +13,10 @@ from fer_edge.engines.base import (
     check_faces,
     check_probabilities,
 )
+from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
+from fer_edge.engines.ort_cuda import open_cuda_session
+from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
@@ -25,7 +27,6 @@ PRECISION_KEY = "fer_edge.precision"
 _FP8_MARK = b"\n\x12fer_edge.precision\x12\x03fp8"
 """That entry as ONNX stores it. ONNX Runtime tells metadata only of graphs that it has loaded."""
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
@@ -38,7 +39,8 @@ class OnnxRuntimeEngine(DescribedEngine):
         Serialised ONNX model with the signature of :mod:`fer_edge.contract`.
     precision : str, optional
         By default what the ONNX metadata say under :data:`PRECISION_KEY`, else ``"fp32"``.
-    device : {"cpu", "cuda"}
+    device : str
+        ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for another GPU than the first.
     threads : int, optional
         CPU threads for one call. By default the physical cores, or the cores that this process is
         confined to.
@@ -52,7 +54,7 @@ class OnnxRuntimeEngine(DescribedEngine):
         graph has integers, and none of ONNX Runtime's ways to multiply them is exact on this
         processor.
     UsageError
-        ``threads`` below 1.
+        ``threads`` below 1, or an unknown ``device``.
 
     References
     ----------
@@ -64,13 +66,14 @@ class OnnxRuntimeEngine(DescribedEngine):
         graph: bytes,
         *,
         precision: Precision | None = None,
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: str = CPU,
         threads: int | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
-        integers = require_exact_integers() if device == "cpu" and has_integers(graph) else None
-        self._session: Any = _open_session(graph, device, threads, integers)
+        ordinal = device_ordinal(device)
+        integers = require_exact_integers() if ordinal is None and has_integers(graph) else None
+        self._session: Any = _open_session(graph, ordinal, threads, integers)
         batch = check_signature(
             [_tensor(node) for node in self._session.get_inputs()],
             [_tensor(node) for node in self._session.get_outputs()],
@@ -78,10 +81,10 @@ class OnnxRuntimeEngine(DescribedEngine):
         )
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._info = EngineInfo(
-            backend=f"onnxruntime-{device}",
+            backend="onnxruntime-cpu" if ordinal is None else "onnxruntime-cuda",
             backend_version=load_onnxruntime().__version__,
             precision=precision or metadata.get(PRECISION_KEY, "fp32"),
-            device=describe_processor()[0] if device == "cpu" else gpu_name(),
+            device=describe_processor()[0] if ordinal is None else gpu_name(ordinal),
             min_batch=batch or 1,
             max_batch=batch,
             integers=None if integers is None else str(integers),
@@ -97,7 +100,7 @@ class OnnxRuntimeEngine(DescribedEngine):
             (probabilities,) = session.run([OUTPUT_NAME], {INPUT_NAME: faces})
         except Exception as error:
             raise InferenceError(
-                f"{self._info.backend} failed on {len(faces)} faces: {_reason(error)}.",
+                f"{self._info.backend} failed on {len(faces)} faces: {reason(error)}.",
                 hint="Try a smaller batch.",
             ) from error
         return check_probabilities(probabilities, self._info)
@@ -107,36 +110,9 @@ class OnnxRuntimeEngine(DescribedEngine):
         self._session = None
 
 
-def load_onnxruntime() -> Any:
-    """Import onnxruntime, which takes 80 ms and so waits for the first engine.
-
-    Raises
-    ------
-    BackendUnavailableError
-        It is not installed, or does not fit this system.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendUnavailableError(
-            f"onnxruntime cannot be imported: {error}.", hint="Run: pip install onnxruntime"
-        ) from error
-    return onnxruntime
-
-
 def onnxruntime_version() -> str:
     """Release of the installed ONNX Runtime; BackendUnavailableError if there is none."""
     return str(load_onnxruntime().__version__)
-
-
-def require_cuda_provider() -> None:
-    """Raise BackendUnavailableError unless this onnxruntime was built with CUDA."""
-    ort = load_onnxruntime()
-    if _PROVIDERS["cuda"] not in ort.get_available_providers():
-        raise BackendUnavailableError(
-            f"onnxruntime {ort.__version__} has no CUDA provider.",
-            hint="Run: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
-        )
 
 
 def require_exact_integers() -> IntegerProducts:
@@ -153,17 +129,10 @@ def require_exact_integers() -> IntegerProducts:
 
 
 def _open_session(
-    graph: bytes,
-    device: Literal["cpu", "cuda"],
-    threads: int | None,
-    integers: IntegerProducts | None,
+    graph: bytes, ordinal: int | None, threads: int | None, integers: IntegerProducts | None
 ) -> Any:
+    """A session on the GPU ``ordinal``, or on the CPU."""
     ort = load_onnxruntime()
-    if device == "cuda":
-        require_cuda_provider()
-        # Finds CUDA and cuDNN where pip installed them; since ONNX Runtime 1.21.
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()
     options = session_options(threads)
     if integers is not None:
         integers.apply_to(options)
@@ -173,21 +142,17 @@ def _open_session(
         options.add_session_config_entry(
             "optimization.disable_specified_optimizers", "ReluQuantRewrite;ClipQuantRewrite"
         )
-    provider = _PROVIDERS[device]
+    if ordinal is not None:
+        return open_cuda_session(graph, options, ordinal)
     try:
-        session = ort.InferenceSession(graph, options, providers=[provider], enable_fallback=False)
+        return ort.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
     except Exception as error:
         raise EngineLoadError(
-            f"ONNX Runtime {ort.__version__} cannot load this graph: {_reason(error)}.",
+            f"ONNX Runtime {ort.__version__} cannot load this graph: {reason(error)}.",
             hint="Export the model again, or update onnxruntime if it is older than the graph.",
         ) from error
-    if provider not in session.get_providers():
-        raise BackendUnavailableError(
-            "ONNX Runtime has a CUDA provider but could not start it.",
-            hint="Check the driver with nvidia-smi, and run: "
-            "pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        )
-    return session
 
 
 def session_options(threads: int | None = None) -> Any:
@@ -218,13 +183,7 @@ def _tensor(node: Any) -> Tensor:
     return Tensor(node.name, dtype, shape)
 
 
-def _reason(error: Exception) -> str:
-    """First line of ORT's message, without ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).rstrip(".")
-
-
-def gpu_name() -> str:
-    """Name of the GPU that the CUDA provider uses."""
+def gpu_name(ordinal: int) -> str:
+    """Name of a GPU that the CUDA provider uses."""
     # onnxruntime-gpu runs without cuda-bindings, which is where the name comes from.
-    return cuda.device_name() if cuda.cuda_available()[0] else "NVIDIA GPU"
+    return cuda.device_name(ordinal) if cuda.cuda_available()[0] else "NVIDIA GPU"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fer_edge.contract import Precision
@@ -18,7 +18,7 @@ from fer_edge.engines.speed import (
 from fer_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from fer_edge.artifact import Artifact
+    from fer_edge.artifact import Artifact, SpeedRecord
 
 VARIABLE = "FER_EDGE_TUNE"
 """``0`` keeps a first open from timing the precisions."""
@@ -27,9 +27,9 @@ _FIRST_OPEN_S = 0.1
 
 
 class Preference(NamedTuple):
-    """A precision, and why it was taken."""
+    """Precisions, the preferred first, and what that goes by."""
 
-    precision: Precision
+    order: tuple[Precision, ...]
     reason: str
 
 
@@ -74,7 +74,7 @@ def prefer(
     objections: Iterable[str] = (),
     tune: bool = True,
 ) -> Preference:
-    """Choose a precision for this machine.
+    """Choose among the graphs of an artifact for this machine.
 
     Times come from this user's cache, from the manifest, or, at the first open on a machine, from
     a measurement of about a third of a second that the cache keeps.
@@ -105,24 +105,58 @@ def prefer(
             f"{artifact.folder} has no graph to run here{_because(said)}.",
             hint="Export the model again.",
         )
-    if len(candidates) == 1:
-        return Preference(candidates[0], "; ".join(said) or "the only precision there is")
+    record = None
+    if len(candidates) > 1:
+        record = recorded_speed(
+            artifact,
+            candidates,
+            backend=backend,
+            backend_version=backend_version,
+            threads=threads,
+            device=device,
+        )
+        if record is None and tune and os.environ.get(VARIABLE) != "0":
+            record = measure_speed(open_one, candidates, seconds=_FIRST_OPEN_S, threads=threads)
+            remember_speed(artifact, record)
+    return _by_speed(candidates, record, said)
+
+
+def rank(
+    artifact: Artifact,
+    order: Iterable[Precision],
+    *,
+    backend: str,
+    backend_version: str,
+    device: str | None,
+) -> Preference:
+    """Order the precisions of serialised engines, by what is known already.
+
+    They take seconds to load, so that a first open does not time them.
+    """
+    candidates, against = proven(artifact, order)
     record = recorded_speed(
         artifact,
         candidates,
         backend=backend,
         backend_version=backend_version,
-        threads=threads,
+        threads=None,
         device=device,
     )
-    if record is None and tune and os.environ.get(VARIABLE) != "0":
-        record = measure_speed(open_one, candidates, seconds=_FIRST_OPEN_S, threads=threads)
-        remember_speed(artifact, record)
+    return _by_speed(candidates, record, against)
+
+
+def _by_speed(
+    candidates: Sequence[Precision], record: SpeedRecord | None, said: Sequence[str]
+) -> Preference:
+    if len(candidates) < 2:
+        return Preference(tuple(candidates), "; ".join(said) or "the only precision there is")
     if record is None:
-        said.append("speeds not measured on this machine (fer-edge tune)")
-        return Preference(candidates[0], "; ".join(said))
-    said.append(f"times here: {summary(record, candidates)}")
-    return Preference(fastest(record, candidates), "; ".join(said))
+        unknown = "speeds not measured on this machine (fer-edge tune)"
+        return Preference(tuple(candidates), "; ".join([*said, unknown]))
+    first = fastest(record, candidates)
+    others = (precision for precision in candidates if precision != first)
+    told = [*said, f"times here: {summary(record, candidates)}"]
+    return Preference((first, *others), "; ".join(told))
 
 
 def _because(reasons: list[str]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines.base import Engine
+from fer_edge.engines.device_name import AUTO, CPU, runs_on_gpu
 from fer_edge.engines.selection import open_engine
 from fer_edge.engines.speed import measure_speed
 from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
@@ -31,6 +34,7 @@ def tune(
     *,
     backend: str,
     threads: int | None = None,
+    device: str = AUTO,
     seconds: float = 1.0,
     progress: Callable[[float], None] | None = None,
 ) -> Tuning:
@@ -41,7 +45,7 @@ def tune(
     artifact : Artifact
     backend : str
         One of :data:`fer_edge.engines.BACKENDS`.
-    threads : int, optional
+    threads, device
         As in :func:`fer_edge.engines.open_engine`.
     seconds : float
         At each batch size, for all precisions together.
@@ -58,7 +62,7 @@ def tune(
     refusals: dict[Precision, BackendUnavailableError] = {}
     usable = []
     for precision in _precisions(artifact, backend):
-        refusal = _refusal(artifact, precision, backend, threads)
+        refusal = _refusal(artifact, precision, backend, threads, device)
         if refusal is None:
             usable.append(precision)
         else:
@@ -69,27 +73,62 @@ def tune(
             hint="See what it has with: fer-edge info",
         )
     record = measure_speed(
-        lambda precision: _open(artifact, precision, backend, threads),
+        lambda precision: _open(artifact, precision, backend, threads, device),
         usable,
         seconds=seconds,
-        threads=threads,
+        threads=None if runs_on_gpu(backend) else threads,
         progress=progress,
     )
     return Tuning(record, {precision: error.message for precision, error in refusals.items()})
 
 
+def time_all(
+    artifact: Artifact,
+    *,
+    seconds: float,
+    device: str = AUTO,
+    progress: Callable[[str, float], None],
+) -> list[SpeedRecord]:
+    """Time the graphs on this machine's CPU, and the engines that it can run.
+
+    ``progress`` is called with a backend's stage and how much of it is done, 0..1; the rest is as
+    for :func:`tune`.
+    """
+    records = []
+    for backend in dict.fromkeys(
+        ["onnxruntime-cpu", *(e.backend for e in artifact.manifest.engines)]
+    ):
+        stage = f"Speed on {backend}"
+        # TensorRT-RTX builds without a GPU, and what cannot run here is timed where it can.
+        with suppress(BackendUnavailableError):
+            timed = tune(
+                artifact,
+                backend=backend,
+                device=device if runs_on_gpu(backend) else CPU,
+                seconds=seconds,
+                progress=partial(progress, stage),
+            )
+            records.append(timed.record)
+        progress(stage, 1)
+    return records
+
+
 def _refusal(
-    artifact: Artifact, precision: Precision, backend: str, threads: int | None
+    artifact: Artifact, precision: Precision, backend: str, threads: int | None, device: str
 ) -> BackendUnavailableError | None:
     try:
-        _open(artifact, precision, backend, threads).close()
+        _open(artifact, precision, backend, threads, device).close()
     except BackendUnavailableError as error:
         return error
     return None
 
 
-def _open(artifact: Artifact, precision: Precision, backend: str, threads: int | None) -> Engine:
-    return open_engine(artifact, precision=precision, backend=backend, threads=threads)
+def _open(
+    artifact: Artifact, precision: Precision, backend: str, threads: int | None, device: str
+) -> Engine:
+    return open_engine(
+        artifact, precision=precision, backend=backend, threads=threads, device=device
+    )
 
 
 def _precisions(artifact: Artifact, backend: str) -> list[Precision]:

@@ -1,9 +1,6 @@
 """The export: from a run, an artifact or a graph to an artifact with graphs, table and engines."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +15,13 @@ from fer_edge.artifact import (
     EngineRecord,
     GraphRecord,
     Manifest,
-    SpeedRecord,
     seal,
 )
 from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.base import Faces
+from fer_edge.engines.device_name import AUTO, gpu_of
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
     TensorRTBackend,
@@ -32,10 +29,11 @@ from fer_edge.engines.tensorrt import (
     inspect_engine,
     module_version,
 )
-from fer_edge.engines.tuning import tune
-from fer_edge.errors import BackendUnavailableError, CalibrationError, UsageError
+from fer_edge.engines.tuning import time_all
+from fer_edge.errors import CalibrationError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
+from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
@@ -54,22 +52,6 @@ FLOAT16_FACES = 128
 """Faces on which values are held against what float16 can hold."""
 
 
-@dataclass(frozen=True)
-class BatchRange:
-    """Batch sizes that engines are built for; tuned for ``opt``."""
-
-    min: int = 1
-    opt: int = 8
-    max: int = 64
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.opt <= self.max:
-            raise UsageError(
-                f"Batch range {self.min},{self.opt},{self.max} is not 1 <= min <= opt <= max.",
-                hint="For example: --batch 1,8,64",
-            )
-
-
 def export_model(
     source: Path,
     out: Path,
@@ -83,10 +65,13 @@ def export_model(
     backends: Sequence[TensorRTBackend] = (),
     batch: BatchRange | None = None,
     workspace_mib: int = 1024,
+    fp32_engine: bool = False,
+    device: str = AUTO,
     half_weights: bool = False,
     max_drop: float | None = None,
     best_effort: bool = False,
     progress: Progress | None = None,
+    note: Note | None = None,
 ) -> Artifact:
     """Write an artifact folder; the FP32 graph is always in it.
 
@@ -111,17 +96,26 @@ def export_model(
         Of the engines.
     workspace_mib : int
         GPU memory that a layer of an engine may use as scratch, in MiB.
+    fp32_engine : bool
+        Build an engine of fp32, too, to compare others with. It computes in float32, not in TF32.
+    device : str
+        GPU to build engines on and for, as :func:`fer_edge.engines.open_engine` has it.
     half_weights : bool
         Store weights as float16: half the size, rounded before anything else is derived.
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
         :func:`fer_edge.export.search.search` has it; needs ``data``.
     progress : callable, optional
+    note : callable, optional
+        Told which engines this GPU cannot have, which are left out; without it they are an error,
+        before anything is made.
 
     Raises
     ------
     CalibrationError
         INT8 or FP8 without data and without a table, or a table of another graph.
+    BackendUnavailableError
+        This GPU cannot have an engine that is asked for.
     ExportError
         The graph cannot be exported or differs from its model.
     EngineBuildError
@@ -132,6 +126,8 @@ def export_model(
     tell = progress or (lambda _stage, _done: None)
     wanted = [p for p in PRECISIONS if p == "fp32" or p in set(precisions)]
     check_out(source, out)
+    ordinal = gpu_of(device)
+    planned = plan_engines(backends, wanted, fp32_engine=fp32_engine, ordinal=ordinal, note=note)
     tell("Graph", 0)
     origin = open_source(source)
     if half_weights:
@@ -181,7 +177,7 @@ def export_model(
             manifest.calibration = CalibrationRecord(
                 file=CALIBRATION, method=table.method, samples=table.samples, data=table.data
             )
-            if backends:
+            if planned:
                 prepared = table.prepared(origin.graph)
                 in_float32["int8"] = in_float32["fp8"] = needs_float32(prepared, faces)
         if "int8" in wanted:
@@ -205,13 +201,14 @@ def export_model(
             if precision != "fp32":
                 manifest.parity[precision] = _largest_difference(origin.graph, graphs[precision])
         manifest.engines = _build(
-            folder, graphs, kept, in_float32, backends, batch or BatchRange(), workspace_mib, tell
+            *(folder, graphs, kept, in_float32, planned, ordinal),
+            *(batch or BatchRange(), workspace_mib, tell),
         )
         artifact = seal(folder, manifest)
         if data is not None:
             _score(artifact, data, tell)
         if len(graphs) > 1:
-            manifest.speeds = _time(artifact, tell)
+            manifest.speeds = time_all(artifact, seconds=SPEED_S, device=device, progress=tell)
         artifact = seal(folder, manifest)
     return Artifact(out, artifact.manifest)
 
@@ -307,60 +304,63 @@ def _build(
     graphs: Mapping[Precision, onnx.ModelProto],
     kept: Mapping[Precision, Mapping[str, str]],
     in_float32: Mapping[Precision, dict[str, str]],
-    backends: Sequence[TensorRTBackend],
+    planned: Sequence[Planned],
+    ordinal: int,
     batch: BatchRange,
     workspace_mib: int,
     tell: Progress,
 ) -> list[EngineRecord]:
     records = []
-    precisions = [p for p in graphs if p != "fp32" or len(graphs) == 1]
-    for backend in backends:
+    # The first GPU is what the builder takes without being told.
+    on_gpu = {"device": ordinal} if ordinal else {}
+    for backend, precision in planned:
         version = module_version(backend)
-        for precision in precisions:
-            graph = graphs[precision]
-            if precision in ("int8", "fp8"):
-                graph = to_float16(graph, in_float32[precision])
-            stage = f"Engine {backend} {precision}"
-            plan = build_engine(
-                graph.SerializeToString(),
-                backend,
+        graph = graphs[precision]
+        if precision in ("int8", "fp8"):
+            graph = to_float16(graph, in_float32[precision])
+        stage = f"Engine {backend} {precision}"
+        plan = build_engine(
+            graph.SerializeToString(),
+            backend,
+            min_batch=batch.min,
+            opt_batch=batch.opt,
+            max_batch=batch.max,
+            workspace_mib=workspace_mib,
+            tf32=precision != "fp32",
+            timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
+            progress=_phases(tell, stage),
+            **on_gpu,
+        )
+        tell(stage, 1)
+        file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
+        (folder / ENGINES).mkdir(exist_ok=True)
+        (folder / file).write_bytes(plan)
+        missed = {}
+        # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
+        if backend == "tensorrt" and precision == "int8":
+            layers = inspect_engine(plan, backend, batch=batch.opt, **on_gpu)
+            missed = not_int8(graphs["int8"], layers, kept["int8"])
+        records.append(
+            EngineRecord(
+                file=file,
+                backend=backend,
+                backend_version=version,
+                precision=precision,
+                gpu=None if backend == "tensorrt-rtx" else _gpu(ordinal),
                 min_batch=batch.min,
                 opt_batch=batch.opt,
                 max_batch=batch.max,
-                workspace_mib=workspace_mib,
-                timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
-                progress=_phases(tell, stage),
+                kept=in_float32.get(precision, {}),
+                not_int8=missed,
             )
-            tell(stage, 1)
-            file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
-            (folder / ENGINES).mkdir(exist_ok=True)
-            (folder / file).write_bytes(plan)
-            missed = {}
-            # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
-            if backend == "tensorrt" and precision == "int8":
-                layers = inspect_engine(plan, backend, batch=batch.opt)
-                missed = not_int8(graphs["int8"], layers, kept["int8"])
-            records.append(
-                EngineRecord(
-                    file=file,
-                    backend=backend,
-                    backend_version=version,
-                    precision=precision,
-                    gpu=None if backend == "tensorrt-rtx" else _gpu(),
-                    min_batch=batch.min,
-                    opt_batch=batch.opt,
-                    max_batch=batch.max,
-                    kept=in_float32.get(precision, {}),
-                    not_int8=missed,
-                )
-            )
+        )
     return records
 
 
-def _gpu() -> str:
+def _gpu(ordinal: int) -> str:
     from fer_edge.engines.cuda import device_name
 
-    return device_name()
+    return device_name(ordinal)
 
 
 def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
@@ -384,20 +384,6 @@ def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
                 )
             same = recorded.argmax(axis=1) == probabilities.argmax(axis=1)
             record.cpu_agreement = float(same.mean())
-
-
-def _time(artifact: Artifact, tell: Progress) -> list[SpeedRecord]:
-    """Time the graphs on this machine's CPU, and the engines that it can run."""
-    backends = dict.fromkeys(["onnxruntime-cpu", *(e.backend for e in artifact.manifest.engines)])
-    records = []
-    for backend in backends:
-        stage = f"Speed on {backend}"
-        # TensorRT-RTX builds without a GPU, and what cannot run here is timed where it can.
-        with suppress(BackendUnavailableError):
-            timed = tune(artifact, backend=backend, seconds=SPEED_S, progress=partial(tell, stage))
-            records.append(timed.record)
-        tell(stage, 1)
-    return records
 
 
 def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from fer_edge.data.face_crop import Box, load_retinaface
-from fer_edge.engines.ort import load_onnxruntime, session_options
+from fer_edge.engines.ort import session_options
+from fer_edge.engines.ort_package import load_onnxruntime
 from fer_edge.errors import InputError, ModelError, UsageError
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2

@@ -54,7 +54,7 @@ class Recognizer:
     ----------
     model : str or Path, optional
         Artifact folder or ONNX file. By default the model that the package carries.
-    precision, backend, threads, tune
+    precision, backend, threads, device, tune
         As in :func:`fer_edge.engines.open_engine`.
     batch : int
         Most faces in one call of the engine; bounds the memory that many faces take.
@@ -66,7 +66,8 @@ class Recognizer:
     Raises
     ------
     UsageError
-        ``batch`` or ``max_pending`` below 1, a negative delay, or an unknown precision or backend.
+        ``batch`` or ``max_pending`` below 1, a negative delay, or an unknown precision, backend
+        or device.
     FerEdgeError
         The model cannot be loaded, as :func:`fer_edge.engines.open_engine` says.
 
@@ -84,6 +85,7 @@ class Recognizer:
         precision: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
+        device: str = "auto",
         tune: bool = True,
         batch: int = 64,
         max_delay_ms: float = 2.0,
@@ -93,7 +95,12 @@ class Recognizer:
             raise UsageError(f"batch must be at least 1, got {batch}.")
         path = carried_model() if model is None else Path(model)
         self._engine = open_engine(
-            path, precision=precision, backend=backend, threads=threads, tune=tune
+            path,
+            precision=precision,
+            backend=backend,
+            threads=threads,
+            device=device,
+            tune=tune,
         )
         self._batch = batch
         self._batcher = Batcher(

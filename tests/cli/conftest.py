@@ -20,6 +20,7 @@ from fer_edge.cli import main
 from fer_edge.cli.console import stderr
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.export.pipeline import export_model
+from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.export.graphs import plain_graph
 
 

@@ -1,8 +1,13 @@
 import json
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from fer_edge.bench import suite
+from tests.engines.simulated_builder import BuildingTensorRT
 
 from .conftest import Command, Edit
 
@@ -104,3 +109,94 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(
     assert "Faces/s" in result.out
     assert result.err.startswith("error: Cannot access ")
     assert result.err.count("\n") == 1
+
+
+class TestTensorRT:
+    """On a simulated GPU."""
+
+    @pytest.fixture
+    def built(
+        self,
+        fer_edge: Command,
+        exported: Path,
+        building_tensorrt: BuildingTensorRT,  # noqa: ARG002
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Callable[..., Path]:
+        """Export with engines of TensorRT; memory is measured in a process without the GPU."""
+        monkeypatch.setattr(suite, "measure_peak_memory", lambda *_, **__: None)
+
+        def build(*options: str) -> Path:
+            out = Path("build")
+            options = (*options, "--engine", "tensorrt", "--batch", "1,4,16", "--out", str(out))
+            assert fer_edge("export", exported, *options).code == 0
+            return out
+
+        return build
+
+    def test_precisions_that_have_engines_are_measured_and_the_others_named(
+        self, fer_edge: Command, built: Callable[..., Path]
+    ) -> None:
+        out = built("--fp16", "--int8")
+        result = fer_edge("bench", out, "--backend", "tensorrt", "--json", *QUICK)
+        told = json.loads(result.out)
+        assert [(row["precision"], row["backend"]) for row in told["precisions"]] == [
+            ("fp16", "tensorrt"),
+            ("int8", "tensorrt"),
+        ]
+        assert {Path(row["file"]).suffix for row in told["precisions"]} == {".engine"}
+        assert all(row["latency"][0]["speedup_vs_fp32"] is None for row in told["precisions"])
+        (command,) = told["left_out"].values()
+        assert command == (
+            "fer-edge export build --fp16 --int8 --fp32-engine --engine tensorrt --out FOLDER"
+        )
+        shown = fer_edge("bench", out, "--backend", "tensorrt", *QUICK).out
+        assert "fp32 has no engine for tensorrt. Build one with: fer-edge export build" in " ".join(
+            shown.split()
+        )
+        assert max(map(len, shown.splitlines())) <= 80
+
+    def test_the_command_that_is_named_gives_the_ratio(
+        self, fer_edge: Command, built: Callable[..., Path]
+    ) -> None:
+        out = built("--fp16", "--fp32-engine")
+        told = json.loads(fer_edge("bench", out, "--backend", "tensorrt", "--json", *QUICK).out)
+        fp32, fp16 = told["precisions"]
+        assert (fp32["precision"], fp32["backend"]) == ("fp32", "tensorrt")
+        assert fp32["latency"][0]["speedup_vs_fp32"] == 1.0
+        assert fp16["latency"][0]["speedup_vs_fp32"] > 0
+        assert told["left_out"] == {}
+
+    def test_no_ratio_between_backends(self, fer_edge: Command, built: Callable[..., Path]) -> None:
+        result = fer_edge("bench", built("--fp16"), *QUICK)
+        lines = " ".join(result.out.split())
+        assert "tensorrt 10.3.0" in lines
+        assert "vs fp32 compares within one backend, and fp32 ran on onnxruntime-cpu" in lines
+        latency = next(line for line in result.out.splitlines() if line.startswith("fp16 "))
+        assert latency.split()[-2] == "-"
+
+    def test_a_precision_without_an_engine_names_a_command_that_works(
+        self, fer_edge: Command, built: Callable[..., Path], building_tensorrt: BuildingTensorRT
+    ) -> None:
+        out = built("--fp16")
+        asked = ("bench", out, "--backend", "tensorrt", *QUICK, "--precision", "fp32")
+        error = fer_edge(*asked).error()
+        command = error.partition("Build one with: fer-edge ")[2]
+        words = shlex.split(command.replace("FOLDER", "again"))
+        assert fer_edge(*words).code == 0
+        assert fer_edge("bench", "again", *asked[2:]).code == 0
+        assert building_tensorrt.built[-2]["precision"] == "fp32"
+
+    def test_what_auto_passed_over_is_said(
+        self, fer_edge: Command, built: Callable[..., Path], building_tensorrt: BuildingTensorRT
+    ) -> None:
+        out = built("--fp16")
+        building_tensorrt.refusal = "Unsupported SM: 0x900"
+        shown = " ".join(fer_edge("bench", out, *QUICK).out.split())
+        assert "fp16 passed over engines/tensorrt-10.3.0-fp16.engine: tensorrt 10.3.0" in shown
+
+
+def test_device(fer_edge: Command, exported: Path) -> None:
+    assert "Unknown device 'tpu'" in fer_edge("bench", exported, "--device", "tpu").error(2)
+    options = ("--device", "cpu", "--precision", "fp32", "--json", *QUICK)
+    (row,) = json.loads(fer_edge("bench", exported, *options).out)["precisions"]
+    assert row["backend"] == "onnxruntime-cpu"

@@ -16,6 +16,7 @@ from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
 from fer_edge.export import pipeline
 from tests.engines.graphs import make_graph
+from tests.engines.simulated_builder import BuildingTensorRT
 
 from .conftest import Command, Edit, leftovers
 
@@ -318,14 +319,7 @@ def test_ctrl_c_reaches_a_build(
 
 
 def test_backends_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Able:
-        can_build = True
-
-        def __init__(self, backend: str) -> None:
-            self.backend = backend
-
-    statuses = [Able("tensorrt"), Able("tensorrt-rtx")]
-    monkeypatch.setattr("fer_edge.engines.backend_status", lambda: statuses)
+    monkeypatch.setattr("fer_edge.engines.trial.try_to_build", lambda _: None)
     assert command._backends(None) == ["tensorrt", "tensorrt-rtx"]
     assert command._backends(["tensorrt-rtx", "tensorrt"]) == ["tensorrt", "tensorrt-rtx"]
     assert command._backends(["none"]) == []
@@ -361,3 +355,53 @@ def test_a_budget_that_cannot_be_met_writes_nothing_unless_asked_to(
 )
 def test_budget_usage(options: list[str], says: str, fer_edge: Command, exported: Path) -> None:
     assert says in fer_edge("export", exported, *options).error(2)
+
+
+class TestEngines:
+    """On a GPU with a builder, both simulated."""
+
+    def test_fp32_has_an_engine_on_request(
+        self, fer_edge: Command, exported: Path, building_tensorrt: BuildingTensorRT
+    ) -> None:
+        options = ("--fp16", "--engine", "tensorrt", "--out")
+        assert fer_edge("export", exported, *options, "a").code == 0
+        assert [plan["precision"] for plan in building_tensorrt.built] == ["fp16"]
+        building_tensorrt.built.clear()
+        assert fer_edge("export", exported, "--fp32-engine", *options, "b").code == 0
+        assert [(plan["precision"], plan["tf32"]) for plan in building_tensorrt.built] == [
+            ("fp32", False),
+            ("fp16", True),
+        ]
+
+    def test_fp8_on_a_gpu_without_it_loses_no_export(
+        self, fer_edge: Command, exported: Path, building_tensorrt: BuildingTensorRT
+    ) -> None:
+        building_tensorrt.gpu.capability = (8, 7)
+        made = fer_edge("export", exported, "--fp8", "--fp16", "--out", "build")
+        assert (made.code, made.err) == (0, "")
+        says = "No fp8 engine for tensorrt: Fake GPU has compute capability 8.7, and FP8 needs 8.9."
+        assert says in made.out
+        engines = Artifact.load(Path("build")).manifest.engines
+        assert {(one.backend, one.precision) for one in engines} == {
+            ("tensorrt", "fp16"),
+            ("tensorrt-rtx", "fp16"),
+            ("tensorrt-rtx", "fp8"),
+        }
+
+    def test_fp8_for_an_engine_that_was_named_is_an_error_before_any_work(
+        self,
+        fer_edge: Command,
+        exported: Path,
+        building_tensorrt: BuildingTensorRT,  # noqa: ARG002
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(pipeline, "open_source", None)
+        error = fer_edge("export", exported, "--fp8", "--engine", "tensorrt").error()
+        assert "has compute capability 8.7, and FP8 needs 8.9. Leave out --fp8, or" in error
+
+    @pytest.mark.usefixtures("building_tensorrt")
+    def test_devices(self, fer_edge: Command, exported: Path) -> None:
+        assert "Engines are built for GPUs" in fer_edge(
+            "export", exported, "--device", "cpu"
+        ).error(2)
+        assert "Unknown device 'gpu0'" in fer_edge("export", exported, "--device", "gpu0").error(2)

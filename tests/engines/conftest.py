@@ -11,6 +11,7 @@ from fer_edge.engines.tensorrt import module
 
 from .cuda.fakes import PACKAGES, FakeGpu
 from .fakes import FakeTensorRT
+from .simulated_builder import BuildingTensorRT
 
 
 @pytest.fixture
@@ -47,7 +48,16 @@ def gpu(monkeypatch: pytest.MonkeyPatch, package: str) -> Iterator[FakeGpu]:
 @pytest.fixture
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu) -> Iterator[FakeTensorRT]:
     """A machine with TensorRT and TensorRT-RTX 10.3.0 and the GPU of ``gpu``."""
-    fake = FakeTensorRT(gpu)
+    yield from _install(FakeTensorRT(gpu), monkeypatch)
+
+
+@pytest.fixture
+def building_tensorrt(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu) -> Iterator[BuildingTensorRT]:
+    """The same, with a builder."""
+    yield from _install(BuildingTensorRT(gpu), monkeypatch)
+
+
+def _install(fake: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     module.log_of.cache_clear()

@@ -30,6 +30,7 @@ class FakeTensorRT:
         self.execution_works = True
         self.context_works = True
         self.starts = True
+        self.start_error = "CUDA initialization failure with error: 35"
         self.during_execution: Callable[[], None] = lambda: None
         self.capturable = True
         self.configs: list[SimpleNamespace] = []
@@ -44,7 +45,7 @@ class FakeTensorRT:
 
     def Runtime(self, logger: FakeLogger) -> "FakeRuntime":
         if not self.starts:
-            logger.log(1, "CUDA initialization failure with error: 35")
+            logger.log(1, self.start_error)
             raise TypeError("pybind11::init(): factory function returned nullptr")
         return FakeRuntime(self, logger)
 

@@ -1,23 +1,29 @@
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from enum import IntFlag
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, EngineRecord, GraphRecord, Manifest, seal
-from fer_edge.engines import BACKENDS, backend_status, open_engine, openvino
-from fer_edge.engines.base import Faces
+from fer_edge.engines import open_engine, openvino, selection
+from fer_edge.engines.base import EngineInfo, Faces
+from fer_edge.engines.device_name import device_ordinal
+from fer_edge.engines.trial import try_backend
 from fer_edge.errors import (
     ArtifactError,
     BackendUnavailableError,
+    EngineError,
     EngineLoadError,
     StorageError,
     UsageError,
 )
 
-from .fakes import FakeTensorRT
+from .fakes import FakeRuntime, FakeTensorRT
 from .graphs import make_graph
 
 without_cuda_provider = pytest.mark.skipif(
@@ -117,7 +123,7 @@ def test_openvino_that_is_not_installed(
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendUnavailableError, match=r"pip install 'fer-edge\[openvino\]'"):
         open_engine(make_artifact(), backend="openvino")
-    status = {one.backend: one for one in backend_status()}["openvino"]
+    status = try_backend("openvino")
     assert (status.version, status.can_run) == (None, False)
     assert "fer-edge[openvino]" in str(status.hint)
 
@@ -211,15 +217,240 @@ def test_named_backend_that_is_not_installed(
         open_engine(make_artifact(), backend="tensorrt-rtx")
 
 
-def test_portable_engine_needs_ampere(
-    make_artifact: Callable[..., Artifact], fake_tensorrt: FakeTensorRT
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [((7, 5), False), ((8, 0), False), ((8, 6), True), ((9, 0), False), ((12, 0), True)],
+)
+def test_portable_engine_runs_on_what_nvidia_lists(
+    make_artifact: Callable[..., Artifact],
+    fake_tensorrt: FakeTensorRT,
+    capability: tuple[int, int],
+    runs: bool,
 ) -> None:
     artifact = make_artifact(engine_record(backend="tensorrt-rtx", gpu=None))
-    with open_engine(artifact, backend="tensorrt-rtx") as engine:
+    fake_tensorrt.gpu.capability = capability
+    with open_engine(artifact) as engine:
+        assert (engine.describe().backend == "tensorrt-rtx") == runs
+    if not runs:
+        has = ".".join(map(str, capability))
+        with pytest.raises(
+            BackendUnavailableError, match=rf"needs .* one of 8.6, 8.9, 12.0, 12.1, .* has {has}"
+        ):
+            open_engine(artifact, backend="tensorrt-rtx")
+
+
+class Validity:
+    """The part of TensorRT-RTX that says whether an engine runs."""
+
+    EngineValidity = SimpleNamespace(VALID=0, SUBOPTIMAL=1, INVALID=2)
+    EngineInvalidityDiagnostics = IntFlag(
+        "EngineInvalidityDiagnostics",
+        "VERSION_MISMATCH UNSUPPORTED_CC OLD_CUDA_DRIVER OLD_CUDA_RUNTIME "
+        "INSUFFICIENT_GPU_MEMORY MALFORMED_ENGINE CUDA_ERROR",
+    )
+
+
+@pytest.fixture
+def validity(
+    fake_tensorrt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int, str, str], None]:
+    """Set what the runtime answers: validity, the name of a flag, an error that it logs."""
+    runtime = fake_tensorrt.Runtime
+
+    def answer(validity: int, flag: str = "", error: str = "") -> None:
+        def get(self: FakeRuntime, plan: bytes) -> tuple[int, int]:
+            assert plan == b"plan"
+            if error:
+                self.logger.log(1, error)
+            return validity, Validity.EngineInvalidityDiagnostics[flag].value if flag else 0
+
+        monkeypatch.setattr(FakeRuntime, "get_engine_validity", get, raising=False)
+
+    for name in ("EngineValidity", "EngineInvalidityDiagnostics"):
+        monkeypatch.setattr(fake_tensorrt, name, getattr(Validity, name), raising=False)
+
+    class Runtime:
+        get_engine_validity = True
+
+        def __new__(cls, logger: object) -> FakeRuntime:  # type: ignore[misc]
+            return runtime(logger)
+
+    monkeypatch.setattr(fake_tensorrt, "Runtime", Runtime)
+    return answer
+
+
+def test_the_runtime_has_the_last_word_on_a_gpu(
+    make_artifact: Callable[..., Artifact],
+    fake_tensorrt: FakeTensorRT,
+    validity: Callable[..., None],
+) -> None:
+    artifact = make_artifact(engine_record(backend="tensorrt-rtx", gpu=None))
+    fake_tensorrt.gpu.capability = (9, 0)
+    validity(0)
+    with open_engine(artifact) as engine:
         assert engine.describe().backend == "tensorrt-rtx"
-    fake_tensorrt.gpu.capability = (7, 5)
-    with pytest.raises(BackendUnavailableError, match=r"needs compute capability 8.0.* has 7.5"):
-        open_engine(artifact, backend="tensorrt-rtx")
+    fake_tensorrt.gpu.capability = (8, 6)
+    validity(2, "UNSUPPORTED_CC")
+    with open_engine(artifact) as engine:
+        info = engine.describe()
+    assert info.backend == "onnxruntime-cpu"
+    assert "does not support this GPU" in info.passed_over[0]
+
+
+@pytest.mark.parametrize(
+    ("flag", "error", "says"),
+    [
+        ("OLD_CUDA_DRIVER", "", r"built beside a newer NVIDIA driver.*Install a newer driver, or"),
+        ("VERSION_MISMATCH", "", r"built by another version.*fer-edge export"),
+        ("MALFORMED_ENGINE", "", r"it is damaged.*fer-edge export"),
+        ("INSUFFICIENT_GPU_MEMORY", "", r"too little memory.*smaller --batch"),
+        (
+            "",
+            "Error reading CUDA GPU properties: In getCurrentCC at /_src/runtime/dispatch/"
+            "planHeaders.cpp:130 (cudaError 35: CUDA driver version is insufficient for CUDA "
+            "runtime version) Ensure that the GPU driver is installed and up to date.",
+            r"driver is too old for tensorrt-rtx 10.3.0 \(CUDA error 35\)",
+        ),
+    ],
+)
+def test_why_the_runtime_refuses(
+    make_artifact: Callable[..., Artifact],
+    validity: Callable[..., None],
+    flag: str,
+    error: str,
+    says: str,
+) -> None:
+    validity(2, flag, error)
+    with pytest.raises(EngineError, match=says) as caught:
+        open_engine(
+            make_artifact(engine_record(backend="tensorrt-rtx", gpu=None)), backend="tensorrt-rtx"
+        )
+    assert isinstance(caught.value, BackendUnavailableError) == bool(error)
+
+
+@without_cuda_provider
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"refusal": "Unsupported SM: 0x900"}, "Unsupported SM"),
+        ({"starts": False}, "driver is too old"),
+        ({"context_works": False}, "cannot make an execution context"),
+        ({"execution_works": False}, "TensorRT failed on 2 faces"),
+    ],
+)
+def test_auto_goes_on_and_says_why(
+    make_artifact: Callable[..., Artifact],
+    fake_tensorrt: FakeTensorRT,
+    faces: Callable[[int], Faces],
+    fault: dict[str, object],
+    says: str,
+) -> None:
+    vars(fake_tensorrt).update(fault)
+    artifact = make_artifact(
+        engine_record(file="engines/a", precision="int8"), engine_record(file="engines/b")
+    )
+    with open_engine(artifact) as engine:
+        info = engine.describe()
+        assert engine.run(faces(6)).shape == (6, 7)
+    assert (info.backend, info.file) == ("onnxruntime-cpu", "int8.cpu.onnx")
+    assert [reason.partition(":")[0] for reason in info.passed_over] == ["engines/a", "engines/b"]
+    assert all(says in reason for reason in info.passed_over)
+    with pytest.raises(EngineError, match=says):
+        open_engine(artifact, backend="tensorrt")
+
+
+def test_auto_takes_the_next_engine(
+    make_artifact: Callable[..., Artifact],
+    fake_tensorrt: FakeTensorRT,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    artifact = make_artifact(
+        engine_record(file="engines/a", precision="int8"), engine_record(file="engines/b")
+    )
+    read = Artifact.read
+
+    def refused_at_first(self: Artifact, name: str) -> bytes:
+        fake_tensorrt.refusal = "Unsupported SM: 0x900" if name == "engines/a" else None
+        return read(self, name)
+
+    monkeypatch.setattr(Artifact, "read", refused_at_first)
+    for backend in ("auto", "tensorrt"):
+        with open_engine(artifact, backend=backend) as engine:
+            info = engine.describe()
+        assert (info.precision, info.file) == ("fp16", "engines/b")
+        (reason,) = info.passed_over
+        assert reason.startswith("engines/a: ")
+
+
+@without_cuda_provider
+def test_nothing_is_passed_over_where_there_is_nothing_to_take(
+    make_artifact: Callable[..., Artifact],
+) -> None:
+    with open_engine(make_artifact()) as engine:
+        assert engine.describe().passed_over == ()
+
+
+class TestDevice:
+    def test_names(self) -> None:
+        assert [device_ordinal(name) for name in ("cpu", "cuda", "cuda:0", "cuda:3")] == [
+            None,
+            0,
+            0,
+            3,
+        ]
+
+    @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "1", ""])
+    def test_what_is_none(self, name: str, make_artifact: Callable[..., Artifact]) -> None:
+        with pytest.raises(UsageError, match=f"Unknown device {name!r}. Take auto, cpu, cuda or"):
+            open_engine(make_artifact(), device=name)
+
+    @pytest.mark.usefixtures("fake_tensorrt")
+    def test_the_cpu_passes_over_every_gpu(self, make_artifact: Callable[..., Artifact]) -> None:
+        with open_engine(make_artifact(engine_record()), device="cpu") as engine:
+            info = engine.describe()
+        assert (info.backend, info.passed_over) == ("onnxruntime-cpu", ())
+
+    @pytest.mark.parametrize(
+        ("backend", "device"),
+        [("tensorrt", "cpu"), ("onnxruntime-cpu", "cuda"), ("openvino", "cuda:1")],
+    )
+    def test_backend_that_does_not_run_there(
+        self, make_artifact: Callable[..., Artifact], backend: str, device: str
+    ) -> None:
+        with pytest.raises(UsageError, match=f"{backend} does not run on {device}"):
+            open_engine(make_artifact(), backend=backend, device=device)
+
+    @pytest.mark.usefixtures("fake_tensorrt")
+    def test_a_gpu_that_is_not_there_is_no_cpu(
+        self, make_artifact: Callable[..., Artifact]
+    ) -> None:
+        artifact = make_artifact(engine_record())
+        for backend in ("auto", "tensorrt"):
+            with pytest.raises(BackendUnavailableError, match="no cuda:1: its last GPU is cuda:0"):
+                open_engine(artifact, backend=backend, device="cuda:1")
+
+    def test_the_gpu_that_is_named_gets_the_engine(
+        self,
+        make_artifact: Callable[..., Artifact],
+        fake_tensorrt: FakeTensorRT,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fake_tensorrt.gpu.count = 2
+        opened: list[int] = []
+
+        class Engine:
+            def __init__(self, _: bytes, backend: str, *, precision: str, device: int) -> None:
+                opened.append(device)
+                self.info = EngineInfo(backend, "10.3.0", precision, "Fake GPU", 1, None)
+
+            def add_facts(self, **facts: object) -> None:
+                self.info = replace(self.info, **facts)
+
+        monkeypatch.setattr(selection, "TensorRTEngine", Engine)
+        artifact = make_artifact(engine_record())
+        for device in ("auto", "cuda", "cuda:1"):
+            open_engine(artifact, device=device)
+        assert opened == [0, 0, 1]
 
 
 @pytest.mark.usefixtures("fake_tensorrt")
@@ -232,7 +463,9 @@ def test_changed_engine_file_is_never_loaded(make_artifact: Callable[..., Artifa
 
 @without_cuda_provider
 def test_named_cuda_is_no_fallback(make_artifact: Callable[..., Artifact]) -> None:
-    with pytest.raises(BackendUnavailableError, match="pip install onnxruntime-gpu"):
+    with pytest.raises(
+        BackendUnavailableError, match=r"pip install 'onnxruntime-gpu\[cuda,cudnn\]'"
+    ):
         open_engine(make_artifact(), backend="onnxruntime-cuda")
 
 
@@ -284,30 +517,6 @@ class TestLoneFile:
     def test_missing_file(self, path: Path) -> None:
         with pytest.raises(StorageError, match=r"nowhere.onnx: No such file"):
             open_engine(path.with_name("nowhere.onnx"))
-
-
-def test_status_lists_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    status = {one.backend: one for one in backend_status()}
-    assert tuple(status) == BACKENDS
-    assert not status["tensorrt"].available
-    assert status["tensorrt"].version is None
-    assert "fer-edge[tensorrt]" in str(status["tensorrt"].hint)
-    cpu = status["onnxruntime-cpu"]
-    assert (cpu.version, cpu.can_run, cpu.can_build) == (onnxruntime.__version__, True, False)
-    assert cpu.reason is None
-    assert status["openvino"].can_run
-    assert not status["openvino"].can_build
-
-
-def test_status_with_and_without_a_gpu(fake_tensorrt: FakeTensorRT) -> None:
-    def tensorrt_status() -> list[tuple[bool, bool]]:
-        return [(one.can_build, one.can_run) for one in backend_status()[:2]]
-
-    assert tensorrt_status() == [(True, True), (True, True)]
-    fake_tensorrt.gpu.count = 0
-    assert tensorrt_status() == [(False, False), (True, False)]
-    assert "no NVIDIA GPU" in str(backend_status()[1].reason)
 
 
 def test_artifact_and_its_onnx_agree(

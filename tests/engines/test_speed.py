@@ -2,13 +2,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from fer_edge.artifact import Artifact, Score, SpeedRecord
-from fer_edge.engines import open_engine, preference, speed
-from fer_edge.engines.preference import prefer
+from fer_edge.engines import open_engine, preference, selection, speed
+from fer_edge.engines.preference import prefer, rank
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.speed import fastest, machine_name, measure_speed, remember_speed, summary
 from fer_edge.errors import InferenceError
@@ -97,7 +98,7 @@ def test_engines_of_one_batch_size_are_timed_at_it() -> None:
 def test_the_first_open_measures_and_the_second_remembers(artifact: Artifact) -> None:
     open_one = opener(int8=0.003, fp32=0.001)
     first = choose(artifact, open_one)
-    assert first.precision == "fp32"
+    assert first.order[0] == "fp32"
     assert first.reason.startswith("times here: fp32 ")
     assert open_one.opened == ["int8", "fp32"]
     assert choose(artifact, open_one) == first
@@ -113,7 +114,7 @@ def test_measuring_can_be_turned_off(
         monkeypatch.setenv(preference.VARIABLE, "0")
     open_one = opener(int8=0.003, fp32=0.001)
     taken = choose(artifact, open_one, tune=off != "option")
-    assert taken.precision == "int8"
+    assert taken.order[0] == "int8"
     assert "fer-edge tune" in taken.reason
     assert open_one.opened == []
 
@@ -121,7 +122,7 @@ def test_measuring_can_be_turned_off(
 def test_the_manifest_of_this_machine_is_believed(artifact: Artifact) -> None:
     artifact.manifest.speeds = [record(int8=3, fp32=1)]
     open_one = opener()
-    assert choose(artifact, open_one).precision == "fp32"
+    assert choose(artifact, open_one).order[0] == "fp32"
     assert open_one.opened == []
 
 
@@ -134,14 +135,14 @@ def test_what_was_measured_elsewhere_is_not_believed(
 ) -> None:
     artifact.manifest.speeds = [record(int8=3, fp32=1).model_copy(update=other)]
     open_one = opener(int8=0.001, fp32=0.003)
-    assert choose(artifact, open_one).precision == "int8"
+    assert choose(artifact, open_one).order[0] == "int8"
     assert open_one.opened == ["int8", "fp32"]
 
 
 def test_this_users_cache_goes_before_the_manifest(artifact: Artifact) -> None:
     artifact.manifest.speeds = [record(int8=3, fp32=1)]
     assert remember_speed(artifact, record(int8=1, fp32=3)) is not None
-    assert choose(artifact, opener()).precision == "int8"
+    assert choose(artifact, opener()).order[0] == "int8"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"ms": {"int8": {"1": -1}}}', "\0"])
@@ -150,7 +151,7 @@ def test_a_damaged_cache_is_measured_anew(artifact: Artifact, content: str) -> N
     assert path is not None
     path.write_text(content)
     speed._in_process.clear()
-    assert choose(artifact, opener(int8=0.003, fp32=0.001)).precision == "fp32"
+    assert choose(artifact, opener(int8=0.003, fp32=0.001)).order[0] == "fp32"
     assert json.loads(path.read_text())["ms"].keys() == {"int8", "fp32"}
 
 
@@ -161,7 +162,7 @@ def test_a_cache_that_cannot_be_written_measures_once_a_process(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "below"))
     assert remember_speed(artifact, record(int8=3, fp32=1)) is None
     open_one = opener()
-    assert choose(artifact, open_one).precision == "fp32"
+    assert choose(artifact, open_one).order[0] == "fp32"
     assert open_one.opened == []
 
 
@@ -174,11 +175,11 @@ def test_a_precision_that_loses_more_than_noise_is_out(artifact: Artifact) -> No
     }
     artifact.manifest.speeds = [record(int8=1, fp32=3)]
     taken = choose(artifact, opener())
-    assert taken == ("fp32", "int8 loses 4.00 points of val (McNemar's p 0.001)")
+    assert taken == (("fp32",), "int8 loses 4.00 points of val (McNemar's p 0.001)")
     artifact.manifest.scores["int8"].mcnemar_p = 0.06
-    assert choose(artifact, opener()).precision == "int8"
+    assert choose(artifact, opener()).order[0] == "int8"
     artifact.manifest.scores["int8"].mcnemar_p = None
-    assert choose(artifact, opener()).precision == "int8"
+    assert choose(artifact, opener()).order[0] == "int8"
 
 
 def test_an_engine_that_fails_while_it_is_timed_tells(artifact: Artifact) -> None:
@@ -196,3 +197,36 @@ def test_open_engine_says_what_it_went_by(artifact: Artifact) -> None:
     assert "ms a face" in str(info.choice)
     with open_engine(artifact, backend="onnxruntime-cpu", precision="fp16") as engine:
         assert engine.describe().choice is None
+
+
+class TestSerialisedEngines:
+    """By what an export or a tuning recorded, since loading them takes seconds."""
+
+    OPTIONS: ClassVar = {"backend_version": "10.3.0", "device": "Fake GPU"}
+
+    @staticmethod
+    def timed(backend: str, **ms: float) -> SpeedRecord:
+        return SpeedRecord(
+            machine=machine_name("Fake GPU"),
+            backend=backend,
+            backend_version="10.3.0",
+            ms={precision: {1: value} for precision, value in ms.items()},
+        )
+
+    def test_fp16_that_is_faster_than_int8_goes_first(self, artifact: Artifact) -> None:
+        artifact.manifest.speeds = [self.timed("tensorrt", int8=0.5, fp16=0.3)]
+        preference = rank(artifact, ("int8", "fp16"), backend="tensorrt", **self.OPTIONS)
+        assert preference.order == ("fp16", "int8")
+        assert preference.reason == "times here: fp16 0.3 ms a face, int8 0.5"
+
+    def test_another_gpu_is_another_machine(self, artifact: Artifact) -> None:
+        artifact.manifest.speeds = [self.timed("tensorrt", int8=0.5, fp16=0.3)]
+        options = self.OPTIONS | {"device": "Another GPU"}
+        preference = rank(artifact, ("int8", "fp16"), backend="tensorrt", **options)
+        assert preference.order == ("int8", "fp16")
+        assert "fer-edge tune" in preference.reason
+
+
+def test_tensorrt_rtx_takes_fp16_until_int8_was_timed() -> None:
+    order = selection._ORDERS["tensorrt-rtx"]
+    assert order.index("fp16") < order.index("int8")

@@ -15,6 +15,7 @@ from PIL import Image
 from fer_edge.data import load_dataset
 from fer_edge.data.face_crop import Box
 from fer_edge.runtime import Detection, recognizer
+from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.tiny import FakeEngine
 
 FRAME = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)

@@ -1,17 +1,27 @@
 import ast
 import importlib.metadata
+import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import typer
 from packaging.requirements import Requirement
+from PIL import Image
 
+from fer_edge import Recognizer
+from fer_edge.bench import latency, suite
+from fer_edge.cli import main
 from fer_edge.cli.app import app
+from fer_edge.data import synthetic_dataset
+from fer_edge.export.pipeline import export_model
 from fer_edge.runtime.capture import sources
 from fer_edge.runtime.capture.gstreamer import csi_pipeline
+from tests.engines.simulated_builder import BuildingTensorRT
+from tests.export.graphs import plain_graph
 from tests.tiny import FakeEngine
 
 from .conftest import FRAME, see_two
@@ -49,6 +59,81 @@ def test_the_backend_and_the_engine_that_are_named_exist() -> None:
 
     named = re.findall(r"--(?:engine|backend) (\S+?)[`\s]", TEXT)
     assert set(named) == set(TENSORRT_BACKENDS)
+
+
+def run(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(line[1:])
+    out, err = capsys.readouterr()
+    assert not ended.value.code, (line, err)
+    return out
+
+
+def test_the_commands_for_engines_do_what_the_note_says(
+    building_tensorrt: BuildingTensorRT,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the note's order, on a simulated GPU; memory is measured in a process without one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(suite, "measure_peak_memory", lambda *_, **__: None)
+    monkeypatch.setattr(latency, "_WARM_UP_S", 0.0)
+    onnx.save(plain_graph(), "plain.onnx")
+    dataset = synthetic_dataset(70, seed=1, split="val")
+    export_model(Path("plain.onnx"), Path("build/r50"), precisions=["int8"], data=dataset)
+    Image.fromarray(np.array(dataset.faces[0])).save("face.png")
+    asked = [line for line in commands("fer-edge") if line[1] != "doctor"]
+    assert [line[1] for line in asked] == ["export", "info", "predict", "bench"]
+    export, info, predict, bench = asked
+
+    run(export, capsys)
+    assert [(one["precision"], one["batches"]) for one in building_tensorrt.built] == [
+        ("fp16", (1, 4, 16)),
+        ("int8", (1, 4, 16)),
+    ]
+    assert "tensorrt-10.3.0-int8.engine" in run(info, capsys)
+    with Recognizer("build/orin") as recognizer:
+        assert recognizer.describe().backend == "tensorrt"
+        assert recognizer.describe().precision == "int8"
+    assert run(predict, capsys).startswith("face.png: ")
+    shown = run([*bench, "--seconds", "0.1"], capsys)
+    told = json.loads(Path("orin.json").read_text())
+    assert [(row["backend"], row["precision"]) for row in told["precisions"]] == [
+        ("tensorrt", "fp16"),
+        ("tensorrt", "int8"),
+    ]
+    assert [row["batch"] for row in told["precisions"][0]["latency"]] == [1, 4, 16]
+    assert "fp32 has no engine for tensorrt" in shown
+
+    (option,) = re.findall(r"add `(--\S+)` to the export", TEXT)
+    run([*export[:-1], "build/orin-32", option], capsys)
+    again = [word.replace("build/orin", "build/orin-32") for word in bench]
+    run([*again, "--seconds", "0.1"], capsys)
+    rows = json.loads(Path("orin.json").read_text())["precisions"]
+    assert [row["precision"] for row in rows] == ["fp32", "fp16", "int8"]
+    assert all(one["speedup_vs_fp32"] > 0 for row in rows for one in row["latency"])
+
+
+def test_what_the_note_says_of_orin_and_fp8(
+    building_tensorrt: BuildingTensorRT,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert building_tensorrt.gpu.capability == (8, 7)
+    monkeypatch.chdir(tmp_path)
+    onnx.save(plain_graph(), "plain.onnx")
+    dataset = synthetic_dataset(70, seed=1, split="val")
+    export_model(Path("plain.onnx"), Path("r50"), precisions=["int8"], data=dataset)
+    line = "fer-edge export r50 --fp16 --fp8 --out orin"
+    assert "No fp8 engine for tensorrt" in run(line.split(), capsys)
+    with pytest.raises(SystemExit) as ended:
+        main([*line.split()[1:], "--engine", "tensorrt"])
+    assert ended.value.code == 1
+    assert "FP8 needs 8.9" in capsys.readouterr().err
 
 
 def test_what_is_installed_is_what_the_extras_name() -> None:

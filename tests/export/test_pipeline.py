@@ -9,9 +9,10 @@ from fer_edge.artifact import Artifact
 from fer_edge.engines import open_engine, run_all
 from fer_edge.errors import ArtifactError, CalibrationError, ExportError, UsageError
 from fer_edge.export import pipeline
+from fer_edge.export.engine_plan import BatchRange
 from fer_edge.export.float16 import round_weights
 from fer_edge.export.graph import copy_of, graph_hash, load_graph, set_constant
-from fer_edge.export.pipeline import BatchRange, export_model
+from fer_edge.export.pipeline import export_model
 from tests.export.conftest import run
 
 

@@ -37,6 +37,7 @@ def build_engine(
     opt_batch: int,
     max_batch: int,
     workspace_mib: int = 1024,
+    tf32: bool = True,
     timing_cache: Path | None = None,
     progress: Progress | None = None,
 ) -> bytes:
@@ -55,6 +56,9 @@ def build_engine(
         batch size where that is fixed.
     workspace_mib : int
         GPU memory that a layer may use as scratch, in MiB.
+    tf32 : bool
+        Let float32 layers multiply in TF32, which rounds factors to 10 bits of mantissa; as
+        TensorRT does by default.
     timing_cache : Path, optional
         File with the timings of earlier builds, read and written. TensorRT-RTX times nothing.
     progress : callable, optional
@@ -97,6 +101,8 @@ def build_engine(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * _MIB)
     # For the inspector; without it an engine tells no more than the names of its layers.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if not tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     profile.set_shape(INPUT_NAME, *((size, 1, FACE_SIZE, FACE_SIZE) for size in batches))
     config.add_optimization_profile(profile)

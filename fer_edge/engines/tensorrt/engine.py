@@ -13,6 +13,7 @@ import numpy as np
 from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import (
+    DescribedEngine,
     EngineInfo,
     Faces,
     Probabilities,
@@ -20,6 +21,7 @@ from fer_edge.engines.base import (
     check_probabilities,
 )
 from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_array
+from fer_edge.engines.old_driver import is_old_driver
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.engines.tensorrt.lanes import DeviceLane, HostLane, Scratch, capture_all
 from fer_edge.engines.tensorrt.module import (
@@ -29,6 +31,7 @@ from fer_edge.engines.tensorrt.module import (
     log_of,
     module_version,
     start,
+    start_error,
 )
 from fer_edge.errors import (
     BackendUnavailableError,
@@ -50,7 +53,7 @@ _REFUSALS = (
 AnyLane = TypeVar("AnyLane", HostLane, DeviceLane)
 
 
-class TensorRTEngine:
+class TensorRTEngine(DescribedEngine):
     """A serialised engine on one GPU; any thread may call :meth:`run`, one at a time goes through.
 
     Every batch size of :attr:`EngineInfo.buckets` has its own buffers and CUDA graph, made when the
@@ -223,7 +226,7 @@ def deserialize(plan: bytes, backend: TensorRTBackend) -> tuple[Any, Any]:
     EngineLoadError
         TensorRT refuses ``plan``; the message says why.
     BackendUnavailableError
-        There is no usable GPU.
+        There is no usable GPU, or the driver is too old.
     """
     with log_of(backend).collect() as errors:
         runtime = start("Runtime", backend)
@@ -232,6 +235,8 @@ def deserialize(plan: bytes, backend: TensorRTBackend) -> tuple[Any, Any]:
         # A sound plan is refused too where there is no GPU to load it on.
         if errors and "cudaError" in errors[0]:
             cuda.require_cuda()
+        if errors and is_old_driver(errors[0]):
+            raise start_error(backend, errors)
         raise EngineLoadError(
             f"{backend} {module_version(backend)} refused this engine: {_refusal(errors)}.",
             hint="Build it again on this machine with: fer-edge export",

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
+from fer_edge.engines.old_driver import is_old_driver, old_driver, package_cuda
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError, UsageError
 
 TensorRTBackend = Literal["tensorrt", "tensorrt-rtx"]
 TENSORRT_BACKENDS: Final[tuple[TensorRTBackend, ...]] = get_args(TensorRTBackend)
 
+_EXTRAS: Final[dict[TensorRTBackend, str]] = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
 _HINTS = {
     "tensorrt": "Run: pip install 'fer-edge[tensorrt]' (on Jetson, TensorRT comes with JetPack: "
     "make the environment with python -m venv --system-site-packages)",
@@ -115,10 +117,26 @@ def start(kind: Literal["Builder", "Runtime"], backend: TensorRTBackend) -> Any:
             return getattr(load_module(backend), kind)(log.logger)
         # pybind11's "factory function returned nullptr".
         except TypeError as error:
-            raise BackendUnavailableError(
-                f"{backend} {module_version(backend)} cannot start: {cause(errors)}.",
-                hint="Check the driver with nvidia-smi.",
-            ) from error
+            raise start_error(backend, errors) from error
+
+
+def start_error(backend: TensorRTBackend, errors: list[str]) -> BackendUnavailableError:
+    """What kept TensorRT from starting CUDA, by what it reported."""
+    package = f"{backend} {module_version(backend)}"
+    if not is_old_driver(" ".join(errors)):
+        return BackendUnavailableError(
+            f"{package} cannot start: {cause(errors)}.", hint="Check the driver with nvidia-smi."
+        )
+    version = package_cuda(backend)
+    return old_driver(package, version, _for_cuda_12(backend) if version == 13 else None)
+
+
+def _for_cuda_12(backend: TensorRTBackend) -> str:
+    # The flavours share their folders: one that goes later takes the other's files along.
+    flavour = f"{backend}-cu13"
+    installed = f"{backend} {flavour} {flavour}-bindings {flavour}-libs"
+    extra = _EXTRAS[backend]
+    return f"pip uninstall -y {installed} && pip install 'fer-edge[{extra}-cu12]'"
 
 
 def cause(errors: list[str]) -> str:

@@ -18,12 +18,15 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "bindings"
 CLASSES = (
     "Builder",
+    "BuilderFlag",
     "CudaGraphStrategy",
     "DataType",
     "ErrorCode",
     "IBuilderConfig",
     "ICudaEngine",
     "EngineInspector",
+    "EngineInvalidityDiagnostics",
+    "EngineValidity",
     "ExecutionContextAllocationStrategy",
     "IExecutionContext",
     "ILogger",

@@ -48,7 +48,7 @@ def used_names(*, rtx: bool = False) -> set[str]:
     """Names in the code; those of TensorRT-RTX alone only with ``rtx``."""
     names = set()
     for path in Path(tensorrt.__file__).parent.glob("*.py"):
-        if path.name == "rtx.py" and not rtx:
+        if path.name.startswith("rtx") and not rtx:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Attribute):
