@@ -1,5 +1,6 @@
 """The protocol that every inference engine keeps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -37,6 +38,23 @@ class EngineInfo:
     where an engine does not choose."""
 
 
+@dataclass(frozen=True)
+class DeviceTimes:
+    """Where the time of one batch goes on a GPU, by CUDA events; the parts are trtexec's.
+
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/best-practices.html
+    """
+
+    host_to_device_ms: float
+    """H2D Latency."""
+    compute_ms: float
+    """GPU Compute Time."""
+    device_to_host_ms: float
+    """D2H Latency."""
+    enqueue_ms: float
+    """Enqueue Time: of the call that starts the computation, on the host's clock."""
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One loaded model on one device.
@@ -72,6 +90,19 @@ class Engine(Protocol):
     def __enter__(self) -> "Engine": ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class DeviceEngine(Engine, Protocol):
+    """An engine on a GPU that tells more of its time."""
+
+    def run_timed(self, faces: Faces) -> tuple[Probabilities, DeviceTimes]:
+        """As :meth:`run`, of at most ``describe().buckets[-1]`` faces, with its times."""
+        ...
+
+    def run_many(self, batches: Sequence[Faces]) -> list[Probabilities]:
+        """As :meth:`run` of each batch, two of them in flight."""
+        ...
 
 
 def check_faces(faces: Faces, info: EngineInfo) -> None:

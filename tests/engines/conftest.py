@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from fer_edge.engines.base import Faces
 from fer_edge.engines.cuda import device as cuda_device
 from fer_edge.engines.cuda import driver as cuda_driver
 from fer_edge.engines.tensorrt import module
+from fer_edge.files import CACHE_VARIABLE
 
-from .cuda.fakes import PACKAGES, FakeGpu
+from .cuda.fakes import PACKAGES, FakeGpu, fake_waiting
 from .fakes import FakeTensorRT
 
 
@@ -33,8 +35,10 @@ def package() -> str:
 def gpu(monkeypatch: pytest.MonkeyPatch, package: str) -> Iterator[FakeGpu]:
     """A machine whose only GPU is a fake, which no test may leave with contexts pushed."""
     fake = FakeGpu()
+    bindings = PACKAGES[package](fake)
     monkeypatch.setenv(cuda_driver.VARIABLE, package)
-    monkeypatch.setitem(sys.modules, f"{package}.driver", PACKAGES[package](fake))
+    monkeypatch.setitem(sys.modules, f"{package}.driver", bindings)
+    monkeypatch.setattr(cuda_driver, "load_waiting", lambda: fake_waiting(bindings))
     caches = cuda_driver._start, cuda_device._primary_context
     for cache in caches:
         cache.cache_clear()
@@ -45,8 +49,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch, package: str) -> Iterator[FakeGpu]:
 
 
 @pytest.fixture
-def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu) -> Iterator[FakeTensorRT]:
+def fake_tensorrt(
+    monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu, tmp_path: Path
+) -> Iterator[FakeTensorRT]:
     """A machine with TensorRT and TensorRT-RTX 10.3.0 and the GPU of ``gpu``."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     fake = FakeTensorRT(gpu)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
 from fer_edge.engines.signature import Tensor
-from fer_edge.errors import BackendUnavailableError, UsageError
+from fer_edge.errors import BackendUnavailableError, EngineError, UsageError
 
 TensorRTBackend = Literal["tensorrt", "tensorrt-rtx"]
 TENSORRT_BACKENDS: Final[tuple[TensorRTBackend, ...]] = get_args(TensorRTBackend)
@@ -119,6 +119,17 @@ def start(kind: Literal["Builder", "Runtime"], backend: TensorRTBackend) -> Any:
                 f"{backend} {module_version(backend)} cannot start: {cause(errors)}.",
                 hint="Check the driver with nvidia-smi.",
             ) from error
+
+
+@contextmanager
+def raised_as(kind: type[EngineError]) -> Iterator[None]:
+    """Raise CUDA's errors as ``kind``, by which a caller knows what was under way."""
+    try:
+        yield
+    except (BackendUnavailableError, kind):
+        raise
+    except EngineError as error:
+        raise kind(error.message, hint=error.hint) from error
 
 
 def cause(errors: list[str]) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "bindings"
 CLASSES = (
     "Builder",
-    "CudaGraphStrategy",
+    "BuilderFlag",
     "DataType",
+    "DynamicShapesKernelSpecializationStrategy",
     "ErrorCode",
     "IBuilderConfig",
     "ICudaEngine",
@@ -28,6 +29,7 @@ CLASSES = (
     "IExecutionContext",
     "ILogger",
     "INetworkDefinition",
+    "IRuntimeCache",
     "IOptimizationProfile",
     "IProgressMonitor",
     "IRuntimeConfig",

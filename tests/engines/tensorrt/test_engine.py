@@ -143,10 +143,9 @@ def test_launches_are_described(
         launches = fake_tensorrt.gpu.calls.count("cuGraphLaunch")
         launch = engine.describe().launch
     if backend == "tensorrt-rtx":
-        assert (launch, launches) == ("CUDA graphs of TensorRT-RTX", 0)
-        strategies = {config.cuda_graph_strategy for config in fake_tensorrt.configs}
-        assert strategies == {"whole graph"}
-    elif package == "pycuda":
+        # Nobody can see whether its own graphs run.
+        assert {config.cuda_graph_strategy for config in fake_tensorrt.configs} == {"disabled"}
+    if package == "pycuda":
         assert (launch, launches) == ("enqueue: PyCUDA has no CUDA graphs", 0)
     else:
         assert (launch, launches) == ("CUDA graphs", 1)
@@ -222,7 +221,7 @@ def test_a_thread_leaves_with_the_context_it_came_with(
     assert gpu.stack == [foreign]
     with pytest.raises(InputError):
         engine.run(faces(0))
-    gpu.errors["cuStreamSynchronize"] = "an illegal memory access was encountered"
+    gpu.errors["cuStreamSynchronize"] = "invalid argument"
     with pytest.raises(InferenceError):
         engine.run(faces(2))
     assert gpu.stack == [foreign]
@@ -307,8 +306,8 @@ def test_no_execution_context_frees_all(open_fake: Open, fake_tensorrt: FakeTens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [2, 3, 8, 18])
-def test_faces_on_the_gpu_are_read_where_they_are(
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 18, 30])
+def test_faces_on_the_gpu_stay_there(
     open_fake: Open, fake_tensorrt: FakeTensorRT, faces: MakeFaces, kind: type[GpuArray], n: int
 ) -> None:
     gpu, batch = fake_tensorrt.gpu, faces(n)
@@ -318,6 +317,7 @@ def test_faces_on_the_gpu_are_read_where_they_are(
             gpu.calls.clear()
             np.testing.assert_array_equal(engine.run(array), expected_of_fake(content))
             assert "cuMemcpyHtoDAsync" not in gpu.calls
+            assert gpu.calls.count("cuMemcpyDtoDAsync") == -(-n // 8)
             array.free()
         np.testing.assert_array_equal(engine.run(batch), expected_of_fake(batch))
     assert not gpu.live
@@ -328,11 +328,10 @@ def test_faces_on_the_gpu_that_the_engine_cannot_take(
 ) -> None:
     gpu = fake_tensorrt.gpu
     with open_fake() as engine:
-        for n, message in ((1, "takes 2 to 8 faces at a time"), (9, "got 9"), (0, "at least")):
-            array = WithDlpack(gpu, faces(n))
-            with pytest.raises(InputError, match=message):
-                engine.run(array)
-            array.free()
+        array = WithDlpack(gpu, faces(0))
+        with pytest.raises(InputError, match="a face at least"):
+            engine.run(array)
+        array.free()
         batch = faces(3)
         np.testing.assert_array_equal(engine.run(batch), expected_of_fake(batch))
     assert not gpu.live
@@ -376,7 +375,7 @@ def test_plan_of_another_graph(open_fake: Open, fake_tensorrt: FakeTensorRT) -> 
         open_fake()
 
 
-@pytest.mark.parametrize("way", PACKAGES_AND_BACKENDS[1:], indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", PACKAGES_AND_BACKENDS[2:], indirect=True, ids="-".join)
 def test_failed_execution_gives_tensorrts_reason(
     open_fake: Open, fake_tensorrt: FakeTensorRT, faces: MakeFaces
 ) -> None:
@@ -396,8 +395,8 @@ def test_cuda_error_in_a_run_is_an_inference_error(
 ) -> None:
     gpu = fake_tensorrt.gpu
     with open_fake() as engine:
-        gpu.errors[function] = "an illegal memory access was encountered"
-        with pytest.raises(InferenceError, match=rf"{function}: an illegal memory.*nvidia-smi"):
+        gpu.errors[function] = "invalid argument"
+        with pytest.raises(InferenceError, match=rf"{function}: invalid argument.*nvidia-smi"):
             engine.run(faces(n))
         gpu.errors.clear()
         batch = faces(n)
@@ -414,11 +413,11 @@ def test_after_an_error_nothing_is_in_flight(
 
         def fail_third(*args: object) -> None:
             if gpu.calls.count("cuMemcpyHtoDAsync") == 3:
-                raise Failure("unspecified launch failure")
+                raise Failure("invalid argument")
             upload(*args)
 
         gpu.cuMemcpyHtoDAsync = fail_third
-        with pytest.raises(InferenceError, match="unspecified launch failure"):
+        with pytest.raises(InferenceError, match="invalid argument"):
             engine.run(faces(30))
         assert [one for one in gpu.live.values() if isinstance(one, deque) and one] == []
 
@@ -508,9 +507,7 @@ def test_agrees_with_onnx_runtime_on_a_real_gpu(
         ThreadPoolExecutor(3) as pool,
     ):
         launch = str(engine.describe().launch)
-        assert launch.startswith(
-            "enqueue: PyCUDA" if real_gpu == "pycuda" and backend == "tensorrt" else "CUDA graphs"
-        )
+        assert launch.startswith("enqueue: PyCUDA" if real_gpu == "pycuda" else "CUDA graphs")
         for batch, probabilities in zip(batches, pool.map(engine.run, batches), strict=True):
             expected = reference.run(batch)
             np.testing.assert_allclose(probabilities, expected, atol=tolerance)
