@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
 from fer_edge.cli.console import print_json
+from fer_edge.engines.cuda import described
 from fer_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
                 )
             )
     for engine in manifest.engines:
-        gpu = engine.gpu or "any GPU of compute capability 8.0 or later"
+        gpu = (
+            described(engine.gpu, engine.capability, engine.multiprocessors)
+            if engine.gpu
+            else "any GPU of compute capability 8.0 or later"
+        )
         facts.append(
             (
                 "engine",

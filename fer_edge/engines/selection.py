@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine
+from fer_edge.engines.built_for import built_elsewhere
 from fer_edge.engines.openvino import OpenVinoEngine, openvino_version
 from fer_edge.engines.ort import OnnxRuntimeEngine, load_onnxruntime, require_cuda_provider
 from fer_edge.engines.tensorrt import (
@@ -147,7 +148,7 @@ def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
     try:
         version = module_version(record.backend)
         cuda.require_cuda()
-        name, capability = cuda.device_name(), cuda.compute_capability()
+        gpu = cuda.describe_gpu()
     except BackendUnavailableError as error:
         return error
     rebuild = "Build it again on this machine with: fer-edge export"
@@ -157,15 +158,14 @@ def _refusal(record: EngineRecord) -> BackendUnavailableError | None:
             f"and this machine has {version}.",
             hint=rebuild,
         )
-    if record.gpu not in (None, name):
-        return BackendUnavailableError(
-            f"{record.file} was built for {record.gpu}, and this machine has {name}.", hint=rebuild
-        )
+    elsewhere = built_elsewhere(record, gpu)
+    if elsewhere is not None:
+        return BackendUnavailableError(elsewhere, hint=rebuild)
     least = _FP8_CAPABILITY if record.precision == "fp8" else _RTX_CAPABILITY
-    if record.gpu is None and capability < least:
+    if record.gpu is None and gpu.capability < least:
         return BackendUnavailableError(
-            f"{record.file} needs compute capability {'.'.join(map(str, least))}, and {name} has "
-            f"{'.'.join(map(str, capability))}.",
+            f"{record.file} needs compute capability {'.'.join(map(str, least))}, and {gpu.name} "
+            f"has {'.'.join(map(str, gpu.capability))}.",
             hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
         )
     return None

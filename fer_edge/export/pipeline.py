@@ -22,6 +22,8 @@ from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.base import Faces
+from fer_edge.engines.built_for import built_for
+from fer_edge.engines.cuda import describe_gpu
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
     TensorRTBackend,
@@ -29,7 +31,7 @@ from fer_edge.engines.tensorrt import (
     inspect_engine,
     module_version,
 )
-from fer_edge.errors import CalibrationError, UsageError
+from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
@@ -327,32 +329,30 @@ def _build(
             file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
             (folder / ENGINES).mkdir(exist_ok=True)
             (folder / file).write_bytes(plan)
-            missed = {}
+            missed, unread = {}, None
             # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
             if backend == "tensorrt" and precision == "int8":
-                layers = inspect_engine(plan, backend, batch=batch.opt)
-                missed = not_int8(graphs["int8"], layers, kept["int8"])
+                try:
+                    layers = inspect_engine(plan, backend, batch=batch.opt)
+                    missed = not_int8(graphs["int8"], layers, kept["int8"])
+                except EngineError as error:  # the engine is no worse for it
+                    unread = error.message
             records.append(
                 EngineRecord(
                     file=file,
                     backend=backend,
                     backend_version=version,
                     precision=precision,
-                    gpu=None if backend == "tensorrt-rtx" else _gpu(),
+                    **({"gpu": None} if backend == "tensorrt-rtx" else built_for(describe_gpu())),
                     min_batch=batch.min,
                     opt_batch=batch.opt,
                     max_batch=batch.max,
                     kept=in_float32.get(precision, {}),
                     not_int8=missed,
+                    not_inspected=unread,
                 )
             )
     return records
-
-
-def _gpu() -> str:
-    from fer_edge.engines.cuda import device_name
-
-    return device_name()
 
 
 def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:

@@ -68,7 +68,7 @@ class FakeRuntime:
         gpu = self.trt.gpu
         refusal = self.trt.refusal
         try:
-            device = gpu.current()
+            gpu.current()
         except Failure as failure:
             refusal = f"Error Code 1: Cuda Runtime ({failure})"
         else:
@@ -82,16 +82,16 @@ class FakeRuntime:
         if refusal is not None:
             self.logger.log(1, refusal)
             return None
-        return FakeRtxEngine(self.trt, self.logger, device)
+        return FakeRtxEngine(self.trt, self.logger)
 
 
 class FakeEngine:
     device_memory_size_v2 = 64
 
-    def __init__(self, trt: FakeTensorRT, logger: FakeLogger, device: int) -> None:
+    def __init__(self, trt: FakeTensorRT, logger: FakeLogger) -> None:
         self.trt = trt
         self.logger = logger
-        self._device = device
+        self._device = trt.gpu.current()
         self.names = (INPUT_NAME, *trt.outputs)
         self.num_io_tensors = len(self.names)
 

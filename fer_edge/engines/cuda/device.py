@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.engines.cuda.driver import DEVICE_HINT, Driver, driver
-from fer_edge.errors import BackendUnavailableError, EngineError, UsageError
+from fer_edge.errors import BackendUnavailableError, EngineError
 
 LEGACY_STREAM = 1
 """CU_STREAM_LEGACY: the default stream, which waits for all streams but non-blocking ones."""
@@ -40,23 +40,14 @@ def described(name: str, capability: str | None, multiprocessors: int | None) ->
 
 
 def require_cuda(device: int = 0) -> None:
-    """Raise unless there is a driver and this GPU.
-
-    Raises
-    ------
-    BackendUnavailableError
-        There is no driver or no GPU.
-    UsageError
-        There are fewer GPUs.
-    """
+    """Raise BackendUnavailableError unless there is a driver and this GPU."""
     count = driver().call("cuDeviceGetCount")
     if count == 0:
         raise BackendUnavailableError("This machine has no NVIDIA GPU.", hint=DEVICE_HINT)
     if not 0 <= device < count:
-        have = "one GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
-        raise UsageError(
-            f"There is no cuda:{device}: this process sees {have}.",
-            hint="Choose one of them; CUDA_VISIBLE_DEVICES hides others.",
+        raise BackendUnavailableError(
+            f"This machine has no cuda:{device}: its last GPU is cuda:{count - 1}.",
+            hint=DEVICE_HINT,
         )
 
 

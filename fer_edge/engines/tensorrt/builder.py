@@ -69,8 +69,7 @@ def build_engine(
     Raises
     ------
     UsageError
-        Batch sizes below 1, out of order or others than the graph is fixed to; no workspace; no
-        such GPU.
+        Batch sizes below 1, out of order or others than the graph is fixed to; no workspace.
     BackendUnavailableError
         The module is not installed, or TensorRT has no GPU to build on.
     EngineBuildError

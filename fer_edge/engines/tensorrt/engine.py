@@ -193,8 +193,9 @@ class TensorRTEngine:
     @contextmanager
     def _in_use(self) -> Iterator[None]:
         """One call at a time, in the GPU's context."""
-        # Another thread may have held the lock when this process was forked.
-        self._device.driver.require_usable()
+        with raised_as(InferenceError):
+            # Before the lock, which another thread may have held when this process was forked.
+            self._device.driver.require_usable()
         with self._lock:
             if self._engine is None:
                 raise InferenceError("This engine is closed.", hint="Open it again.")

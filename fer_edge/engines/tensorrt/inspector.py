@@ -76,7 +76,7 @@ def inspect_engine(
 
     Raises
     ------
-    BackendUnavailableError, UsageError
+    BackendUnavailableError
         The module, the driver or the GPU is missing.
     EngineLoadError
         The engine cannot be loaded, or says nothing about its layers.

@@ -8,11 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
+from fer_edge.contract import Precision
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError, EngineError, UsageError
 
 TensorRTBackend = Literal["tensorrt", "tensorrt-rtx"]
 TENSORRT_BACKENDS: Final[tuple[TensorRTBackend, ...]] = get_args(TensorRTBackend)
+
+PREFERENCE: Final[dict[TensorRTBackend, tuple[Precision, ...]]] = {
+    "tensorrt": ("int8", "fp8", "fp16", "fp32"),
+    "tensorrt-rtx": ("fp16", "int8", "fp8", "fp32"),
+}
+"""Precisions of engines in the order in which "auto" takes them.
+
+NVIDIA lists INT8 for TensorRT-RTX as "WoQ GEMM", quantised weights of matrix products; INT8
+convolutions may gain nothing there, or lose. Nobody has measured it here: bench/gpu.py does.
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/getting-started/support-matrix-1/1.5.html
+"""
 
 _HINTS = {
     "tensorrt": "Run: pip install 'fer-edge[tensorrt]' (on Jetson, TensorRT comes with JetPack: "

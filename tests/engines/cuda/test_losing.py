@@ -1,4 +1,4 @@
-"""Errors after which the GPU takes nothing more from the process, and processes that were forked."""
+"""Errors after which a process is done with the GPU, and processes that were forked."""
 
 import os
 import subprocess
@@ -20,10 +20,14 @@ FIRST = (
 
 
 def lose(device: cuda.Device, gpu: FakeGpu) -> None:
-    with pytest.raises(EngineError, match=FIRST), device:
-        stream = cuda.Stream(device)
-        gpu.queue(stream.address, lambda: gpu.break_down() or True)
-        stream.synchronize()
+    def work() -> None:
+        with device:
+            stream = cuda.Stream(device)
+            gpu.queue(stream.address, lambda: gpu.break_down() or True)
+            stream.synchronize()
+
+    with pytest.raises(EngineError, match=FIRST):
+        work()
 
 
 def test_the_first_error_is_told_ever_after(gpu: FakeGpu) -> None:
