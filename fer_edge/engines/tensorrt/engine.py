@@ -83,8 +83,9 @@ class TensorRTEngine:
         self, plan: bytes, backend: TensorRTBackend, *, precision: Precision, device: int = 0
     ) -> None:
         version = module_version(backend)
-        gpu = cuda.describe_gpu(device)
-        self._device = cuda.Device(device)
+        with raised_as(EngineLoadError):
+            gpu = cuda.describe_gpu(device)
+            self._device = cuda.Device(device)
         self._log = log_of(backend)
         self._lock = threading.Lock()
         with raised_as(EngineLoadError), self._device, ExitStack() as stack:
