@@ -224,6 +224,18 @@ class FakeGpu:
     def cuMemFreeHost(self, address: int) -> None:
         self._deallocate(address)
 
+    def cuModuleLoadData(self, image: bytes) -> bytes:
+        self.check_context()
+        assert b".entry illegal()" in image
+        return image
+
+    def cuModuleGetFunction(self, module: bytes, name: bytes) -> bytes:
+        return name
+
+    def cuLaunchKernel(self, function: bytes, *options: object) -> None:
+        """Its only kernel accesses what it must not."""
+        self.queue(options[7], lambda: self.break_down() or True)
+
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
         self.bytes_at(address, 1)
         return max(

@@ -1,9 +1,7 @@
-import importlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,20 +9,15 @@ import pytest
 from fer_edge.contract import OUTPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine, Faces
-from fer_edge.engines.cuda.driver import VARIABLE
-from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
-    TENSORRT_BACKENDS,
     TensorRTBackend,
     TensorRTEngine,
     build_engine,
-    module_version,
 )
 from fer_edge.engines.tensorrt.engine import _buckets, deserialize
 from fer_edge.errors import (
     BackendUnavailableError,
     EngineLoadError,
-    FerEdgeError,
     InferenceError,
     InputError,
 )
@@ -458,83 +451,3 @@ def test_damaged_plan(plan: bytes, damage: Callable[[bytes], bytes], message: st
 def test_sound_plan_without_a_gpu_is_not_called_damaged(plan: bytes) -> None:
     with pytest.raises(BackendUnavailableError, match="NVIDIA"):
         deserialize(plan, "tensorrt-rtx")
-
-
-@pytest.fixture
-def real_gpu(monkeypatch: pytest.MonkeyPatch, real_package: str) -> str:
-    monkeypatch.setenv(VARIABLE, real_package)
-    try:
-        cuda.require_cuda()
-    except FerEdgeError as error:
-        pytest.skip(str(error))
-    return real_package
-
-
-def arrays_on_the_gpu(faces: Faces) -> list[object]:
-    """As those libraries hold them that are installed here."""
-    found: list[object] = []
-    for name in ("torch", "cupy", "numba.cuda"):
-        with suppress(ImportError):
-            library = importlib.import_module(name)
-            if name == "torch" and library.cuda.is_available():
-                found.append(library.from_numpy(faces).cuda(non_blocking=True))
-            elif name == "cupy":
-                found.append(library.asarray(faces))
-            elif name == "numba.cuda":
-                found.append(library.to_device(faces))
-    return found
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
-@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [("fp32", 2e-3), ("fp16", 1e-2), ("int8", 1e-2)]
-)
-def test_agrees_with_onnx_runtime_on_a_real_gpu(
-    real_gpu: str, backend: TensorRTBackend, precision: str, tolerance: float, faces: MakeFaces
-) -> None:
-    try:
-        module_version(backend)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    graph = make_graph(precision)
-    plan = build_engine(graph, backend, opt_batch=8, max_batch=64)
-    batches = [faces(n) for n in (1, 64, 8, 8, 3, 200)]
-    with (
-        OnnxRuntimeEngine(graph) as reference,
-        TensorRTEngine(plan, backend, precision=precision) as engine,
-        ThreadPoolExecutor(3) as pool,
-    ):
-        launch = str(engine.describe().launch)
-        assert launch.startswith("enqueue: PyCUDA" if real_gpu == "pycuda" else "CUDA graphs")
-        for batch, probabilities in zip(batches, pool.map(engine.run, batches), strict=True):
-            expected = reference.run(batch)
-            np.testing.assert_allclose(probabilities, expected, atol=tolerance)
-            for array in arrays_on_the_gpu(batch):
-                np.testing.assert_allclose(engine.run(array), expected, atol=tolerance)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
-@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
-def test_many_threads_on_a_real_gpu(
-    real_gpu: str,  # noqa: ARG001
-    backend: TensorRTBackend,
-    faces: MakeFaces,
-) -> None:
-    try:
-        module_version(backend)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    plan = build_engine(make_graph(), backend, opt_batch=8, max_batch=8)
-    batch = faces(20)
-
-    def use(_: int) -> np.ndarray:
-        with TensorRTEngine(plan, backend, precision="fp32") as engine:
-            return engine.run(batch)
-
-    with ThreadPoolExecutor(8) as pool:
-        first, *others = pool.map(use, range(32))
-    for other in others:
-        np.testing.assert_allclose(other, first, atol=1e-5)
