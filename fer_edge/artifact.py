@@ -72,6 +72,11 @@ class EngineRecord(_Record):
     precision: Precision
     gpu: str | None
     """GPU that the engine is bound to; None for an engine that any supported GPU runs."""
+    capability: str | None = None
+    """Its compute capability, such as ``"8.7"``; this and what follows, not in older manifests."""
+    multiprocessors: int | None = None
+    memory: int | None = None
+    """In bytes."""
     min_batch: int
     opt_batch: int
     max_batch: int
@@ -79,6 +84,8 @@ class EngineRecord(_Record):
     """Nodes in float32 where the engine has float16, and why."""
     not_int8: dict[str, str] = {}
     """Convolutions that the graph has in INT8 and the engine has not, and why."""
+    not_inspected: str | None = None
+    """Why nothing is known of that, where TensorRT's report on the engine could not be read."""
 
 
 _Milliseconds = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]

@@ -13,7 +13,7 @@ from fer_edge.engines.base import Faces
 from fer_edge.errors import UsageError
 
 _ROUNDS = 8
-_WARM_UP_S = 0.1
+WARM_UP_S = 0.1
 """Untimed before every turn: covers allocation, and caches and clocks that the turn before left to
 another engine."""
 
@@ -88,18 +88,22 @@ def measure_latencies(
                 hint="Choose other batch sizes, or build an engine for this one.",
             )
     if faces is None:
-        faces = np.random.default_rng(0).integers(
-            0, 256, (batch, 1, FACE_SIZE, FACE_SIZE), dtype=np.uint8
-        )
+        faces = random_faces(batch)
     times: list[list[int]] = [[] for _ in engines]
     turn_calls = -(-min_repeats // _ROUNDS)
     for turn in range(_ROUNDS):
         for index, (engine, own) in enumerate(zip(engines, times, strict=True)):
-            _calls(engine, faces, _WARM_UP_S, 1)
+            _calls(engine, faces, WARM_UP_S, 1)
             own += _calls(engine, faces, seconds / _ROUNDS, turn_calls)
             if progress is not None:
                 progress((turn + (index + 1) / len(engines)) / _ROUNDS)
     return [_summary(batch, own) for own in times]
+
+
+def random_faces(batch: int) -> Faces:
+    """Random pixels, uint8 (batch, 1, 48, 48), the same in every run."""
+    shape = (batch, 1, FACE_SIZE, FACE_SIZE)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _calls(engine: Engine, faces: Faces, seconds: float, least: int) -> list[int]:

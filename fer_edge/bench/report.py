@@ -17,7 +17,8 @@ def render(result: BenchResult) -> Group:
     Measured accuracy stands beside the one that the manifest records for the same faces. Without
     measured scores the recorded ones are shown, and said to be that. Fits 80 columns.
     """
-    parts: list[RenderableType] = [_heading(result), _latency(result), _cost(result)]
+    parts: list[RenderableType] = [_heading(result), _latency(result), *_on_gpu(result)]
+    parts.append(_cost(result))
     parts += [Text(f"\n{line}") for line in _remarks(result)]
     measured = any(row.score for row in result.precisions)
     rows = [(row, row.score or row.recorded_score) for row in result.precisions]
@@ -73,6 +74,30 @@ def _latency(result: BenchResult) -> Table:
                 str(latency.repeats),
             )
     return table
+
+
+def _on_gpu(result: BenchResult) -> list[Table]:
+    measured = [
+        (row.precision, latency.batch, latency.on_gpu)
+        for row in result.precisions
+        for latency in row.latency
+        if latency.on_gpu is not None
+    ]
+    if not measured:
+        return []
+    table = _table(
+        "On the GPU in ms, p50 / p99; faces/s with two batches in flight",
+        *("Batch", "H2D", "Compute", "D2H", "Enqueue", "Faces/s"),
+    )
+    for precision, batch, parts in measured:
+        spreads = (parts.host_to_device, parts.compute, parts.device_to_host, parts.enqueue)
+        table.add_row(
+            precision,
+            str(batch),
+            *(f"{spread.p50_ms:.2f} / {spread.p99_ms:.2f}" for spread in spreads),
+            f"{parts.two_in_flight_faces_per_second:,.0f}",
+        )
+    return [table]
 
 
 def _cost(result: BenchResult) -> Table:

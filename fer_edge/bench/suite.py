@@ -11,6 +11,7 @@ from pathlib import Path
 import pydantic
 
 from fer_edge.artifact import Artifact, Score
+from fer_edge.bench.device import DeviceLatency, measure_device
 from fer_edge.bench.latency import Latency, measure_latencies
 from fer_edge.bench.machine import Machine, describe_machine
 from fer_edge.bench.memory import measure_peak_memory
@@ -31,6 +32,8 @@ class LatencyRow(Latency):
 
     speedup_vs_fp32: float | None
     """Ratio of faces per second; None where fp32 was not measured on the same backend."""
+    on_gpu: DeviceLatency | None = None
+    """Its parts, where the engine tells them."""
 
 
 class PrecisionResult(pydantic.BaseModel):
@@ -148,6 +151,8 @@ def run_bench(
                         speedup_vs_fp32=latency.faces_per_second / base if base else None,
                     )
                 )
+            for own, engine in zip(rows, engines, strict=True):
+                own[-1].on_gpu = measure_device(engine, size, seconds=seconds / 4)
         scores: list[Score | None] = [None] * len(order)
         reference = None
         if data is not None:

@@ -270,6 +270,8 @@ def _show(artifact: "Artifact") -> None:
         if engine.precision != "fp16":
             _list(f"{engine.file} keeps in float32", engine.kept)
         _list(f"{engine.file} does not run in INT8", engine.not_int8)
+        if engine.not_inspected:
+            typer.echo(f"What {engine.file} runs in INT8 is not known: {engine.not_inspected}")
 
 
 def _list(title: str, reasons: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
 from fer_edge.cli.console import print_json
+from fer_edge.engines.cuda import described
 from fer_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
         times = summary(speed, list(speed.ms))
         facts.append(("speed", f"{times}, with {speed.backend} on {speed.machine}"))
     for engine in manifest.engines:
-        gpu = engine.gpu or "any GPU of compute capability 8.0 or later"
+        gpu = (
+            described(engine.gpu, engine.capability, engine.multiprocessors)
+            if engine.gpu
+            else "any GPU of compute capability 8.0 or later"
+        )
         facts.append(
             (
                 "engine",

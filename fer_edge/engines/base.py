@@ -1,6 +1,7 @@
 """The protocol that every inference engine keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -45,6 +46,23 @@ class EngineInfo:
     """What was loaded of an artifact, relative to it; None where it came from elsewhere."""
     passed_over: tuple[str, ...] = ()
     """What :func:`fer_edge.engines.open_engine` would have taken before this one, and why not."""
+
+
+@dataclass(frozen=True)
+class DeviceTimes:
+    """Where the time of one batch goes on a GPU, by CUDA events; the parts are trtexec's.
+
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/best-practices.html
+    """
+
+    host_to_device_ms: float
+    """H2D Latency."""
+    compute_ms: float
+    """GPU Compute Time."""
+    device_to_host_ms: float
+    """D2H Latency."""
+    enqueue_ms: float
+    """Enqueue Time: of the call that starts the computation, on the host's clock."""
 
 
 @runtime_checkable
@@ -112,6 +130,19 @@ class DescribedEngine(ABC):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@runtime_checkable
+class DeviceEngine(Engine, Protocol):
+    """An engine on a GPU that tells more of its time."""
+
+    def run_timed(self, faces: Faces) -> tuple[Probabilities, DeviceTimes]:
+        """As :meth:`run`, of at most ``describe().buckets[-1]`` faces, with its times."""
+        ...
+
+    def run_many(self, batches: Sequence[Faces]) -> list[Probabilities]:
+        """As :meth:`run` of each batch, two of them in flight."""
+        ...
 
 
 def check_faces(faces: Faces, info: EngineInfo) -> None:

@@ -40,6 +40,15 @@ class DeviceFaces(NamedTuple):
     owner: object
     """Keeps the memory from being freed or used again."""
 
+    @property
+    def nbytes(self) -> int:
+        return self.number * FACE_SIZE * FACE_SIZE
+
+    def part(self, start: int, number: int) -> "DeviceFaces":
+        """At most ``number`` of them from ``start`` on."""
+        pointer = self.pointer + start * FACE_SIZE * FACE_SIZE
+        return DeviceFaces(pointer, min(number, self.number - start), self.owner)
+
 
 class _Layout(NamedTuple):
     pointer: int
@@ -108,8 +117,9 @@ def _read_interface(faces: Any, device: cuda.Device) -> _Layout:
             "These faces name stream 0, which the CUDA Array Interface forbids as ambiguous.",
             hint="Hand them over by DLPack.",
         )
-    if producer is not None:
-        device.wait_for(producer)
+    # Whoever names no stream has written on the default one (PyCUDA, Numba), for which the engine's
+    # streams do not wait. Older versions of the interface have no stream at all.
+    device.wait_for(cuda.LEGACY_STREAM if producer is None else producer)
     pointer = interface["data"][0]
     return _Layout(
         pointer=pointer,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DescribedEngine, Engine
+from fer_edge.engines.built_for import built_elsewhere
 from fer_edge.engines.device_name import (
     AUTO,
     CPU,
@@ -30,6 +31,7 @@ from fer_edge.engines.ort import (
 from fer_edge.engines.ort_cuda import has_cuda_provider, require_cuda_provider
 from fer_edge.engines.preference import prefer, rank
 from fer_edge.engines.tensorrt import (
+    PREFERENCE,
     TENSORRT_BACKENDS,
     TensorRTBackend,
     TensorRTEngine,
@@ -62,12 +64,10 @@ FP8_CAPABILITY = (8, 9)
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/work-quantized-types.html
 """
 
-# What "auto" tries, and takes where times are equal or unknown. TensorRT-RTX documents INT8
-# convolutions as weight-only, so that FP16 goes first until somebody has timed both. On CUDA, ONNX
-# Runtime runs Q/DQ nodes one by one: int8 gains nothing. Nowhere does it compute in fp8.
+# What "auto" tries, and takes where times are equal or unknown. On CUDA, ONNX Runtime runs Q/DQ
+# nodes one by one: int8 gains nothing. Nowhere does it compute in fp8.
 _ORDERS: Final[dict[str, tuple[Precision, ...]]] = {
-    "tensorrt": ("int8", "fp8", "fp16", "fp32"),
-    "tensorrt-rtx": ("fp16", "fp8", "int8", "fp32"),
+    **{flavour: PREFERENCE[flavour] for flavour in TENSORRT_BACKENDS},
     "onnxruntime-cuda": ("fp16", "fp32", "int8"),
     "onnxruntime-cpu": ("int8", "fp32", "fp16"),
     "openvino": ("int8", "fp32", "fp16"),
@@ -96,7 +96,7 @@ def open_engine(
         ``"auto"`` takes the fastest on this machine of those whose recorded scores hold against
         fp32's, as :func:`fer_edge.engines.preference.prefer` has it; ``describe().choice`` says
         what it went by. Where times are equal or unknown it takes the first that there is of:
-        int8, fp8, fp16, fp32 in TensorRT; fp16, fp8, int8, fp32 in TensorRT-RTX; int8, fp32, fp16
+        int8, fp8, fp16, fp32 in TensorRT; fp16, int8, fp8, fp32 in TensorRT-RTX; int8, fp32, fp16
         on the CPU; fp16, fp32, int8 in ONNX Runtime on CUDA.
     backend : str
         One of :data:`BACKENDS`, or ``"auto"``, which takes a serialised engine of the artifact if
@@ -259,7 +259,7 @@ def _refusal(record: EngineRecord, ordinal: int) -> BackendUnavailableError | No
     try:
         version = module_version(record.backend)
         require_gpu(ordinal)
-        name, capability = cuda.device_name(ordinal), cuda.compute_capability(ordinal)
+        gpu = cuda.describe_gpu(ordinal)
     except BackendUnavailableError as error:
         return error
     rebuild = "Build it again on this machine with: fer-edge export"
@@ -269,22 +269,22 @@ def _refusal(record: EngineRecord, ordinal: int) -> BackendUnavailableError | No
             f"and this machine has {version}.",
             hint=rebuild,
         )
-    if record.gpu not in (None, name):
-        return BackendUnavailableError(
-            f"{record.file} was built for {record.gpu}, and this machine has {name}.", hint=rebuild
-        )
-    if record.gpu is None and record.precision == "fp8" and capability < FP8_CAPABILITY:
-        return _without(record, name, capability, f"{listed([FP8_CAPABILITY])} or more")
-    if record.gpu is None and not tells_validity() and capability not in RTX_PORTABLE:
-        return _without(record, name, capability, f"one of {listed(RTX_PORTABLE)}")
+    elsewhere = built_elsewhere(record, gpu)
+    if elsewhere is not None:
+        return BackendUnavailableError(elsewhere, hint=rebuild)
+    if record.gpu is None and record.precision == "fp8" and gpu.capability < FP8_CAPABILITY:
+        return _without(record, gpu, f"{listed([FP8_CAPABILITY])} or more")
+    if record.gpu is None and not tells_validity() and gpu.capability not in RTX_PORTABLE:
+        return _without(record, gpu, f"one of {listed(RTX_PORTABLE)}")
     return None
 
 
 def _without(
-    record: EngineRecord, name: str, capability: tuple[int, int], needed: str
+    record: EngineRecord, gpu: cuda.GpuDescription, needed: str
 ) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"{record.file} needs compute capability {needed}, and {name} has {listed([capability])}.",
+        f"{record.file} needs compute capability {needed}, and {gpu.name} has "
+        f"{listed([gpu.capability])}.",
         hint="Take the backend onnxruntime-cuda or onnxruntime-cpu.",
     )
 

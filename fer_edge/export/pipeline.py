@@ -21,6 +21,8 @@ from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.base import Faces
+from fer_edge.engines.built_for import built_for
+from fer_edge.engines.cuda import describe_gpu
 from fer_edge.engines.device_name import AUTO, gpu_of
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
@@ -30,7 +32,7 @@ from fer_edge.engines.tensorrt import (
     module_version,
 )
 from fer_edge.engines.tuning import time_all
-from fer_edge.errors import CalibrationError, UsageError
+from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
@@ -311,8 +313,6 @@ def _build(
     tell: Progress,
 ) -> list[EngineRecord]:
     records = []
-    # The first GPU is what the builder takes without being told.
-    on_gpu = {"device": ordinal} if ordinal else {}
     for backend, precision in planned:
         version = module_version(backend)
         graph = graphs[precision]
@@ -329,38 +329,37 @@ def _build(
             tf32=precision != "fp32",
             timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
             progress=_phases(tell, stage),
-            **on_gpu,
+            device=ordinal,
         )
         tell(stage, 1)
         file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
         (folder / ENGINES).mkdir(exist_ok=True)
         (folder / file).write_bytes(plan)
-        missed = {}
+        missed, unread = {}, None
         # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
         if backend == "tensorrt" and precision == "int8":
-            layers = inspect_engine(plan, backend, batch=batch.opt, **on_gpu)
-            missed = not_int8(graphs["int8"], layers, kept["int8"])
+            try:
+                layers = inspect_engine(plan, backend, batch=batch.opt, device=ordinal)
+                missed = not_int8(graphs["int8"], layers, kept["int8"])
+            except EngineError as error:  # the engine is no worse for it
+                unread = error.message
+        built = {"gpu": None} if backend == "tensorrt-rtx" else built_for(describe_gpu(ordinal))
         records.append(
             EngineRecord(
                 file=file,
                 backend=backend,
                 backend_version=version,
                 precision=precision,
-                gpu=None if backend == "tensorrt-rtx" else _gpu(ordinal),
+                **built,
                 min_batch=batch.min,
                 opt_batch=batch.opt,
                 max_batch=batch.max,
                 kept=in_float32.get(precision, {}),
                 not_int8=missed,
+                not_inspected=unread,
             )
         )
     return records
-
-
-def _gpu(ordinal: int) -> str:
-    from fer_edge.engines.cuda import device_name
-
-    return device_name(ordinal)
 
 
 def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def results(folder):
     """The bench with data and without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "_WARM_UP_S", 0.0)
+        patch.setattr(latency, "WARM_UP_S", 0.0)
         patch.setattr(sys, "argv", ["/usr/bin/fer-edge", "bench", "my build"])
         stages = []
         scored = run_bench(

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG002, N802
-"""TensorRT on a fake GPU."""
+"""TensorRT on a fake GPU, as strict as the real one."""
 
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 
-from .cuda.fakes import Failure, FakeGpu
+from .cuda.fakes import ALIGNMENT, Failure, FakeGpu
 
 
 class FakeLogger:
@@ -21,7 +22,9 @@ class FakeTensorRT:
     __version__ = "10.3.0"
     ILogger = FakeLogger
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
-    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(
+        LAZY="lazy", EAGER="eager", NONE="none"
+    )
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
@@ -33,6 +36,10 @@ class FakeTensorRT:
         self.start_error = "CUDA initialization failure with error: 35"
         self.during_execution: Callable[[], None] = lambda: None
         self.capturable = True
+        self.needs_capability: tuple[int, int] | None = None
+        """Of the GPU that plans were built for; others refuse them."""
+        self.compiled = 0
+        """Times that TensorRT-RTX compiled kernels for a shape."""
         self.configs: list[SimpleNamespace] = []
         """Runtime configurations of TensorRT-RTX's contexts."""
         self.outputs = (OUTPUT_NAME,)
@@ -59,8 +66,22 @@ class FakeRuntime:
         self.trt.deleted.append("runtime")
 
     def deserialize_cuda_engine(self, plan: bytes) -> "FakeEngine | None":
-        if self.trt.refusal is not None:
-            self.logger.log(1, self.trt.refusal)
+        gpu = self.trt.gpu
+        refusal = self.trt.refusal
+        try:
+            gpu.current()
+        except Failure as failure:
+            refusal = f"Error Code 1: Cuda Runtime ({failure})"
+        else:
+            needed = self.trt.needs_capability
+            if needed not in (None, gpu.capability):
+                expected, got = (".".join(map(str, one)) for one in (gpu.capability, needed))
+                refusal = (
+                    "6: The engine plan file is generated on an incompatible device, expecting "
+                    f"compute {expected} got compute {got}, please rebuild."
+                )
+        if refusal is not None:
+            self.logger.log(1, refusal)
             return None
         return FakeRtxEngine(self.trt, self.logger)
 
@@ -71,6 +92,7 @@ class FakeEngine:
     def __init__(self, trt: FakeTensorRT, logger: FakeLogger) -> None:
         self.trt = trt
         self.logger = logger
+        self._device = trt.gpu.current()
         self.names = (INPUT_NAME, *trt.outputs)
         self.num_io_tensors = len(self.names)
 
@@ -95,12 +117,22 @@ class FakeEngine:
     def create_execution_context(self, config: object = "static") -> "FakeContext | None":
         """Only with a strategy of "user managed" does a context lack memory of its own."""
         assert getattr(config, "strategy", config) in ("static", "user managed")
-        return FakeContext(self.trt, self.logger) if self.trt.context_works else None
+        if not self.trt.context_works or self.trt.gpu.current() != self._device:
+            self.logger.log(1, "IExecutionContext: no context")
+            return None
+        return FakeContext(self.trt, self.logger, self._device, config)
 
 
 class FakeRtxEngine(FakeEngine):
     def create_runtime_config(self) -> SimpleNamespace:
-        config = SimpleNamespace(strategy=None, cuda_graph_strategy="disabled")
+        config = SimpleNamespace(
+            strategy=None,
+            cuda_graph_strategy="disabled",
+            dynamic_shapes_kernel_specialization_strategy="lazy",
+            cache=None,
+            create_runtime_cache=FakeRuntimeCache,
+        )
+        config.set_runtime_cache = lambda cache: setattr(config, "cache", cache)
         config.set_execution_context_allocation_strategy = lambda strategy: setattr(
             config, "strategy", strategy
         )
@@ -108,10 +140,34 @@ class FakeRtxEngine(FakeEngine):
         return config
 
 
+class FakeRuntimeCache:
+    """Shapes whose kernels are compiled."""
+
+    def __init__(self) -> None:
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def serialize(self) -> bytes:
+        return json.dumps(sorted(self.shapes)).encode()
+
+    def deserialize(self, stored: bytes) -> bool:
+        try:
+            self.shapes = set(map(tuple, json.loads(stored)))
+        except ValueError:
+            self.shapes = {(-1,)}
+            return False
+        return True
+
+    def reset(self) -> bool:
+        self.shapes.clear()
+        return True
+
+
 class FakeContext:
-    def __init__(self, trt: FakeTensorRT, logger: FakeLogger) -> None:
+    def __init__(self, trt: FakeTensorRT, logger: FakeLogger, device: int, config: object) -> None:
         self.trt = trt
         self.logger = logger
+        self._device = device
+        self._config = config
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
         self.scratch = 0
@@ -126,8 +182,16 @@ class FakeContext:
         self.scratch = address
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        if address % ALIGNMENT:
+            self.logger.log(1, "IExecutionContext::setTensorAddress: misaligned address")
+            return False
         self.addresses[name] = address
         return True
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        """Of TensorRT-RTX."""
+        self.trt.gpu.check_context(stream)
+        return self.trt.capturable
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
@@ -137,7 +201,10 @@ class FakeContext:
         gpu = self.trt.gpu
         with gpu.lock:
             try:
-                gpu.check_context()
+                gpu.check_context(stream)
+                if gpu.current() != self._device:
+                    raise Failure("invalid resource handle")
+                self._compile()
                 if self.shape not in self.warm or not self.trt.capturable:
                     gpu.forbid_capture()
                     self.warm.add(self.shape)
@@ -151,6 +218,18 @@ class FakeContext:
                 self.logger.log(1, text)
                 return False
         return True
+
+    def _compile(self) -> None:
+        """As TensorRT-RTX in the first run of a shape; what is compiled meanwhile is no matter."""
+        cache = getattr(self._config, "cache", None)
+        if not hasattr(self._config, "cache") or self.shape in self.warm:
+            return
+        assert self._config.dynamic_shapes_kernel_specialization_strategy == "eager", "kernels swap"
+        if cache is None or self.shape not in cache.shapes:
+            self.trt.gpu.forbid_capture()
+            self.trt.compiled += 1
+            if cache is not None:
+                cache.shapes.add(self.shape)
 
 
 class _Inference:

@@ -25,7 +25,7 @@ class BuildingTensorRT(FakeTensorRT):
     MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
     ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
     LayerInformationFormat = SimpleNamespace(JSON="json")
-    BuilderFlag = SimpleNamespace(TF32="tf32")
+    BuilderFlag = SimpleNamespace(TF32="tf32", REQUIRE_USER_ALLOCATION="user allocation")
 
     class IProgressMonitor: ...
 
@@ -77,6 +77,7 @@ class SimulatedBuilder:
         cache = SimpleNamespace(serialize=lambda: b"timings")
         return SimpleNamespace(
             flags=flags,
+            set_flag=flags.add,
             clear_flag=flags.discard,
             set_memory_pool_limit=lambda pool, nbytes: None,
             create_timing_cache=lambda data: cache,

@@ -74,7 +74,7 @@ def test_summary_names_the_fastest_first() -> None:
 
 
 def test_precisions_take_turns_at_each_batch_size() -> None:
-    open_one = opener(int8=0.004, fp32=0.001)
+    open_one = opener(int8=0.03, fp32=0.001)
     steps: list[float] = []
     engines: dict[str, FakeEngine] = {}
 
@@ -96,7 +96,7 @@ def test_engines_of_one_batch_size_are_timed_at_it() -> None:
 
 
 def test_the_first_open_measures_and_the_second_remembers(artifact: Artifact) -> None:
-    open_one = opener(int8=0.003, fp32=0.001)
+    open_one = opener(int8=0.03, fp32=0.001)
     first = choose(artifact, open_one)
     assert first.order[0] == "fp32"
     assert first.reason.startswith("times here: fp32 ")
@@ -112,7 +112,7 @@ def test_measuring_can_be_turned_off(
 ) -> None:
     if off == "variable":
         monkeypatch.setenv(preference.VARIABLE, "0")
-    open_one = opener(int8=0.003, fp32=0.001)
+    open_one = opener(int8=0.03, fp32=0.001)
     taken = choose(artifact, open_one, tune=off != "option")
     assert taken.order[0] == "int8"
     assert "fer-edge tune" in taken.reason
@@ -134,7 +134,7 @@ def test_what_was_measured_elsewhere_is_not_believed(
     artifact: Artifact, other: dict[str, object]
 ) -> None:
     artifact.manifest.speeds = [record(int8=3, fp32=1).model_copy(update=other)]
-    open_one = opener(int8=0.001, fp32=0.003)
+    open_one = opener(int8=0.001, fp32=0.03)
     assert choose(artifact, open_one).order[0] == "int8"
     assert open_one.opened == ["int8", "fp32"]
 
@@ -151,7 +151,7 @@ def test_a_damaged_cache_is_measured_anew(artifact: Artifact, content: str) -> N
     assert path is not None
     path.write_text(content)
     speed._in_process.clear()
-    assert choose(artifact, opener(int8=0.003, fp32=0.001)).order[0] == "fp32"
+    assert choose(artifact, opener(int8=0.03, fp32=0.001)).order[0] == "fp32"
     assert json.loads(path.read_text())["ms"].keys() == {"int8", "fp32"}
 
 

@@ -13,10 +13,13 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from fer_edge import Recognizer
+from fer_edge.artifact import Artifact
 from fer_edge.bench import latency, suite
 from fer_edge.cli import main
 from fer_edge.cli.app import app
 from fer_edge.data import synthetic_dataset
+from fer_edge.engines.speed import fastest
+from fer_edge.engines.tensorrt import PREFERENCE
 from fer_edge.export.pipeline import export_model
 from fer_edge.runtime.capture import sources
 from fer_edge.runtime.capture.gstreamer import csi_pipeline
@@ -80,7 +83,7 @@ def test_the_commands_for_engines_do_what_the_note_says(
     monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(suite, "measure_peak_memory", lambda *_, **__: None)
-    monkeypatch.setattr(latency, "_WARM_UP_S", 0.0)
+    monkeypatch.setattr(latency, "_WARM_UP_S", 0.0, raising=False)
     onnx.save(plain_graph(), "plain.onnx")
     dataset = synthetic_dataset(70, seed=1, split="val")
     export_model(Path("plain.onnx"), Path("build/r50"), precisions=["int8"], data=dataset)
@@ -97,7 +100,12 @@ def test_the_commands_for_engines_do_what_the_note_says(
     assert "tensorrt-10.3.0-int8.engine" in run(info, capsys)
     with Recognizer("build/orin") as recognizer:
         assert recognizer.describe().backend == "tensorrt"
-        assert recognizer.describe().precision == "int8"
+        info = recognizer.describe()
+    speeds = {
+        record.backend: record for record in Artifact.load(Path("build/orin")).manifest.speeds
+    }
+    assert info.precision == fastest(speeds["tensorrt"], PREFERENCE["tensorrt"][::2])
+    assert str(info.choice).startswith("times here: ")
     assert run(predict, capsys).startswith("face.png: ")
     shown = run([*bench, "--seconds", "0.1"], capsys)
     told = json.loads(Path("orin.json").read_text())

@@ -5,9 +5,13 @@ is ``pycuda``. Names and behaviour are the driver's, https://docs.nvidia.com/cud
 """
 
 from fer_edge.engines.cuda.device import (
+    LEGACY_STREAM,
     Device,
+    GpuDescription,
     compute_capability,
     cuda_available,
+    describe_gpu,
+    described,
     device_name,
     require_cuda,
 )
@@ -15,14 +19,18 @@ from fer_edge.engines.cuda.memory import DeviceBuffer, PinnedBuffer
 from fer_edge.engines.cuda.stream import Event, Graph, Stream
 
 __all__ = [
+    "LEGACY_STREAM",
     "Device",
     "DeviceBuffer",
     "Event",
+    "GpuDescription",
     "Graph",
     "PinnedBuffer",
     "Stream",
     "compute_capability",
     "cuda_available",
+    "describe_gpu",
+    "described",
     "device_name",
     "require_cuda",
 ]

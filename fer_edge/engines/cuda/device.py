@@ -3,16 +3,52 @@
 import contextlib
 import functools
 import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.engines.cuda.driver import DEVICE_HINT, Driver, driver
 from fer_edge.errors import BackendUnavailableError, EngineError
 
+LEGACY_STREAM = 1
+"""CU_STREAM_LEGACY: the default stream, which waits for all streams but non-blocking ones."""
 
-def require_cuda() -> None:
-    """Raise BackendUnavailableError unless there is a driver and a GPU."""
-    if driver().call("cuDeviceGetCount") == 0:
+
+@dataclass(frozen=True)
+class GpuDescription:
+    """What tells one GPU from another where engines are concerned."""
+
+    name: str
+    """As its vendor gives it, for example ``"NVIDIA H100 80GB HBM3"``; Jetson modules of one
+    generation share theirs (``"Orin"``)."""
+    capability: tuple[int, int]
+    multiprocessors: int
+    memory: int
+    """In bytes."""
+    driver: str
+    """Newest CUDA that the driver runs, for example ``"12.6"``."""
+
+    def __str__(self) -> str:
+        return described(self.name, ".".join(map(str, self.capability)), self.multiprocessors)
+
+
+def described(name: str, capability: str | None, multiprocessors: int | None) -> str:
+    """Name a GPU in a sentence: ``Orin (8.7, 16 multiprocessors)``; what is None is left out."""
+    known = [capability] if capability else []
+    known += [f"{multiprocessors} multiprocessors"] if multiprocessors else []
+    return f"{name} ({', '.join(known)})" if known else name
+
+
+def require_cuda(device: int = 0) -> None:
+    """Raise BackendUnavailableError unless there is a driver and this GPU."""
+    count = driver().call("cuDeviceGetCount")
+    if count == 0:
         raise BackendUnavailableError("This machine has no NVIDIA GPU.", hint=DEVICE_HINT)
+    if not 0 <= device < count:
+        raise BackendUnavailableError(
+            f"This machine has no cuda:{device}: its last GPU is cuda:{count - 1}.",
+            hint=DEVICE_HINT,
+        )
 
 
 def cuda_available() -> tuple[bool, str]:
@@ -37,6 +73,27 @@ def compute_capability(device: int = 0) -> tuple[int, int]:
     return cu.call("cuDeviceComputeCapability", cu.call("cuDeviceGet", device))
 
 
+def describe_gpu(device: int = 0) -> GpuDescription:
+    """Describe a GPU; errors are those of :func:`require_cuda`."""
+    require_cuda(device)
+    cu = driver()
+    handle = cu.call("cuDeviceGet", device)
+    version = cu.call("cuDriverGetVersion")
+    return GpuDescription(
+        name=device_name(device),
+        capability=compute_capability(device),
+        multiprocessors=cu.call("cuDeviceGetAttribute", _multiprocessor_count(cu), handle),
+        memory=cu.call("cuDeviceTotalMem", handle),
+        driver=f"{version // 1000}.{version % 1000 // 10}",
+    )
+
+
+def _multiprocessor_count(cu: Driver) -> Any:
+    if cu.package == "pycuda":
+        return cu.module.device_attribute.MULTIPROCESSOR_COUNT
+    return cu.module.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+
+
 class Device:
     """A GPU, whose primary context is the calling thread's current one inside ``with``.
 
@@ -50,11 +107,25 @@ class Device:
         self._context = _primary_context(self.driver, index)
 
     def __enter__(self) -> "Device":
+        self.driver.require_usable()
         self.driver.call("cuCtxPushCurrent", self._context)
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.driver.call("cuCtxPopCurrent")
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.driver.call("cuCtxPopCurrent")
+        except EngineError:
+            # After a lost context this fails, too, and would hide the error that tells.
+            if kind is None:
+                raise
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """The context if it can still be had; no CUDA error comes out."""
+        with contextlib.suppress(EngineError), contextlib.ExitStack() as stack:
+            with contextlib.suppress(EngineError):
+                stack.enter_context(self)
+            yield
 
     def index_of(self, pointer: int) -> int | None:
         """Index of the GPU that an address is on; None as PyCUDA cannot tell."""
@@ -65,7 +136,7 @@ class Device:
 
     def wait_for(self, stream: int) -> None:
         """Wait for what another library has queued on its stream of that address."""
-        self.driver.call("cuStreamSynchronize", stream)
+        self.driver.wait(stream)
 
 
 @functools.cache
@@ -74,12 +145,16 @@ def _primary_context(driver: Driver, index: int) -> Any:
 
 
 class Resource:
-    """Made and used inside ``with device``; freed anywhere, by hand or by garbage collection."""
+    """Made and used inside ``with device``; freed anywhere, by hand or by garbage collection.
+
+    What is left when the process ends is the driver's to free: a daemon thread may still use it.
+    """
 
     def __init__(self, device: Device, handle: Any, destroy: str) -> None:
         self._device, self._call = device, device.driver.call
         self._held = [handle]
         self.free = weakref.finalize(self, _free, device, destroy, self._held)
+        self.free.atexit = False
 
     @property
     def handle(self) -> Any:

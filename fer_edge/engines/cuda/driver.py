@@ -3,9 +3,11 @@
 import functools
 import importlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 from fer_edge.engines.cuda.pycuda import pycuda_functions
+from fer_edge.engines.cuda.waiting import load_waiting
 from fer_edge.errors import (
     BackendUnavailableError,
     EngineError,
@@ -21,6 +23,21 @@ _HINTS = {
     "pycuda": "Run: pip install 'fer-edge[pycuda]'",
 }
 DEVICE_HINT = "Check the GPU with nvidia-smi, or take the backend onnxruntime-cpu."
+STICKY = (
+    "an illegal memory access was encountered",
+    "the launch timed out and was terminated",
+    "device-side assert triggered",
+    "hardware stack error",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "unspecified launch failure",
+    "uncorrectable ECC error encountered",
+    "uncorrectable NVLink error detected during the execution",
+)
+"""Errors after which every call fails until the process ends, by the driver's text, which is what
+both packages give. https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html"""
 
 
 class Driver:
@@ -30,7 +47,33 @@ class Driver:
         self.package = package
         self.module: Any = importlib.import_module(f"{package}.driver")
         self._pycuda = pycuda_functions(self.module) if package == "pycuda" else None
+        self._process = os.getpid()
+        self._lost: str | None = None
         self.call("cuInit", 0)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked from the one that started CUDA."""
+        return os.getpid() != self._process
+
+    def require_usable(self) -> None:
+        """Raise unless calls can still succeed in this process.
+
+        Raises
+        ------
+        BackendUnavailableError
+            The process was forked from one in which CUDA had been started.
+        EngineError
+            An earlier error took the GPU away from this process; the message is that error's.
+        """
+        if self.forked:
+            raise BackendUnavailableError(
+                "CUDA was started before this process was forked, and does not work in it.",
+                hint="Open engines in the new process only, or start it with multiprocessing's "
+                "spawn.",
+            )
+        if self._lost is not None:
+            raise self._gone()
 
     def call(self, name: str, *args: Any) -> Any:
         """Return what the function gives beside its error code: None, a value or a tuple.
@@ -38,10 +81,12 @@ class Driver:
         Raises
         ------
         BackendUnavailableError
-            There is no driver or no GPU, or the driver is too old.
+            There is no driver or no GPU, the driver is too old, or this process was forked.
         EngineError
-            Any other CUDA error, with its text.
+            Any other CUDA error, with its text; once the GPU is lost, the error that lost it.
         """
+        if self.forked:
+            self.require_usable()
         try:
             if self._pycuda is not None:
                 return self._pycuda[name](*args)
@@ -51,20 +96,53 @@ class Driver:
             hint = "Install NVIDIA's current driver, or take the backend onnxruntime-cpu."
             raise BackendUnavailableError(f"This machine {problem}.", hint=hint) from missing
         except getattr(self.module, "Error", ()) as failed:  # "cuMemAlloc failed: out of memory"
-            raise _failure(name, str(failed).partition(" failed: ")[2]) from failed
+            raise self._failure(name, str(failed).partition(" failed: ")[2]) from failed
         if int(error):
-            raise _failure(name, self.module.cuGetErrorString(error)[1].decode())
+            raise self._failure(name, self._text(error))
         return values[0] if len(values) == 1 else tuple(values) or None
 
+    def wait(self, stream: Any) -> None:
+        """``cuStreamSynchronize`` during which other threads of Python run.
 
-def _failure(name: str, text: str) -> EngineError:
-    if name == "cuInit":
-        return BackendUnavailableError(f"CUDA cannot start: {text}.", hint=DEVICE_HINT)
-    if text == "out of memory":
-        hint = "Free some, or build with a smaller --batch."
-        return EngineError("The GPU is out of memory.", hint=hint)
-    hint = "Start the process again; if it recurs, check the GPU with nvidia-smi."
-    return EngineError(f"CUDA failed in {name}: {text}.", hint=hint)
+        cuda-bindings up to 12.9.0 keep the interpreter's lock while they wait
+        (tests/engines/cuda/waiting.json), which would stop cameras and web pages.
+        """
+        if self._pycuda is not None:
+            self.call("cuStreamSynchronize", stream)
+            return
+        self.require_usable()
+        error = self._waiting(int(stream))
+        if error:
+            raise self._failure("cuStreamSynchronize", self._text(self.module.CUresult(error)))
+
+    @functools.cached_property
+    def _waiting(self) -> Callable[[int], int]:
+        return load_waiting()
+
+    def _text(self, error: Any) -> str:
+        text: bytes = self.module.cuGetErrorString(error)[1]
+        return text.decode()
+
+    def _failure(self, name: str, text: str) -> EngineError:
+        if name == "cuInit":
+            return BackendUnavailableError(f"CUDA cannot start: {text}.", hint=DEVICE_HINT)
+        if self._lost is not None:
+            return self._gone()
+        if text in STICKY:
+            self._lost = f"CUDA failed in {name}: {text}."
+            return self._gone()
+        if text == "out of memory":
+            hint = "Free some, or build with a smaller --batch."
+            return EngineError("The GPU is out of memory.", hint=hint)
+        hint = "Start the process again; if it recurs, check the GPU with nvidia-smi."
+        return EngineError(f"CUDA failed in {name}: {text}.", hint=hint)
+
+    def _gone(self) -> EngineError:
+        return EngineError(
+            str(self._lost),
+            hint="The GPU takes nothing more from this process: start it again; if it recurs, "
+            "check the GPU with nvidia-smi.",
+        )
 
 
 def driver() -> Driver:

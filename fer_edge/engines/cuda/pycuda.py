@@ -21,6 +21,9 @@ def pycuda_functions(cu: Any) -> dict[str, Callable[..., Any]]:
         "cuDeviceGetCount": cu.Device.count,
         "cuDeviceGet": cu.Device,
         "cuDeviceGetName": lambda _, device: device.name().encode(),
+        "cuDriverGetVersion": cu.get_driver_version,
+        "cuDeviceGetAttribute": lambda attribute, device: device.get_attribute(attribute),
+        "cuDeviceTotalMem": lambda device: device.total_memory(),
         "cuDeviceComputeCapability": lambda device: device.compute_capability(),
         "cuDevicePrimaryCtxRetain": lambda device: device.retain_primary_context(),
         "cuCtxPushCurrent": lambda context: context.push(),
@@ -31,6 +34,9 @@ def pycuda_functions(cu: Any) -> dict[str, Callable[..., Any]]:
         "cuMemFreeHost": lambda array: array.base.free(),
         "cuMemcpyHtoDAsync": lambda to, array, _, stream: cu.memcpy_htod_async(to, array, stream),
         "cuMemcpyDtoHAsync": lambda array, of, _, stream: cu.memcpy_dtoh_async(array, of, stream),
+        "cuMemcpyDtoDAsync": lambda to, of, nbytes, stream: cu.memcpy_dtod_async(
+            to, of, nbytes, stream
+        ),
         "cuStreamCreate": cu.Stream,
         "cuStreamDestroy": lambda _: None,  # streams and events go with their last reference
         "cuStreamSynchronize": synchronize,
@@ -38,4 +44,5 @@ def pycuda_functions(cu: Any) -> dict[str, Callable[..., Any]]:
         "cuEventCreate": cu.Event,
         "cuEventDestroy": lambda _: None,
         "cuEventRecord": lambda event, stream: event.record(stream),
+        "cuEventElapsedTime": lambda start, end: end.time_since(start),
     }

@@ -1,7 +1,9 @@
 """What the GPU does, and in which order."""
 
 import contextlib
-from collections.abc import Callable
+import gc
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
@@ -30,26 +32,33 @@ class Stream(Resource):
         """Queue a copy from the GPU into a contiguous view of pinned memory."""
         self._call("cuMemcpyDtoHAsync", target, source.pointer, target.nbytes, self.handle)
 
+    def copy(self, source: int, target: DeviceBuffer, nbytes: int) -> None:
+        """Queue a copy from an address on the same GPU."""
+        self._call("cuMemcpyDtoDAsync", target.pointer, source, nbytes, self.handle)
+
     def wait(self, event: "Event") -> None:
         """Let what is queued from now on wait for what ``event`` recorded last, if anything."""
         self._call("cuStreamWaitEvent", self.handle, event.handle, 0)
 
     def synchronize(self) -> None:
-        """Wait for all that was queued; errors of kernels come out here."""
-        self._call("cuStreamSynchronize", self.handle)
+        """Wait for all that was queued, while other threads run; kernels' errors come out here."""
+        self._device.driver.wait(self.handle)
 
 
 class Event(Resource):
-    """A point in a stream that another one can wait for."""
+    """A point in a stream that another one can wait for; ``timed`` ones tell when it passed."""
 
-    def __init__(self, device: Device) -> None:
-        super().__init__(
-            device, device.driver.call("cuEventCreate", _DISABLE_TIMING), "cuEventDestroy"
-        )
+    def __init__(self, device: Device, *, timed: bool = False) -> None:
+        flags = 0 if timed else _DISABLE_TIMING
+        super().__init__(device, device.driver.call("cuEventCreate", flags), "cuEventDestroy")
 
     def record(self, stream: Stream) -> None:
         """Make it the end of what is queued on ``stream``."""
         self._call("cuEventRecord", self.handle, stream.handle)
+
+    def since(self, earlier: "Event") -> float:
+        """Milliseconds on the GPU between two timed events that have passed."""
+        return float(self._call("cuEventElapsedTime", earlier.handle, self.handle))
 
 
 class Graph(Resource):
@@ -65,6 +74,17 @@ class Graph(Resource):
         if device.driver.package == "pycuda":
             raise EngineError("PyCUDA has no CUDA graphs.")
         call = device.driver.call
+        with _no_collection():
+            graph = self._capture(device, stream, work)
+        try:
+            runnable = call("cuGraphInstantiate", graph, 0)
+        finally:
+            call("cuGraphDestroy", graph)
+        super().__init__(device, runnable, "cuGraphExecDestroy")
+
+    @staticmethod
+    def _capture(device: Device, stream: Stream, work: Callable[[], None]) -> Any:
+        call = device.driver.call
         # In this mode other threads may meanwhile call what cannot be captured.
         modes = device.driver.module.CUstreamCaptureMode
         call("cuStreamBeginCapture", stream.handle, modes.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -72,16 +92,30 @@ class Graph(Resource):
             failed.callback(_discard, device, stream)
             work()
             failed.pop_all()
-        graph = call("cuStreamEndCapture", stream.handle)
-        try:
-            runnable = call("cuGraphInstantiate", graph, 0)
-        finally:
-            call("cuGraphDestroy", graph)
-        super().__init__(device, runnable, "cuGraphExecDestroy")
+        return call("cuStreamEndCapture", stream.handle)
 
     def launch(self, stream: Stream) -> None:
         """Queue it."""
         self._call("cuGraphLaunch", self.handle, stream.handle)
+
+
+_one_capture = threading.Lock()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from freeing GPU memory, anybody's, on a thread that captures.
+
+    That cannot be captured, and the driver then gives the capture up.
+    """
+    with _one_capture:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
 
 
 def _discard(device: Device, stream: Stream) -> None:

@@ -3,9 +3,15 @@
 from fer_edge.engines.tensorrt.builder import build_engine
 from fer_edge.engines.tensorrt.engine import TensorRTEngine
 from fer_edge.engines.tensorrt.inspector import EngineLayer, inspect_engine
-from fer_edge.engines.tensorrt.module import TENSORRT_BACKENDS, TensorRTBackend, module_version
+from fer_edge.engines.tensorrt.module import (
+    PREFERENCE,
+    TENSORRT_BACKENDS,
+    TensorRTBackend,
+    module_version,
+)
 
 __all__ = [
+    "PREFERENCE",
     "TENSORRT_BACKENDS",
     "EngineLayer",
     "TensorRTBackend",

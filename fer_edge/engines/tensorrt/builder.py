@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from typing import Any
 from fer_edge.contract import FACE_SIZE, INPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.signature import check_signature
+from fer_edge.engines.tensorrt import rtx
 from fer_edge.engines.tensorrt.module import (
     TensorRTBackend,
     cause,
     describe_tensor,
     load_module,
     log_of,
+    raised_as,
     start,
 )
-from fer_edge.errors import EngineBuildError, UsageError
-from fer_edge.files import storage_errors, write_bytes
+from fer_edge.errors import EngineBuildError, StorageError, UsageError
+from fer_edge.files import write_bytes
 
 Progress = Callable[[str, float], None]
 """Called with the name of a build phase and the finished fraction of the build, 0 to 1, which
@@ -39,6 +41,7 @@ def build_engine(
     workspace_mib: int = 1024,
     tf32: bool = True,
     timing_cache: Path | None = None,
+    device: int = 0,
     progress: Progress | None = None,
 ) -> bytes:
     """Build a serialised engine from an ONNX graph.
@@ -60,7 +63,10 @@ def build_engine(
         Let float32 layers multiply in TF32, which rounds factors to 10 bits of mantissa; as
         TensorRT does by default.
     timing_cache : Path, optional
-        File with the timings of earlier builds, read and written. TensorRT-RTX times nothing.
+        File with the timings of earlier builds, read and written if it can be: without them a
+        build takes longer. TensorRT-RTX times nothing.
+    device : int
+        CUDA's index of the GPU that TensorRT builds on and for. TensorRT-RTX needs none.
     progress : callable, optional
         Called as the build advances; what it raises, Ctrl-C included, stops the build.
 
@@ -71,9 +77,7 @@ def build_engine(
     BackendUnavailableError
         The module is not installed, or TensorRT has no GPU to build on.
     EngineBuildError
-        The graph is damaged, of another signature, or has what TensorRT cannot build.
-    StorageError
-        The timing cache cannot be read or written.
+        The graph is damaged, of another signature, or has what TensorRT cannot build; CUDA failed.
 
     References
     ----------
@@ -88,8 +92,24 @@ def build_engine(
     if workspace_mib < 1:
         raise UsageError(f"The workspace must be at least 1 MiB, got {workspace_mib}.")
     trt = load_module(backend)
-    if backend == "tensorrt":
-        cuda.require_cuda()
+    with ExitStack() as stack:
+        if backend == "tensorrt":
+            cuda.require_cuda(device)
+            stack.enter_context(raised_as(EngineBuildError))
+            stack.enter_context(cuda.Device(device))
+        return _build(trt, graph, backend, batches, workspace_mib, tf32, timing_cache, progress)
+
+
+def _build(
+    trt: Any,
+    graph: bytes,
+    backend: TensorRTBackend,
+    batches: tuple[int, int, int],
+    workspace_mib: int,
+    tf32: bool,
+    timing_cache: Path | None,
+    progress: Progress | None,
+) -> bytes:
     log = log_of(backend)
     builder = start("Builder", backend)
     # Networks of TensorRT 11 and RTX are always strongly typed, and ignore the flag.
@@ -106,6 +126,8 @@ def build_engine(
     profile = builder.create_optimization_profile()
     profile.set_shape(INPUT_NAME, *((size, 1, FACE_SIZE, FACE_SIZE) for size in batches))
     config.add_optimization_profile(profile)
+    if backend == "tensorrt-rtx":
+        rtx.allow_capture(config)
     # The timing calls of TensorRT-RTX do nothing but ask for a GPU.
     cached = timing_cache if backend == "tensorrt" else None
     if cached is not None:
@@ -123,8 +145,7 @@ def build_engine(
             hint="If memory ran out, lower --batch; else try another --backend or precision.",
         )
     if cached is not None:
-        timings = config.get_timing_cache()
-        write_bytes(cached, bytes(timings.serialize()))
+        _store_timings(config, cached)
     return bytes(plan)
 
 
@@ -160,12 +181,20 @@ def _parser_error(error: Any) -> str:
 
 def _load_timings(config: Any, path: Path) -> None:
     data = b""
-    if path.is_file():
-        with storage_errors(path):
-            data = path.read_bytes()
-    # Timings of another GPU or version are refused, and of no use: start over.
-    if not config.set_timing_cache(config.create_timing_cache(data), False):
+    with suppress(OSError):
+        data = path.read_bytes()
+    timings = config.create_timing_cache(data)
+    # Timings of another GPU or version are refused, and of no use, as are damaged ones: start over.
+    if timings is None or not config.set_timing_cache(timings, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _store_timings(config: Any, path: Path) -> None:
+    timings = config.get_timing_cache()
+    if timings is not None:
+        # They are not worth the engine that has just been built.
+        with suppress(StorageError):
+            write_bytes(path, bytes(timings.serialize()))
 
 
 @contextmanager

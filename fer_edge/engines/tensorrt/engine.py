@@ -1,45 +1,49 @@
 """Run a serialised engine with TensorRT or TensorRT-RTX."""
 
+import os
 import re
 import threading
+import weakref
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import Any, cast
 
 import numpy as np
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, Precision
+from fer_edge.contract import INPUT_NAME, Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import (
     DescribedEngine,
+    DeviceTimes,
     EngineInfo,
     Faces,
     Probabilities,
     check_faces,
     check_probabilities,
 )
-from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_array
+from fer_edge.engines.device_array import (
+    DeviceArray,
+    DeviceFaces,
+    import_faces,
+    is_device_array,
+)
 from fer_edge.engines.old_driver import is_old_driver
 from fer_edge.engines.signature import Tensor, check_signature
-from fer_edge.engines.tensorrt.lanes import DeviceLane, HostLane, Scratch, capture_all
+from fer_edge.engines.tensorrt.contexts import Contexts
+from fer_edge.engines.tensorrt.lanes import Lane, Scratch, Stopwatch, capture_all
 from fer_edge.engines.tensorrt.module import (
     TensorRTBackend,
     cause,
     describe_tensor,
     log_of,
     module_version,
+    raised_as,
     start,
     start_error,
 )
-from fer_edge.errors import (
-    BackendUnavailableError,
-    EngineError,
-    EngineLoadError,
-    InferenceError,
-    InputError,
-)
+from fer_edge.engines.tensorrt.rtx import RtxContexts, kernel_cache
+from fer_edge.errors import EngineError, EngineLoadError, InferenceError, InputError
 
 _REFUSALS = (
     (r"library version|VERSION_MISMATCH", "it was built by another version"),
@@ -50,14 +54,12 @@ _REFUSALS = (
 """What TensorRT's words mean. https://github.com/NVIDIA/TensorRT/issues/564 and /574 quote them."""
 
 
-AnyLane = TypeVar("AnyLane", HostLane, DeviceLane)
-
-
 class TensorRTEngine(DescribedEngine):
     """A serialised engine on one GPU; any thread may call :meth:`run`, one at a time goes through.
 
     Every batch size of :attr:`EngineInfo.buckets` has its own buffers and CUDA graph, made when the
-    engine is opened; nothing is allocated later, but for the first faces that are on the GPU.
+    engine is opened; nothing is allocated later. TensorRT-RTX compiles its kernels then, too, and
+    keeps them for the next start in :func:`fer_edge.files.cache_folder`.
 
     Parameters
     ----------
@@ -84,35 +86,44 @@ class TensorRTEngine(DescribedEngine):
         self, plan: bytes, backend: TensorRTBackend, *, precision: Precision, device: int = 0
     ) -> None:
         version = module_version(backend)
-        cuda.require_cuda()
-        self._device = cuda.Device(device)
-        self._backend = backend
+        with raised_as(EngineLoadError):
+            gpu = cuda.describe_gpu(device)
+            self._device = cuda.Device(device)
+        self._log = log_of(backend)
         self._lock = threading.Lock()
-        with _raised_as(EngineLoadError), self._device, ExitStack() as stack:
+        with raised_as(EngineLoadError), self._device, ExitStack() as stack:
             # Freed in reverse: a runtime must outlive its engines, and an engine its contexts.
             self._runtime, self._engine = deserialize(plan, backend)
             stack.callback(setattr, self, "_runtime", None)
             stack.callback(setattr, self, "_engine", None)
             self._scratch = Scratch(self._device, self._engine)
             stack.callback(self._scratch.close)
+            self._contexts = (
+                RtxContexts(self._engine, kernel_cache(plan, gpu))
+                if backend == "tensorrt-rtx"
+                else Contexts(self._engine, backend)
+            )
+            stack.callback(self._contexts.close)
+            self._arrived = cuda.Event(self._device)
+            stack.callback(self._arrived.free)
             buckets = _buckets(*_batch_range(self._engine))
-            self._lanes = [self._open_lane(HostLane, batch, stack) for batch in buckets]
-            # What is larger than all goes in parts of the largest, two in flight.
-            self._twin = self._open_lane(HostLane, buckets[-1], stack)
-            self._device_lane: DeviceLane | None = None
+            self._lanes = [self._open_lane(batch, stack) for batch in buckets]
+            # For the second of two batches in flight. What is larger than all goes in parts of the
+            # largest; who wants more of a smaller one, waits once for another.
+            self._twins = {buckets[-1]: self._open_lane(buckets[-1], stack)}
+            self._contexts.keep()
             self._info = EngineInfo(
                 backend=backend,
                 backend_version=version,
                 precision=precision,
-                device=cuda.device_name(device),
+                device=gpu.name,
                 min_batch=1,
                 max_batch=None,
                 buckets=buckets,
-                launch="CUDA graphs of TensorRT-RTX"
-                if backend == "tensorrt-rtx"
-                else capture_all([*self._lanes, self._twin]),
+                launch=capture_all([*self._lanes, *self._twins.values()]),
             )
             self._resources = stack.pop_all()
+        _open_engines.add(self)
 
     def run(self, faces: Faces | DeviceArray) -> Probabilities:
         """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`.
@@ -121,95 +132,134 @@ class TensorRTEngine(DescribedEngine):
         ----------
         faces : uint8 array, shape (N, 1, 48, 48)
             In host memory; or on the engine's GPU, C-contiguous, as an array with ``__dlpack__`` or
-            ``__cuda_array_interface__``. That is read where it is, without a graph, and not before
+            ``__cuda_array_interface__``. That is copied on the GPU, at any address, and not before
             what its library has queued to write it.
         """
-        if is_device_array(faces):
-            classify = partial(self._run_on_device, faces)
-        else:
-            on_host = cast(Faces, faces)
-            check_faces(on_host, self._info)
-            classify = partial(self._run_from_host, on_host)
+        if not is_device_array(faces):
+            check_faces(cast(Faces, faces), self._info)
+        largest = self._info.buckets[-1]
+        with self._in_use():
+            taken = self._import(faces) if is_device_array(faces) else cast(Faces, faces)
+            number = taken.number if isinstance(taken, DeviceFaces) else len(taken)
+            parts = [_part(taken, start, largest) for start in range(0, number, largest)]
+            probabilities = np.concatenate(self._run_parts(parts))
+        return check_probabilities(probabilities, self._info)
+
+    def run_timed(self, faces: Faces) -> tuple[Probabilities, DeviceTimes]:
+        """As :meth:`run`, of at most ``describe().buckets[-1]`` faces, with its times."""
+        check_faces(faces, self._info)
+        if len(faces) > self._info.buckets[-1]:
+            raise InputError(
+                f"Times are of one batch, at most {self._info.buckets[-1]} faces, got {len(faces)}."
+            )
+        with self._in_use(), closing(Stopwatch(self._device)) as watch:
+            lane = self._free_lane(len(faces), ())
+            lane.submit(faces, watch)
+            probabilities = lane.collect(len(faces)).copy()
+            times = watch.times()
+        return check_probabilities(probabilities, self._info), times
+
+    def run_many(self, batches: Sequence[Faces]) -> list[Probabilities]:
+        """As :meth:`run` of each batch, of at most ``describe().buckets[-1]`` faces, two of them in
+        flight."""
+        for faces in batches:
+            check_faces(faces, self._info)
+            if len(faces) > self._info.buckets[-1]:
+                raise InputError(
+                    f"A batch is at most {self._info.buckets[-1]} faces, got {len(faces)}."
+                )
+        with self._in_use():
+            found = self._run_parts(batches)
+        return [check_probabilities(probabilities, self._info) for probabilities in found]
+
+    def close(self) -> None:
+        """Free the GPU's memory, after a call under way has ended; raises nothing.
+
+        After an error that took the GPU away, the driver frees its part when the process ends.
+        """
+        if self._device.driver.forked:
+            return
+        with self._lock:
+            if self._engine is not None:
+                with self._device.closing():
+                    self._resources.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """One call at a time, in the GPU's context."""
+        with raised_as(InferenceError):
+            # Before the lock, which another thread may have held when this process was forked.
+            self._device.driver.require_usable()
         with self._lock:
             if self._engine is None:
                 raise InferenceError("This engine is closed.", hint="Open it again.")
-            with _raised_as(InferenceError), self._device:
-                probabilities = classify()
-        return check_probabilities(probabilities, self._info)
+            with raised_as(InferenceError), self._device:
+                yield
 
-    def describe(self) -> EngineInfo:
-        """What this engine is and where it runs."""
-        return self._info
-
-    def close(self) -> None:
-        """Free the GPU's memory, after a call under way has ended."""
-        with self._lock:
-            if self._engine is not None:
-                with self._device:
-                    self._resources.close()
-
-    def __enter__(self) -> "TensorRTEngine":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _open_lane(self, kind: type[AnyLane], batch: int, stack: ExitStack) -> AnyLane:
-        lane = kind(self._device, self._engine, self._backend, self._scratch, batch)
+    def _open_lane(self, batch: int, stack: ExitStack) -> Lane:
+        lane = Lane(self._device, self._contexts, self._scratch, self._log, batch)
         stack.callback(lane.close)
         return lane
 
-    def _run_from_host(self, faces: Faces) -> Probabilities:
-        out = np.empty((len(faces), len(EMOTIONS)), np.float32)
-        largest = self._lanes[-1].batch
-        in_flight: deque[tuple[HostLane, Probabilities]] = deque()
+    def _run_parts(self, parts: Iterable[Faces | DeviceFaces]) -> list[Probabilities]:
+        """Probabilities of each part, the callers' to keep."""
+        found: list[Probabilities] = []
+        in_flight: deque[tuple[Lane, int]] = deque()
+
+        def collect() -> None:
+            lane, n = in_flight.popleft()
+            found.append(lane.collect(n).copy())
+
         try:
-            for start in range(0, len(faces), largest):
-                part = faces[start : start + largest]
+            for part in parts:
                 if len(in_flight) == 2:
-                    _collect(*in_flight.popleft())
-                lane = self._lane_of(len(part), turn=start // largest)
-                in_flight.append((lane, out[start : start + largest]))
+                    collect()
+                number = part.number if isinstance(part, DeviceFaces) else len(part)
+                lane = self._free_lane(number, [lane for lane, _ in in_flight])
+                in_flight.append((lane, number))
+                if isinstance(part, DeviceFaces):
+                    lane.stream.wait(self._arrived)
                 lane.submit(part)
             while in_flight:
-                _collect(*in_flight.popleft())
+                collect()
         finally:
             # After an error: nobody may overwrite or free what the GPU still works on.
             for lane, _ in in_flight:
                 with suppress(EngineError):
                     lane.stream.synchronize()
-        return out
+        return found
 
-    def _lane_of(self, n: int, *, turn: int) -> HostLane:
+    def _free_lane(self, n: int, busy: Sequence[Lane]) -> Lane:
         lane = next(lane for lane in self._lanes if lane.batch >= n)
-        return self._twin if lane.batch == self._twin.batch and turn % 2 else lane
+        if lane not in busy:
+            return lane
+        if lane.batch not in self._twins:
+            twin = self._open_lane(lane.batch, self._resources)
+            if self._info.launch == "CUDA graphs":
+                with suppress(EngineError):
+                    twin.capture()
+            self._twins[lane.batch] = twin
+        return self._twins[lane.batch]
 
-    def _run_on_device(self, faces: DeviceArray) -> Probabilities:
-        smallest, largest = self._info.buckets[0], self._info.buckets[-1]
-        if self._device_lane is None:
-            self._device_lane = self._open_lane(DeviceLane, largest, self._resources)
-        lane = self._device_lane
-        taken = import_faces(faces, self._device, lane.stream)
-        if taken.number % largest and taken.number % largest < smallest:
-            raise InputError(
-                f"This engine takes {smallest} to {largest} faces at a time from the GPU, got "
-                f"{taken.number}.",
-                hint="Build it with a smaller batch, or hand over a numpy array.",
-            )
-        out = np.empty((taken.number, len(EMOTIONS)), np.float32)
-        try:
-            for start in range(0, taken.number, largest):
-                part = out[start : start + largest]
-                lane.submit(taken.pointer + start * FACE_SIZE * FACE_SIZE, len(part))
-                _collect(lane, part)
-        finally:
-            with suppress(EngineError):
-                lane.stream.synchronize()
-        return out
+    def _import(self, faces: DeviceArray) -> DeviceFaces:
+        stream = self._lanes[-1].stream
+        taken = import_faces(faces, self._device, stream)
+        self._arrived.record(stream)
+        return taken
 
 
-def _collect(lane: HostLane | DeviceLane, out: Probabilities) -> None:
-    out[:] = lane.collect(len(out))
+_open_engines: "weakref.WeakSet[TensorRTEngine]" = weakref.WeakSet()
+_of_the_parent: list[TensorRTEngine] = []
+"""In a process that was forked: engines that must not be freed here, where the GPU is not ours."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _of_the_parent.extend(_open_engines))
+
+
+def _part(faces: Faces | DeviceFaces, start: int, number: int) -> Faces | DeviceFaces:
+    if isinstance(faces, DeviceFaces):
+        return faces.part(start, number)
+    return faces[start : start + number]
 
 
 def _buckets(smallest: int, largest: int) -> tuple[int, ...]:
@@ -261,14 +311,3 @@ def _batch_range(engine: Any) -> tuple[int, int]:
     check_signature(tensors["INPUT"], tensors["OUTPUT"], EngineLoadError)
     shortest, _, longest = engine.get_tensor_profile_shape(INPUT_NAME, 0)
     return int(shortest[0]), int(longest[0])
-
-
-@contextmanager
-def _raised_as(kind: type[EngineError]) -> Iterator[None]:
-    """Raise CUDA's errors as ``kind``, by which a caller knows what was under way."""
-    try:
-        yield
-    except (BackendUnavailableError, kind):
-        raise
-    except EngineError as error:
-        raise kind(error.message, hint=error.hint) from error

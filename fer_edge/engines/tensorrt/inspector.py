@@ -9,7 +9,13 @@ from typing import Any
 from fer_edge.contract import FACE_SIZE, INPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.tensorrt.engine import deserialize
-from fer_edge.engines.tensorrt.module import TensorRTBackend, cause, load_module, log_of
+from fer_edge.engines.tensorrt.module import (
+    TensorRTBackend,
+    cause,
+    load_module,
+    log_of,
+    raised_as,
+)
 from fer_edge.errors import EngineLoadError
 
 _TYPES = {
@@ -53,7 +59,9 @@ class EngineLayer:
         return "i8i8" in self.tactic or known == {"int8"}
 
 
-def inspect_engine(plan: bytes, backend: TensorRTBackend, *, batch: int) -> list[EngineLayer]:
+def inspect_engine(
+    plan: bytes, backend: TensorRTBackend, *, batch: int, device: int = 0
+) -> list[EngineLayer]:
     """Load a serialised engine and return its layers in the order in which they run.
 
     Parameters
@@ -63,6 +71,8 @@ def inspect_engine(plan: bytes, backend: TensorRTBackend, *, batch: int) -> list
     backend : {"tensorrt", "tensorrt-rtx"}
     batch : int
         Batch size to tell the types for; without one TensorRT leaves some out.
+    device : int
+        CUDA's index of the GPU.
 
     Raises
     ------
@@ -76,21 +86,22 @@ def inspect_engine(plan: bytes, backend: TensorRTBackend, *, batch: int) -> list
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-tools.html
     """
     trt = load_module(backend)
-    cuda.require_cuda()
-    runtime, engine = deserialize(plan, backend)
-    with log_of(backend).collect() as errors:
-        context = engine.create_execution_context()
-        if context is None:
-            raise EngineLoadError(
-                f"TensorRT cannot make an execution context: {cause(errors)}.",
-                hint="Free GPU memory, or build with a smaller --batch.",
-            )
-        context.set_input_shape(INPUT_NAME, (batch, 1, FACE_SIZE, FACE_SIZE))
-        inspector = engine.create_engine_inspector()
-        inspector.execution_context = context
-        report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    # In this order: a runtime must outlive its engines, and an engine its contexts.
-    del inspector, context, engine, runtime
+    cuda.require_cuda(device)
+    with raised_as(EngineLoadError), cuda.Device(device):
+        runtime, engine = deserialize(plan, backend)
+        with log_of(backend).collect() as errors:
+            context = engine.create_execution_context()
+            if context is None:
+                raise EngineLoadError(
+                    f"TensorRT cannot make an execution context: {cause(errors)}.",
+                    hint="Free GPU memory, or build with a smaller --batch.",
+                )
+            context.set_input_shape(INPUT_NAME, (batch, 1, FACE_SIZE, FACE_SIZE))
+            inspector = engine.create_engine_inspector()
+            inspector.execution_context = context
+            report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        # In this order: a runtime must outlive its engines, and an engine its contexts.
+        del inspector, context, engine, runtime
     return read_layers(report)
 
 

@@ -1,14 +1,16 @@
 """Batches on their way through the GPU."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME
 from fer_edge.engines import cuda
-from fer_edge.engines.base import Faces, Probabilities
-from fer_edge.engines.tensorrt import rtx
-from fer_edge.engines.tensorrt.module import TensorRTBackend, cause, load_module, log_of
+from fer_edge.engines.base import DeviceTimes, Faces, Probabilities
+from fer_edge.engines.device_array import DeviceFaces
+from fer_edge.engines.tensorrt.contexts import Contexts
+from fer_edge.engines.tensorrt.module import Log, cause
 from fer_edge.errors import EngineError, EngineLoadError, InferenceError
 
 Owned = TypeVar("Owned", cuda.Stream, cuda.DeviceBuffer, cuda.PinnedBuffer, cuda.Graph)
@@ -42,54 +44,146 @@ class Scratch:
         self._computed.record(stream)
 
 
+class Stopwatch:
+    """Takes the times of one batch at a time, by events on its stream."""
+
+    def __init__(self, device: cuda.Device) -> None:
+        self._events = [cuda.Event(device, timed=True) for _ in range(4)]
+        self._enqueue_s = 0.0
+
+    def pass_by(self, point: int, stream: cuda.Stream) -> None:
+        """Note when the stream comes to a point, of 0 to 3: before, between and after the parts."""
+        self._events[point].record(stream)
+
+    def launch(self, launch: Callable[[], None]) -> None:
+        """Note how long the call takes that starts the computation."""
+        start = time.perf_counter()
+        launch()
+        self._enqueue_s = time.perf_counter() - start
+
+    def times(self) -> DeviceTimes:
+        """Of the batch that has been waited for."""
+        start, uploaded, computed, downloaded = self._events
+        return DeviceTimes(
+            host_to_device_ms=uploaded.since(start),
+            compute_ms=computed.since(uploaded),
+            device_to_host_ms=downloaded.since(computed),
+            enqueue_ms=1e3 * self._enqueue_s,
+        )
+
+    def close(self) -> None:
+        for event in self._events:
+            event.free()
+
+
 class Lane:
-    """One batch in flight: an execution context with its stream and output."""
+    """One batch in flight: an execution context with its stream and buffers.
+
+    ``batch`` faces go in one shape from one address, so that a graph can hold it and pointers are
+    aligned as TensorRT wants them, wherever faces come from.
+    """
+
+    _graph: cuda.Graph | None = None
 
     def __init__(
-        self,
-        device: cuda.Device,
-        engine: Any,
-        backend: TensorRTBackend,
-        scratch: Scratch,
-        batch: int,
+        self, device: cuda.Device, contexts: Contexts, scratch: Scratch, log: Log, batch: int
     ) -> None:
         self.batch = batch
         self._device = device
+        self._contexts = contexts
         self._scratch = scratch
-        self._log = log_of(backend)
+        self._log = log
         self._resources = ExitStack()
         try:
-            self._open(engine, backend)
+            self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self, engine: Any, backend: TensorRTBackend) -> None:
-        self.stream = self._own(cuda.Stream(self._device))
-        shape = (self.batch, len(EMOTIONS))
-        self._probabilities = self._own(cuda.PinnedBuffer(self._device, shape, "float32"))
-        nbytes = self._probabilities.array.nbytes
-        self._output = self._own(cuda.DeviceBuffer(self._device, nbytes))
+    def _open(self) -> None:
+        device = self._device
+        self.stream = self._own(cuda.Stream(device))
+        shape = (self.batch, 1, FACE_SIZE, FACE_SIZE)
+        self._faces = self._own(cuda.PinnedBuffer(device, shape, "uint8"))
+        self._input = self._own(cuda.DeviceBuffer(device, self._faces.array.nbytes))
+        outputs = (self.batch, len(EMOTIONS))
+        self._probabilities = self._own(cuda.PinnedBuffer(device, outputs, "float32"))
+        self._output = self._own(cuda.DeviceBuffer(device, self._probabilities.array.nbytes))
         with self._log.collect() as errors:
-            self._context = self._make_context(engine, backend)
+            self._context = self._contexts.make()
             if self._context is None:
                 raise EngineLoadError(
                     f"TensorRT cannot make an execution context: {cause(errors)}.",
                     hint="Free GPU memory, or build with a smaller --batch.",
                 )
-        self._resources.callback(setattr, self, "_context", None)
-        self._scratch.lend(self._context)
-        self._context.set_tensor_address(OUTPUT_NAME, self._output.pointer)
-
-    def _make_context(self, engine: Any, backend: TensorRTBackend) -> Any:
-        if backend == "tensorrt-rtx":
-            return rtx.make_context(engine, graphs=False)
-        trt = load_module(backend)
-        return engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            self._resources.callback(setattr, self, "_context", None)
+            self._scratch.lend(self._context)
+            if not (
+                self._context.set_input_shape(INPUT_NAME, shape)
+                and self._context.set_tensor_address(INPUT_NAME, self._input.pointer)
+                and self._context.set_tensor_address(OUTPUT_NAME, self._output.pointer)
+            ):
+                raise _failed(self.batch, errors)
+        # TensorRT allocates in the first run of a shape, which no graph can hold.
+        self._faces.array[:] = 0
+        self.submit(self._faces.array)
+        self.collect(self.batch)
 
     def _own(self, resource: Owned) -> Owned:
         self._resources.callback(resource.free)
         return resource
+
+    def capture(self) -> None:
+        """Take a CUDA graph from now on.
+
+        Raises
+        ------
+        EngineError
+            It cannot be captured; the lane works as before.
+        """
+        self._contexts.require_capturable(self._context, self.stream)
+        self._graph = self._own(cuda.Graph(self._device, self.stream, self._enqueue))
+
+    def release_graph(self) -> None:
+        """Enqueue from now on."""
+        if self._graph is not None:
+            self._graph.free()
+            self._graph = None
+
+    def submit(self, faces: Faces | DeviceFaces, watch: Stopwatch | None = None) -> None:
+        """Queue the upload, the inference and the download of a batch of at most ``batch``."""
+        if watch is None:
+            n = self._upload(faces)
+            self._scratch.compute(self.stream, self._launch)
+            self.stream.download(self._output, self._probabilities.array[:n])
+            return
+        watch.pass_by(0, self.stream)
+        n = self._upload(faces)
+        watch.pass_by(1, self.stream)
+        self._scratch.compute(self.stream, lambda: watch.launch(self._launch))
+        watch.pass_by(2, self.stream)
+        self.stream.download(self._output, self._probabilities.array[:n])
+        watch.pass_by(3, self.stream)
+
+    def _upload(self, faces: Faces | DeviceFaces) -> int:
+        if isinstance(faces, DeviceFaces):
+            self.stream.copy(faces.pointer, self._input, faces.nbytes)
+            return faces.number
+        n = len(faces)
+        self._faces.array[:n] = faces
+        self.stream.upload(self._faces.array[:n], self._input)
+        return n
+
+    def _launch(self) -> None:
+        if self._graph is not None:
+            self._graph.launch(self.stream)
+        else:
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        with self._log.collect() as errors:
+            if not self._context.execute_async_v3(self.stream.address):
+                raise _failed(self.batch, errors)
 
     def collect(self, n: int) -> Probabilities:
         """Wait for the batch; a view of its first ``n`` probabilities, shape (n, 7)."""
@@ -100,87 +194,8 @@ class Lane:
         """Free the context, the buffers and the stream."""
         self._resources.close()
 
-    def _set_input(self, n: int, pointer: int) -> None:
-        with self._log.collect() as errors:
-            shape = (n, 1, FACE_SIZE, FACE_SIZE)
-            if not (
-                self._context.set_input_shape(INPUT_NAME, shape)
-                and self._context.set_tensor_address(INPUT_NAME, pointer)
-            ):
-                raise _failed(n, errors)
 
-    def _enqueue(self, n: int) -> None:
-        with self._log.collect() as errors:
-            if not self._context.execute_async_v3(self.stream.address):
-                raise _failed(n, errors)
-
-    def _run(self, n: int, launch: Callable[[], None]) -> None:
-        self._scratch.compute(self.stream, launch)
-        self.stream.download(self._output, self._probabilities.array[:n])
-
-
-class HostLane(Lane):
-    """For faces in host memory: ``batch`` of them in one shape at one address, for a graph."""
-
-    _graph: cuda.Graph | None = None
-
-    def _open(self, engine: Any, backend: TensorRTBackend) -> None:
-        super()._open(engine, backend)
-        shape = (self.batch, 1, FACE_SIZE, FACE_SIZE)
-        self._faces = self._own(cuda.PinnedBuffer(self._device, shape, "uint8"))
-        self._input = self._own(cuda.DeviceBuffer(self._device, self._faces.array.nbytes))
-        self._set_input(self.batch, self._input.pointer)
-        # TensorRT allocates in the first run of a shape, which no graph can hold.
-        self._faces.array[:] = 0
-        self.submit(self._faces.array)
-        self.collect(self.batch)
-
-    def _make_context(self, engine: Any, backend: TensorRTBackend) -> Any:
-        if backend == "tensorrt-rtx":
-            return rtx.make_context(engine, graphs=True)
-        return super()._make_context(engine, backend)
-
-    def capture(self) -> None:
-        """Take a CUDA graph from now on.
-
-        Raises
-        ------
-        EngineError
-            It cannot be captured; the lane works as before.
-        """
-        graph = cuda.Graph(self._device, self.stream, lambda: self._enqueue(self.batch))
-        self._graph = self._own(graph)
-
-    def release_graph(self) -> None:
-        """Enqueue from now on."""
-        if self._graph is not None:
-            self._graph.free()
-            self._graph = None
-
-    def submit(self, faces: Faces) -> None:
-        """Queue the upload, the inference and the download of a batch of at most ``batch``."""
-        n = len(faces)
-        self._faces.array[:n] = faces
-        self.stream.upload(self._faces.array[:n], self._input)
-        self._run(n, self._launch)
-
-    def _launch(self) -> None:
-        if self._graph is not None:
-            self._graph.launch(self.stream)
-        else:
-            self._enqueue(self.batch)
-
-
-class DeviceLane(Lane):
-    """For faces in GPU memory, where they are: shape and address change with each batch."""
-
-    def submit(self, pointer: int, n: int) -> None:
-        """Queue the inference and the download of ``n`` faces at ``pointer``."""
-        self._set_input(n, pointer)
-        self._run(n, lambda: self._enqueue(n))
-
-
-def capture_all(lanes: list[HostLane]) -> str:
+def capture_all(lanes: list[Lane]) -> str:
     """Capture all or none; what :attr:`fer_edge.engines.EngineInfo.launch` says of it."""
     try:
         for lane in lanes:

@@ -8,14 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
+from fer_edge.contract import Precision
 from fer_edge.engines.old_driver import is_old_driver, old_driver, package_cuda
 from fer_edge.engines.signature import Tensor
-from fer_edge.errors import BackendUnavailableError, UsageError
+from fer_edge.errors import BackendUnavailableError, EngineError, UsageError
 
 TensorRTBackend = Literal["tensorrt", "tensorrt-rtx"]
 TENSORRT_BACKENDS: Final[tuple[TensorRTBackend, ...]] = get_args(TensorRTBackend)
 
 _EXTRAS: Final[dict[TensorRTBackend, str]] = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
+PREFERENCE: Final[dict[TensorRTBackend, tuple[Precision, ...]]] = {
+    "tensorrt": ("int8", "fp8", "fp16", "fp32"),
+    "tensorrt-rtx": ("fp16", "int8", "fp8", "fp32"),
+}
+"""Precisions of engines in the order in which "auto" takes them.
+
+NVIDIA lists INT8 for TensorRT-RTX as "WoQ GEMM", quantised weights of matrix products; INT8
+convolutions may gain nothing there, or lose. Nobody has measured it here: bench/gpu.py does.
+https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/getting-started/support-matrix-1/1.5.html
+"""
+
 _HINTS = {
     "tensorrt": "Run: pip install 'fer-edge[tensorrt]' (on Jetson, TensorRT comes with JetPack: "
     "make the environment with python -m venv --system-site-packages)",
@@ -137,6 +149,17 @@ def _for_cuda_12(backend: TensorRTBackend) -> str:
     installed = f"{backend} {flavour} {flavour}-bindings {flavour}-libs"
     extra = _EXTRAS[backend]
     return f"pip uninstall -y {installed} && pip install 'fer-edge[{extra}-cu12]'"
+
+
+@contextmanager
+def raised_as(kind: type[EngineError]) -> Iterator[None]:
+    """Raise CUDA's errors as ``kind``, by which a caller knows what was under way."""
+    try:
+        yield
+    except (BackendUnavailableError, kind):
+        raise
+    except EngineError as error:
+        raise kind(error.message, hint=error.hint) from error
 
 
 def cause(errors: list[str]) -> str:

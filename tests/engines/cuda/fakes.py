@@ -4,8 +4,10 @@
 import ctypes
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,26 +22,45 @@ class Failure(Exception):
         self.text = text
 
 
+LEGACY = 1
+"""CU_STREAM_LEGACY, on which libraries queue that name no stream."""
+ALIGNMENT = 256
+"""Of what cuMemAlloc gives."""
+
+
 class FakeGpu:
-    """The driver API of one GPU.
+    """The driver API of one GPU or several of a kind.
 
     Streams run when one is waited for: a step of each in turn, so that what was not ordered by a
-    stream or an event runs in between. Memory is looked up when it is used.
+    stream or an event runs in between. Memory is looked up when it is used. What was made on one
+    GPU goes in its primary context only. After :meth:`break_down`, as after an illegal access,
+    every call fails.
     """
 
     PRIMARY = 0xC0DE
+    """Primary context of the first GPU; those of others follow."""
 
     def __init__(self) -> None:
         self.live: dict[int, object] = {}
         """What was made and not destroyed, by address or handle."""
+        self.device_of: dict[int, int] = {}
+        """On which GPU each was made."""
+        self.default_stream: deque[Step] = deque()
+        self.broken: str | None = None
+        """Text of the error that every call gives."""
         self.calls: list[str] = []
         self.errors: dict[str, str] = {}
         """Text of the error that a function answers with."""
         self.fail_after = -1
         """How many more things can be made before the GPU is out of memory; -1 for any number."""
+        self.memory = 1 << 30
+        """Bytes of each GPU."""
         self.count = 1
         self.name = "Fake GPU"
         self.capability = (8, 7)
+        self.multiprocessors = 16
+        self.driver_version = 12060
+        self.graphs_supported = True
         self.retained = 0
         self.pushed = self.most_pushed = 0
         """Contexts on all stacks of all threads, now and at most."""
@@ -48,6 +69,7 @@ class FakeGpu:
         self._handles = itertools.count(1000)
         self._finishing: list[deque] = []
         """Work of streams that were destroyed."""
+        self._pinned: set[int] = set()
         self._captures: dict[int, SimpleNamespace] = {}
 
     @property
@@ -58,13 +80,35 @@ class FakeGpu:
     def call(self, name: str, *args: object) -> object:
         with self.lock:
             self.calls.append(name)
+            if self.broken is not None:
+                raise Failure(self.broken)
             if name in self.errors:
                 raise Failure(self.errors[name])
             return getattr(self, name)(*args)
 
-    def check_context(self) -> None:
-        if self.stack[-1:] != [self.PRIMARY]:
+    def break_down(self, text: str = "an illegal memory access was encountered") -> None:
+        """Fail every call from now on."""
+        self.broken = text
+        self.pushed = 0  # nobody can pop
+
+    def steps_of(self, stream: int) -> "deque[Step]":
+        """What a stream has to do yet."""
+        return self.default_stream if stream == LEGACY else self.live[stream]
+
+    def current(self) -> int:
+        """The GPU whose primary context is the calling thread's current one."""
+        if self.broken is not None:
+            raise Failure(self.broken)
+        index = self.stack[-1] - self.PRIMARY if self.stack else -1
+        if not 0 <= index < self.count:
             raise Failure("invalid device context")
+        return index
+
+    def check_context(self, *used: int) -> None:
+        """Of a call on those handles or addresses."""
+        device = self.current()
+        if any(self.device_of[one] != device for one in used if one != LEGACY):
+            raise Failure("invalid resource handle")
 
     def forbid_capture(self) -> None:
         """Of calls that cannot be captured: they fail, and take the thread's captures with them."""
@@ -74,9 +118,9 @@ class FakeGpu:
                 raise Failure("operation not permitted when stream is capturing")
 
     def queue(self, stream: int, step: Step) -> None:
-        self.check_context()
+        self.check_context(stream)
         capture = self._captures.get(stream)
-        (self.live[stream] if capture is None else capture.steps).append(step)
+        (self.steps_of(stream) if capture is None else capture.steps).append(step)
 
     def bytes_at(self, address: int, nbytes: int) -> memoryview:
         for start, block in self.live.items():
@@ -93,16 +137,31 @@ class FakeGpu:
         self.fail_after -= 1
         handle = next(self._handles) if handle is None else handle
         self.live[handle] = thing
+        self.device_of[handle] = self.current()
         return handle
 
     def _destroy(self, handle: int) -> None:
-        self.check_context()
+        self.check_context(handle)
         del self.live[handle]
 
     def _allocate(self, nbytes: int) -> int:
         assert nbytes > 0
-        block = ctypes.create_string_buffer(b"\xab" * nbytes, nbytes)
+        whole = ctypes.create_string_buffer(nbytes + ALIGNMENT)
+        offset = -ctypes.addressof(whole) % ALIGNMENT
+        block = (ctypes.c_char * nbytes).from_buffer(whole, offset)
+        ctypes.memset(block, 0xAB, nbytes)
         return self._make(block, ctypes.addressof(block))
+
+    def used(self) -> int:
+        """Bytes of the current GPU that are allocated."""
+        device = self.current()
+        return sum(
+            len(block)
+            for address, block in self.live.items()
+            if isinstance(block, ctypes.Array)
+            and self.device_of[address] == device
+            and address not in self._pinned
+        )
 
     def _deallocate(self, address: int) -> None:
         self.forbid_capture()
@@ -112,6 +171,16 @@ class FakeGpu:
 
     def cuDeviceGetCount(self) -> int:
         return self.count
+
+    def cuDriverGetVersion(self) -> int:
+        return self.driver_version
+
+    def cuDeviceGetAttribute(self, attribute: object, device: int) -> int:
+        assert attribute == "multiprocessors"
+        return self.multiprocessors
+
+    def cuDeviceTotalMem(self, device: int) -> int:
+        return self.memory
 
     def cuDeviceGet(self, index: int) -> int:
         if index >= self.count:
@@ -126,7 +195,7 @@ class FakeGpu:
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> int:
         self.retained += 1
-        return self.PRIMARY
+        return self.PRIMARY + device
 
     def cuCtxPushCurrent(self, context: int) -> None:
         self.stack.append(context)
@@ -140,26 +209,49 @@ class FakeGpu:
         return self.stack.pop()
 
     def cuMemAlloc(self, nbytes: int) -> int:
+        if self.used() + nbytes > self.memory:
+            raise Failure("out of memory")
         return self._allocate(nbytes)
 
     def cuMemFree(self, address: int) -> None:
         self._deallocate(address)
 
     def cuMemHostAlloc(self, nbytes: int, flags: int) -> int:
-        return self._allocate(nbytes)
+        address = self._allocate(nbytes)
+        self._pinned.add(address)
+        return address
 
     def cuMemFreeHost(self, address: int) -> None:
         self._deallocate(address)
 
+    def cuModuleLoadData(self, image: bytes) -> bytes:
+        self.check_context()
+        assert b".entry illegal()" in image
+        return image
+
+    def cuModuleGetFunction(self, module: bytes, name: bytes) -> bytes:
+        return name
+
+    def cuLaunchKernel(self, function: bytes, *options: object) -> None:
+        """Its only kernel accesses what it must not."""
+        self.queue(options[7], lambda: self.break_down() or True)
+
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
         self.bytes_at(address, 1)
-        return 0
+        return max(
+            (start, self.device_of[start])
+            for start, block in self.live.items()
+            if isinstance(block, ctypes.Array) and start <= address
+        )[1]
 
     def cuMemcpyHtoDAsync(self, target: int, source: np.ndarray, nbytes: int, stream: int) -> None:
         self._copy(target, source.ctypes.data, nbytes, stream)
 
     def cuMemcpyDtoHAsync(self, target: np.ndarray, source: int, nbytes: int, stream: int) -> None:
         self._copy(target.ctypes.data, source, nbytes, stream)
+
+    def cuMemcpyDtoDAsync(self, target: int, source: int, nbytes: int, stream: int) -> None:
+        self._copy(target, source, nbytes, stream)
 
     def _copy(self, target: int, source: int, nbytes: int, stream: int) -> None:
         def copy() -> bool:
@@ -177,15 +269,17 @@ class FakeGpu:
         self._destroy(stream)
 
     def cuStreamSynchronize(self, stream: int) -> None:
-        self.check_context()
+        self.check_context(stream)
         self.forbid_capture()
-        while self.live[stream]:
+        while self.steps_of(stream):
             ran = False
             streams = [one for one in self.live.values() if isinstance(one, deque)]
-            for steps in [*streams, *self._finishing]:
+            for steps in [*streams, self.default_stream, *self._finishing]:
                 if steps and steps[0]():
                     steps.popleft()
                     ran = True
+            if self.broken is not None:
+                raise Failure(self.broken)
             assert ran, "streams wait for each other"
 
     def cuCtxSynchronize(self) -> None:
@@ -194,16 +288,32 @@ class FakeGpu:
                 self.cuStreamSynchronize(handle)
 
     def cuEventCreate(self, flags: int) -> int:
-        assert flags == 2, "not CU_EVENT_DISABLE_TIMING"
-        return self._make(SimpleNamespace(last=None))
+        assert flags in (0, 2), "neither CU_EVENT_DEFAULT nor CU_EVENT_DISABLE_TIMING"
+        return self._make(SimpleNamespace(last=None, timed=flags == 0))
 
     def cuEventDestroy(self, event: int) -> None:
         self._destroy(event)
 
     def cuEventRecord(self, event: int, stream: int) -> None:
+        self.check_context(stream, event)
         passed = threading.Event()
         self.live[event].last = passed
-        self.queue(stream, lambda: passed.set() or True)
+
+        def step() -> bool:
+            passed.at = time.perf_counter()
+            passed.set()
+            return True
+
+        self.queue(stream, step)
+
+    def cuEventElapsedTime(self, start: int, end: int) -> float:
+        """Milliseconds."""
+        events = [self.live[start], self.live[end]]
+        if not all(event.timed and event.last is not None for event in events):
+            raise Failure("invalid resource handle")
+        if not all(event.last.is_set() for event in events):
+            raise Failure("device not ready")
+        return 1e3 * (events[1].last.at - events[0].last.at)
 
     def cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
         last = self.live[event].last
@@ -214,6 +324,10 @@ class FakeGpu:
         assert mode == "thread local"
         assert stream in self.live
         assert stream not in self._captures
+        assert stream != LEGACY
+        self.check_context(stream)
+        if not self.graphs_supported:
+            raise Failure("operation not supported")
         self._captures[stream] = SimpleNamespace(thread=threading.get_ident(), steps=[], valid=True)
 
     def cuStreamEndCapture(self, stream: int) -> int:
@@ -230,6 +344,7 @@ class FakeGpu:
         self._destroy(graph)
 
     def cuGraphLaunch(self, graph: int, stream: int) -> None:
+        self.check_context(graph, stream)
         for step in self.live[graph]:
             self.queue(stream, step)
 
@@ -242,6 +357,8 @@ class FakeBindings:
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread local")
     CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL=9)
+    CUdevice_attribute = SimpleNamespace(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT="multiprocessors")
+    CUresult = int
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
@@ -255,6 +372,7 @@ class FakeBindings:
             raise AttributeError(name)
 
         def function(*args: object) -> tuple:
+            assert name != "cuStreamSynchronize", "old cuda-bindings keep the interpreter's lock"
             try:
                 value = self.gpu.call(name, *args)
             except Failure as failure:
@@ -265,10 +383,26 @@ class FakeBindings:
         return function
 
 
+def fake_waiting(bindings: FakeBindings) -> Callable[[int], int]:
+    """The driver's own cuStreamSynchronize, past cuda-bindings."""
+
+    def wait(stream: int) -> int:
+        try:
+            bindings.gpu.call("cuStreamSynchronize", stream)
+        except Failure as failure:
+            bindings.last_error = failure.text.encode()
+            return 1
+        return 0
+
+    return wait
+
+
 class FakePyCuda:
     """The module ``pycuda.driver``; as in it, objects go in the context that they were made in."""
 
     class Error(Exception): ...
+
+    device_attribute = SimpleNamespace(MULTIPROCESSOR_COUNT="multiprocessors")
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
@@ -311,6 +445,12 @@ class FakePyCuda:
         }
         return np.asarray(owner)
 
+    def get_driver_version(self) -> int:
+        return self.run("cuDriverGetVersion")
+
+    def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: "_Stream") -> None:
+        self.run("cuMemcpyDtoDAsync", dest, src, size, stream.handle)
+
     def memcpy_htod_async(self, dest: int, src: np.ndarray, stream: "_Stream") -> None:
         self.run("cuMemcpyHtoDAsync", dest, src, src.nbytes, stream.handle)
 
@@ -327,6 +467,12 @@ class _Device:
 
     def compute_capability(self) -> tuple[int, int]:
         return self.cu.run("cuDeviceComputeCapability", self.index)
+
+    def get_attribute(self, attribute: object) -> int:
+        return self.cu.run("cuDeviceGetAttribute", attribute, self.index)
+
+    def total_memory(self) -> int:
+        return self.cu.run("cuDeviceTotalMem", self.index)
 
     def retain_primary_context(self) -> "_Context":
         return self.cu.Context(self.cu.run("cuDevicePrimaryCtxRetain", self.index))
@@ -357,7 +503,8 @@ class _Stream:
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
-            self.cu.run("cuStreamDestroy", self.handle)
+            with suppress(self.cu.Error):
+                self.cu.run("cuStreamDestroy", self.handle)
 
     def synchronize(self) -> None:
         self.cu.run("cuStreamSynchronize", self.handle)
@@ -372,7 +519,11 @@ class _Event:
 
     def __del__(self) -> None:
         if hasattr(self, "handle_"):
-            self.cu.run("cuEventDestroy", self.handle_)
+            with suppress(self.cu.Error):
+                self.cu.run("cuEventDestroy", self.handle_)
+
+    def time_since(self, earlier: "_Event") -> float:
+        return self.cu.run("cuEventElapsedTime", earlier.handle_, self.handle_)
 
     def record(self, stream: _Stream) -> None:
         self.cu.run("cuEventRecord", self.handle_, stream.handle)

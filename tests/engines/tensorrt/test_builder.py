@@ -2,11 +2,12 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fer_edge.engines.tensorrt import build_engine
-from fer_edge.engines.tensorrt.builder import _finished, _load_timings, _Phase
+from fer_edge.engines.tensorrt import build_engine, builder
+from fer_edge.engines.tensorrt.builder import _finished, _load_timings, _Phase, _store_timings
 from fer_edge.errors import BackendUnavailableError, EngineBuildError, UsageError
 
 from ..fakes import FakeTensorRT
@@ -145,31 +146,73 @@ def test_fraction_counts_phases_inside_phases() -> None:
 
 
 class TimingConfig:
-    """A builder's config that refuses timings but fresh ones."""
+    """A builder's config that refuses timings but fresh ones, and cannot read damaged ones."""
 
     def __init__(self) -> None:
         self.accepted: list[bytes] = []
 
-    def create_timing_cache(self, data: bytes) -> bytes:
-        return data
+    def create_timing_cache(self, data: bytes) -> bytes | None:
+        return None if data == b"damaged" else data
 
     def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        assert isinstance(cache, bytes), "the bindings take no None"
         assert not ignore_mismatch
         if cache not in (b"", b"mine"):
             return False
         self.accepted.append(cache)
         return True
 
+    def get_timing_cache(self) -> SimpleNamespace:
+        return SimpleNamespace(serialize=lambda: b"timings")
+
 
 @pytest.mark.parametrize(
-    ("stored", "used"), [(None, b""), (b"mine", b"mine"), (b"of another GPU", b"")]
+    ("stored", "used"),
+    [(None, b""), (b"mine", b"mine"), (b"of another GPU", b""), (b"damaged", b"")],
 )
-def test_timings_of_another_gpu_are_dropped(
-    tmp_path: Path, stored: bytes | None, used: bytes
-) -> None:
+def test_timings_of_no_use_are_dropped(tmp_path: Path, stored: bytes | None, used: bytes) -> None:
     path = tmp_path / "timings"
     if stored is not None:
         path.write_bytes(stored)
     config = TimingConfig()
     _load_timings(config, path)
     assert config.accepted == [used]
+
+
+def test_timings_that_cannot_be_read_or_stored_fail_no_build(tmp_path: Path) -> None:
+    config = TimingConfig()
+    _load_timings(config, tmp_path)  # a folder
+    assert config.accepted == [b""]
+    (tmp_path / "file").touch()
+    _store_timings(config, tmp_path / "file" / "timings")
+    _store_timings(config, tmp_path / "timings")
+    assert (tmp_path / "timings").read_bytes() == b"timings"
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_tensorrt_builds_in_the_context_of_the_gpu_that_it_is_for(
+    fake_tensorrt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch, device: int
+) -> None:
+    fake_tensorrt.gpu.count = 2
+    built: list[int] = []
+
+    def build(*_: object) -> bytes:
+        built.append(fake_tensorrt.gpu.current())
+        return b"plan"
+
+    monkeypatch.setattr(builder, "_build", build)
+    assert build_engine(b"", "tensorrt", **BATCHES, device=device) == b"plan"
+    assert built == [device]
+    assert fake_tensorrt.gpu.stack == []
+
+
+def test_tensorrt_builds_on_no_gpu_that_is_not_there(fake_tensorrt: FakeTensorRT) -> None:
+    assert fake_tensorrt.gpu.count == 1
+    with pytest.raises(BackendUnavailableError, match="no cuda:3: its last GPU is cuda:0"):
+        build_engine(b"", "tensorrt", **BATCHES, device=3)
+
+
+def test_cuda_errors_of_a_build(fake_tensorrt: FakeTensorRT) -> None:
+    fake_tensorrt.gpu.errors["cuCtxPushCurrent"] = "invalid argument"
+    with pytest.raises(EngineBuildError, match="cuCtxPushCurrent: invalid argument"):
+        build_engine(b"", "tensorrt", **BATCHES)

@@ -1,9 +1,7 @@
-import importlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,20 +9,15 @@ import pytest
 from fer_edge.contract import OUTPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.base import Engine, Faces
-from fer_edge.engines.cuda.driver import VARIABLE
-from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
-    TENSORRT_BACKENDS,
     TensorRTBackend,
     TensorRTEngine,
     build_engine,
-    module_version,
 )
 from fer_edge.engines.tensorrt.engine import _buckets, deserialize
 from fer_edge.errors import (
     BackendUnavailableError,
     EngineLoadError,
-    FerEdgeError,
     InferenceError,
     InputError,
 )
@@ -143,10 +136,9 @@ def test_launches_are_described(
         launches = fake_tensorrt.gpu.calls.count("cuGraphLaunch")
         launch = engine.describe().launch
     if backend == "tensorrt-rtx":
-        assert (launch, launches) == ("CUDA graphs of TensorRT-RTX", 0)
-        strategies = {config.cuda_graph_strategy for config in fake_tensorrt.configs}
-        assert strategies == {"whole graph"}
-    elif package == "pycuda":
+        # Nobody can see whether its own graphs run.
+        assert {config.cuda_graph_strategy for config in fake_tensorrt.configs} == {"disabled"}
+    if package == "pycuda":
         assert (launch, launches) == ("enqueue: PyCUDA has no CUDA graphs", 0)
     else:
         assert (launch, launches) == ("CUDA graphs", 1)
@@ -222,7 +214,7 @@ def test_a_thread_leaves_with_the_context_it_came_with(
     assert gpu.stack == [foreign]
     with pytest.raises(InputError):
         engine.run(faces(0))
-    gpu.errors["cuStreamSynchronize"] = "an illegal memory access was encountered"
+    gpu.errors["cuStreamSynchronize"] = "invalid argument"
     with pytest.raises(InferenceError):
         engine.run(faces(2))
     assert gpu.stack == [foreign]
@@ -307,8 +299,8 @@ def test_no_execution_context_frees_all(open_fake: Open, fake_tensorrt: FakeTens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [2, 3, 8, 18])
-def test_faces_on_the_gpu_are_read_where_they_are(
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 18, 30])
+def test_faces_on_the_gpu_stay_there(
     open_fake: Open, fake_tensorrt: FakeTensorRT, faces: MakeFaces, kind: type[GpuArray], n: int
 ) -> None:
     gpu, batch = fake_tensorrt.gpu, faces(n)
@@ -318,6 +310,7 @@ def test_faces_on_the_gpu_are_read_where_they_are(
             gpu.calls.clear()
             np.testing.assert_array_equal(engine.run(array), expected_of_fake(content))
             assert "cuMemcpyHtoDAsync" not in gpu.calls
+            assert gpu.calls.count("cuMemcpyDtoDAsync") == -(-n // 8)
             array.free()
         np.testing.assert_array_equal(engine.run(batch), expected_of_fake(batch))
     assert not gpu.live
@@ -328,11 +321,10 @@ def test_faces_on_the_gpu_that_the_engine_cannot_take(
 ) -> None:
     gpu = fake_tensorrt.gpu
     with open_fake() as engine:
-        for n, message in ((1, "takes 2 to 8 faces at a time"), (9, "got 9"), (0, "at least")):
-            array = WithDlpack(gpu, faces(n))
-            with pytest.raises(InputError, match=message):
-                engine.run(array)
-            array.free()
+        array = WithDlpack(gpu, faces(0))
+        with pytest.raises(InputError, match="a face at least"):
+            engine.run(array)
+        array.free()
         batch = faces(3)
         np.testing.assert_array_equal(engine.run(batch), expected_of_fake(batch))
     assert not gpu.live
@@ -376,7 +368,7 @@ def test_plan_of_another_graph(open_fake: Open, fake_tensorrt: FakeTensorRT) -> 
         open_fake()
 
 
-@pytest.mark.parametrize("way", PACKAGES_AND_BACKENDS[1:], indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", PACKAGES_AND_BACKENDS[2:], indirect=True, ids="-".join)
 def test_failed_execution_gives_tensorrts_reason(
     open_fake: Open, fake_tensorrt: FakeTensorRT, faces: MakeFaces
 ) -> None:
@@ -396,8 +388,8 @@ def test_cuda_error_in_a_run_is_an_inference_error(
 ) -> None:
     gpu = fake_tensorrt.gpu
     with open_fake() as engine:
-        gpu.errors[function] = "an illegal memory access was encountered"
-        with pytest.raises(InferenceError, match=rf"{function}: an illegal memory.*nvidia-smi"):
+        gpu.errors[function] = "invalid argument"
+        with pytest.raises(InferenceError, match=rf"{function}: invalid argument.*nvidia-smi"):
             engine.run(faces(n))
         gpu.errors.clear()
         batch = faces(n)
@@ -414,11 +406,11 @@ def test_after_an_error_nothing_is_in_flight(
 
         def fail_third(*args: object) -> None:
             if gpu.calls.count("cuMemcpyHtoDAsync") == 3:
-                raise Failure("unspecified launch failure")
+                raise Failure("invalid argument")
             upload(*args)
 
         gpu.cuMemcpyHtoDAsync = fail_third
-        with pytest.raises(InferenceError, match="unspecified launch failure"):
+        with pytest.raises(InferenceError, match="invalid argument"):
             engine.run(faces(30))
         assert [one for one in gpu.live.values() if isinstance(one, deque) and one] == []
 
@@ -459,85 +451,3 @@ def test_damaged_plan(plan: bytes, damage: Callable[[bytes], bytes], message: st
 def test_sound_plan_without_a_gpu_is_not_called_damaged(plan: bytes) -> None:
     with pytest.raises(BackendUnavailableError, match="NVIDIA"):
         deserialize(plan, "tensorrt-rtx")
-
-
-@pytest.fixture
-def real_gpu(monkeypatch: pytest.MonkeyPatch, real_package: str) -> str:
-    monkeypatch.setenv(VARIABLE, real_package)
-    try:
-        cuda.require_cuda()
-    except FerEdgeError as error:
-        pytest.skip(str(error))
-    return real_package
-
-
-def arrays_on_the_gpu(faces: Faces) -> list[object]:
-    """As those libraries hold them that are installed here."""
-    found: list[object] = []
-    for name in ("torch", "cupy", "numba.cuda"):
-        with suppress(ImportError):
-            library = importlib.import_module(name)
-            if name == "torch" and library.cuda.is_available():
-                found.append(library.from_numpy(faces).cuda(non_blocking=True))
-            elif name == "cupy":
-                found.append(library.asarray(faces))
-            elif name == "numba.cuda":
-                found.append(library.to_device(faces))
-    return found
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
-@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [("fp32", 2e-3), ("fp16", 1e-2), ("int8", 1e-2)]
-)
-def test_agrees_with_onnx_runtime_on_a_real_gpu(
-    real_gpu: str, backend: TensorRTBackend, precision: str, tolerance: float, faces: MakeFaces
-) -> None:
-    try:
-        module_version(backend)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    graph = make_graph(precision)
-    plan = build_engine(graph, backend, opt_batch=8, max_batch=64)
-    batches = [faces(n) for n in (1, 64, 8, 8, 3, 200)]
-    with (
-        OnnxRuntimeEngine(graph) as reference,
-        TensorRTEngine(plan, backend, precision=precision) as engine,
-        ThreadPoolExecutor(3) as pool,
-    ):
-        launch = str(engine.describe().launch)
-        assert launch.startswith(
-            "enqueue: PyCUDA" if real_gpu == "pycuda" and backend == "tensorrt" else "CUDA graphs"
-        )
-        for batch, probabilities in zip(batches, pool.map(engine.run, batches), strict=True):
-            expected = reference.run(batch)
-            np.testing.assert_allclose(probabilities, expected, atol=tolerance)
-            for array in arrays_on_the_gpu(batch):
-                np.testing.assert_allclose(engine.run(array), expected, atol=tolerance)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("real_package", ["cuda.bindings", "pycuda"])
-@pytest.mark.parametrize("backend", TENSORRT_BACKENDS)
-def test_many_threads_on_a_real_gpu(
-    real_gpu: str,  # noqa: ARG001
-    backend: TensorRTBackend,
-    faces: MakeFaces,
-) -> None:
-    try:
-        module_version(backend)
-    except BackendUnavailableError as error:
-        pytest.skip(str(error))
-    plan = build_engine(make_graph(), backend, opt_batch=8, max_batch=8)
-    batch = faces(20)
-
-    def use(_: int) -> np.ndarray:
-        with TensorRTEngine(plan, backend, precision="fp32") as engine:
-            return engine.run(batch)
-
-    with ThreadPoolExecutor(8) as pool:
-        first, *others = pool.map(use, range(32))
-    for other in others:
-        np.testing.assert_allclose(other, first, atol=1e-5)
