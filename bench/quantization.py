@@ -30,8 +30,9 @@ from fer_edge.engines.base import Engine, Faces, Probabilities
 from fer_edge.engines.openvino import OpenVinoEngine
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.calibration import choose_table
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.observation import Observation, calibration_faces, observe_ranges
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.sources import open_source

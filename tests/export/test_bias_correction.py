@@ -3,10 +3,11 @@ import pytest
 
 from fer_edge.export.bias_correction import corrected
 from fer_edge.export.calibration import calibrate
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.graph import GraphView, copy_of, set_constant
 from fer_edge.export.observation import calibration_faces
 from fer_edge.export.placement import place
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from fer_edge.export.scales import quantized_weights
 from tests.export.conftest import run
 
