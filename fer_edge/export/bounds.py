@@ -81,5 +81,5 @@ def _product(view: GraphView, node: onnx.NodeProto) -> Interval:
                 alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
                 # The parabola x * (alpha * x + beta) has its lowest point halfway to zero.
                 return (-(beta**2) / (4 * alpha), math.inf) if alpha > 0 else UNBOUNDED
-    lows, highs = zip(*(bounds(view, name) for name in node.input), strict=True)
-    return (0.0, math.inf) if min(lows) >= 0 else UNBOUNDED
+    lowest = min(bounds(view, name)[0] for name in node.input)
+    return (0.0, math.inf) if lowest >= 0 else UNBOUNDED

@@ -137,7 +137,11 @@ class _Rewrite:
 
     def _own(self, tensor: str) -> _Integers:
         """Scale and zero point from the calibration table and from what operators bound."""
-        scale, zero = self._table.scales[tensor], self._table.zero_points.get(tensor)
+        measured = tensor
+        while measured not in self._table.scales:
+            # Where no layer is kept in floating point, it has the integers of what takes it.
+            measured = self._view.consumers[measured][0].output[0]
+        scale, zero = self._table.scales[measured], self._table.zero_points.get(measured)
         if zero is not None:
             return _Integers(scale, zero)
         low, high = bounds(self._view, tensor)

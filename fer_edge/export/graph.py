@@ -143,6 +143,40 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     return out
 
 
+def plain_gemms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function with alpha and beta of every Gemm in its weight and bias, outputs first.
+
+    Computed weights and biases stay as they are.
+    """
+    out = copy_of(model)
+    view = GraphView(model)
+    for node in out.graph.node:
+        if node.op_type != "Gemm" or any(name not in view.constants for name in node.input[1:]):
+            continue
+        found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        alpha, beta = found.pop("alpha", 1.0), found.pop("beta", 1.0)
+        transposed = found.pop("transB", 0)
+        if transposed and alpha == beta == 1:
+            continue
+        weight = view.array(node.input[1])
+        weight = alpha * (weight if transposed else weight.T)
+        node.input[1] = _own_constant(out, view, node.input[1], weight.astype(np.float32))
+        if len(node.input) > 2:
+            bias = beta * view.array(node.input[2])
+            node.input[2] = _own_constant(out, view, node.input[2], bias.astype(np.float32))
+        del node.attribute[:]
+        node.attribute.extend(
+            helper.make_attribute(k, v) for k, v in (found | {"transB": 1}).items()
+        )
+    drop_unused(out)
+    return out
+
+
+def _own_constant(model: onnx.ModelProto, view: GraphView, name: str, value: NDArray[Any]) -> str:
+    """A constant of the one node that takes it: under its name, or a new one if others take it."""
+    return set_constant(model, name if len(view.consumers[name]) == 1 else f"{name}/own", value)
+
+
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
     nodes = list(nodes)
     del model.graph.node[:]
@@ -206,7 +240,7 @@ def layer_hashes(model: onnx.ModelProto) -> dict[str, str]:
 
 def output_channels(model: onnx.ModelProto) -> dict[str, int]:
     """Outputs of every convolution and fully connected layer."""
-    view = GraphView(model)
+    view = GraphView(plain_gemms(model))
     return {n.name: len(view.array(n.input[1])) for n in view.nodes if n.op_type in WEIGHTED}
 
 

@@ -108,7 +108,7 @@ def _clamped(node: onnx.NodeProto) -> bool:
 
 
 def runs_on_integers(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether ONNX Runtime has an operator on integers, or the form for CPUs makes one of others."""
+    """Whether ONNX Runtime can compute a node on integers, by whatever operators."""
     constant = any(name in view.constants for name in node.input)
     if node.op_type in GATES:
         alpha, beta = gate_line(node)

@@ -32,7 +32,7 @@ from fer_edge.engines.tensorrt import (
 from fer_edge.errors import CalibrationError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
-from fer_edge.export.cpu_form import cpu_form
+from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
@@ -195,6 +195,7 @@ def export_model(
                 file=f"{precision}.onnx",
                 cpu_file="int8.cpu.onnx" if precision == "int8" else None,
                 kept=kept.get(precision, {}),
+                cpu_kept=kept_on_cpus(origin.graph, table) if precision == "int8" else {},
             )
         for precision in graphs:
             if precision != "fp32":
