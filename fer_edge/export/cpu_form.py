@@ -8,8 +8,9 @@ from onnx import helper
 
 from fer_edge.contract import INPUT_NAME
 from fer_edge.export.bias_correction import corrected
-from fer_edge.export.bounds import bounds, clamp
+from fer_edge.export.bounds import attribute, bounds, clamp
 from fer_edge.export.graph import (
+    WEIGHTED,
     GraphView,
     copy_of,
     drop_unused,
@@ -105,6 +106,8 @@ class _Rewrite:
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
         self._integer = integer_flow(self._view, placement.layers, placement.activations).operators
+        self._pixels = next(n.output[0] for n in self._view.nodes if n.op_type == "Sub")
+        """The tensor of the centred pixels."""
         self._meaning: dict[str, _Integers] = {}
         """Tensor to its integers."""
         self._find_integers()
@@ -164,13 +167,11 @@ class _Rewrite:
 
     def _rewritten(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         out, source, target = self._out, node.input[0], node.output[0]
-        if node.op_type == "Cast":
-            return []
-        if node.op_type == "Sub":
-            # Where the first layer stays in floating point, this is the subtraction of 128.
-            pixels = self._meaning.get(target, _Integers(1.0, CENTRE))
-            self._meaning[target] = pixels
-            return [dequantize(out, INPUT_NAME, target, pixels.scale, np.uint8(CENTRE))]
+        if node.op_type in ("Cast", "Sub") and self._pixels in self._meaning:
+            # Pixels are integers already, and their zero point is what is subtracted.
+            scale = self._meaning[self._pixels].scale
+            pixels = dequantize(out, INPUT_NAME, target, scale, np.uint8(CENTRE))
+            return [pixels] if target == self._pixels else []
         meaning = self._meaning.get(target)
         if meaning is not None and node.op_type == "MaxPool":
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
@@ -195,10 +196,47 @@ class _Rewrite:
             if len(node.input) > 2:
                 scale = self._meaning[source].scale
                 nodes.append(_quantize_bias(self._out, self._view, node, scale))
+        elif node.op_type in WEIGHTED and self._leads_to_integers(target):
+            nodes += self._float_input(node)
         for index, name in enumerate(node.input):
             node.input[index] = self._real(name)
         nodes.append(node)
         return nodes + self._given(target, target)
+
+    def _leads_to_integers(self, tensor: str) -> bool:
+        while tensor not in self._meaning:
+            follower = self._view.only_consumer(tensor)
+            if follower is None or clamp(self._view, follower) is None:
+                return False
+            tensor = follower.output[0]
+        return True
+
+    def _float_input(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Read integers with a scale for each channel, though all are the same.
+
+        ONNX Runtime would quantise the weights of a layer that it finds between integers, all with
+        one scale, however well a layer was kept in floating point: but only where the scale of the
+        input is one number (its WeightBiasQuantization).
+        """
+        source, meaning = node.input[0], self._meaning.get(node.input[0])
+        if meaning is None or attribute(node, "transA", 0):
+            return []
+        channels = self._view.array(node.input[1]).shape[1] * attribute(node, "group", 1)
+        node.input[0] = f"{node.name}/input"
+        inputs = [
+            f"{source}/quantized",
+            set_constant(
+                self._out, f"{node.name}/input/scale", np.full(channels, meaning.scale, np.float32)
+            ),
+            set_constant(
+                self._out,
+                f"{node.name}/input/zero",
+                np.full(channels, meaning.zero, np.uint8),
+            ),
+        ]
+        return [
+            helper.make_node("DequantizeLinear", inputs, [node.input[0]], node.input[0], axis=1)
+        ]
 
     def _real(self, tensor: str) -> str:
         """The real numbers of a tensor."""
@@ -241,7 +279,8 @@ class _Rewrite:
             for name, value in (("low", low), ("high", high))
         ]
         result = f"{target}/quantized"
-        return [helper.make_node("Clip", [f"{source}/quantized", *limits], [result], result)]
+        inputs = [f"{source}/quantized", *limits]
+        return [helper.make_node("Clip", inputs, [result], f"{target}/integers")]
 
     def _gated(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """HardSigmoid or HardSwish of integers."""

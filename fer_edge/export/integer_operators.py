@@ -38,7 +38,7 @@ class IntegerFlow:
     tensors: tuple[str, ...]
     """Tensors with a scale of their own, in graph order."""
     floating: dict[str, str]
-    """Nodes that take what integers could give, and compute in float32; and why."""
+    """Nodes that take what integers give and compute in float32, and why."""
 
 
 def integer_flow(
@@ -63,15 +63,19 @@ def integer_flow(
         if node.op_type in WEIGHTED:
             if node.name in layers:
                 given.add(output)
-        elif inputs and given.issuperset(inputs):
-            if runs_on_integers(view, node):
-                operators.add(node.name)
-                given.add(output)
-            elif node.op_type not in (*_SHAPING, "Softmax"):
-                floating[node.name] = (
-                    f"ONNX Runtime has no {_described(view, node)} on integers, so it computes in "
-                    "float32 between them"
-                )
+        elif not given.intersection(inputs) or node.op_type in (*_SHAPING, "Softmax"):
+            continue
+        elif not runs_on_integers(view, node):
+            floating[node.name] = (
+                f"ONNX Runtime has no {_described(view, node)} on integers, so it computes in "
+                "float32 between them"
+            )
+        elif given.issuperset(inputs):
+            operators.add(node.name)
+            given.add(output)
+        else:
+            floats = next(name for name in inputs if name not in given)
+            floating[node.name] = f"it takes {floats}, which is in float32"
     tensors = [
         node.output[0]
         for node in view.nodes
