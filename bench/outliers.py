@@ -18,8 +18,8 @@ from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.calibration import calibrate
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.graph import GraphView, copy_of, set_constant
-from fer_edge.export.quantize import cpu_form
 from fer_edge.export.search import search
 from fer_edge.export.sources import open_source
 from fer_edge.export.table import CalibrationTable

@@ -12,7 +12,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from fer_edge.engines.base import Engine, Faces, Probabilities
 from fer_edge.engines.openvino import OpenVinoEngine
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.calibration import choose_table
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.observation import Observation, calibration_faces, observe_ranges
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.sources import open_source
@@ -184,8 +185,11 @@ def build(
     }
 
 
-def static_defaults(model: onnx.ModelProto, faces: Faces) -> bytes:
-    """``quantize_static`` as its documentation begins: pre-processing, then the defaults."""
+def static_defaults(model: onnx.ModelProto, faces: Faces, **options: Any) -> bytes:
+    """``quantize_static`` as its documentation begins: pre-processing, then the defaults.
+
+    ``options`` replace some of them.
+    """
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -199,7 +203,7 @@ def static_defaults(model: onnx.ModelProto, faces: Faces) -> bytes:
         source, ready, out = (str(Path(folder, f"{name}.onnx")) for name in "abc")
         onnx.save(model, source)
         quant_pre_process(source, ready)
-        quantize_static(ready, out, Reader())
+        quantize_static(ready, out, Reader(), **options)
         return Path(out).read_bytes()
 
 
@@ -221,7 +225,10 @@ class _Compiled(OpenVinoEngine):
 
 
 def measure(
-    engines: dict[str, Callable[[int], Engine]], faces: Faces, seconds: float
+    engines: dict[str, Callable[[int], Engine]],
+    faces: Faces,
+    seconds: float,
+    batches: Sequence[int] = BATCHES,
 ) -> dict[str, dict[str, float]]:
     """Median seconds a call on one thread.
 
@@ -231,7 +238,7 @@ def measure(
     generator = random.Random(0)
     opened = {name: make(1) for name, make in engines.items()}
     times: dict[str, dict[str, float]] = {name: {} for name in opened}
-    for batch in BATCHES:
+    for batch in batches:
         part = np.ascontiguousarray(faces[:batch])
         calls: dict[str, list[float]] = {name: [] for name in opened}
         for engine in opened.values():

@@ -51,6 +51,8 @@ class GraphRecord(_Record):
     """Share of the scored faces that both forms give the same label, 0..1."""
     kept: dict[str, str] = {}
     """Nodes that compute in a wider type than the graph's precision, and why."""
+    cpu_kept: dict[str, str] = {}
+    """Nodes that the form for CPUs alone computes in float32, and why."""
 
 
 class CalibrationRecord(_Record):

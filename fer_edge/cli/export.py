@@ -266,6 +266,7 @@ def _show(artifact: "Artifact") -> None:
     for precision, graph in manifest.graphs.items():
         wider = "float32" if precision == "fp16" else "floating point"
         _list(f"{graph.file} keeps in {wider}", graph.kept)
+        _list(f"{graph.cpu_file} computes in float32", graph.cpu_kept)
     for engine in manifest.engines:
         if engine.precision != "fp16":
             _list(f"{engine.file} keeps in float32", engine.kept)

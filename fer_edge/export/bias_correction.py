@@ -10,10 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.export.graph import GraphView, copy_of, set_constant
+from fer_edge.export.bounds import attribute
+from fer_edge.export.graph import IR_VERSION, GraphView, copy_of, set_constant
 from fer_edge.export.scales import quantized_weights
 
 Values = NDArray[np.float32]
@@ -39,23 +41,26 @@ def shifted(bias: Values, shift: Sequence[float]) -> Values:
 class RoundedWeights:
     """How far the rounding of its weights moves the mean of each output channel of each layer.
 
+    A layer is linear, so that is what the layer itself makes of the mean of its inputs with the
+    rounding errors as weights: borders, dilations and all other attributes are as the layer has
+    them.
+
     Parameters
     ----------
     model : onnx.ModelProto
         The float32 graph.
     layers : collection of str
-        Layers to be quantised; those without a bias are left out.
+        Layers (Conv, ConvTranspose, Gemm) to be quantised; those without a constant bias that
+        counts are left out.
     """
 
     def __init__(self, model: onnx.ModelProto, layers: Collection[str]) -> None:
         view = GraphView(model)
-        self._nodes = [n for n in view.nodes if n.name in layers and len(n.input) > 2]
-        self._errors = {}
+        self._nodes = [n for n in view.nodes if n.name in layers and _has_bias(view, n)]
+        self._opsets = model.opset_import
+        self._errors = {node.name: _rounding_error(view, node) for node in self._nodes}
         self._sums: dict[str, NDArray[np.float64]] = {}
-        self._faces = 0
-        for node in self._nodes:
-            weights = view.array(node.input[1])
-            self._errors[node.name] = weights - quantized_weights(weights)
+        self._faces: dict[str, int] = {}
 
     @property
     def inputs(self) -> list[str]:
@@ -65,37 +70,60 @@ class RoundedWeights:
     def add(self, values: Mapping[str, Values]) -> None:
         """Take the inputs of the layers for a batch of faces, by tensor name."""
         for node in self._nodes:
-            inputs = values[node.input[0]]
-            error = self._errors[node.name]
-            if error.ndim == 4:
-                means = _tap_means(inputs, node, error.shape[2:])
-                groups = len(means) // error.shape[1]
-                by_group = error.reshape(groups, -1, *error.shape[1:])
-                means = means.reshape(groups, *error.shape[1:])
-                shift = np.einsum("goikl,gikl->go", by_group, means).reshape(-1)
-            else:
-                shift = error @ inputs.mean(axis=0, dtype=np.float64)
-            self._sums[node.name] = self._sums.get(node.name, 0.0) + len(inputs) * shift
-        self._faces += len(inputs)
+            inputs, axis = values[node.input[0]], attribute(node, "transA", 0)
+            total = inputs.sum(axis=axis, keepdims=True, dtype=np.float64)
+            self._sums[node.name] = self._sums.get(node.name, 0.0) + total
+            self._faces[node.name] = self._faces.get(node.name, 0) + inputs.shape[axis]
 
     def shifts(self) -> dict[str, list[float]]:
         """What takes the error back, per output channel, in five digits."""
-        return {
-            name: [float(f"{value:.5g}") for value in total / self._faces]
-            for name, total in self._sums.items()
-        }
+        found = {}
+        for node in self._nodes:
+            mean = self._sums[node.name] / self._faces[node.name]
+            shift = self._run(node, mean.astype(np.float32)) / attribute(node, "beta", 1.0)
+            found[node.name] = [float(f"{value:.5g}") for value in shift]
+        return found
+
+    def _run(self, node: onnx.NodeProto, inputs: Values) -> NDArray[np.float64]:
+        """Mean of each channel of what a layer gives without bias, its weights the errors."""
+        layer = onnx.NodeProto()
+        layer.CopyFrom(node)
+        del layer.input[:]
+        layer.input.extend(["inputs", "errors"])
+        graph = helper.make_graph(
+            [layer],
+            "layer",
+            [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, inputs.shape)],
+            [helper.make_tensor_value_info(layer.output[0], TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(self._errors[node.name], "errors")],
+        )
+        model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=self._opsets)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        (result,) = session.run(None, {"inputs": inputs})
+        others = tuple(axis for axis in range(result.ndim) if axis != 1)
+        means: NDArray[np.float64] = result.mean(axis=others, dtype=np.float64)
+        return means
 
 
-def _tap_means(
-    inputs: Values, node: onnx.NodeProto, kernel: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Mean of what each weight of a convolution sees, borders included: (channels, *kernel)."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    down, right = attributes.get("strides", (1, 1))
-    top, left, bottom, end = attributes.get("pads", (0, 0, 0, 0))
-    padded = np.pad(inputs, ((0, 0), (0, 0), (top, bottom), (left, end)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))
-    means: NDArray[np.float64] = windows[:, :, ::down, ::right].mean(
-        axis=(0, 2, 3), dtype=np.float64
+def _has_bias(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a layer has a constant bias, and not one that is multiplied by zero."""
+    return (
+        len(node.input) > 2
+        and node.input[2] in view.constants
+        and attribute(node, "beta", 1.0) != 0
     )
-    return means
+
+
+def _rounding_error(view: GraphView, node: onnx.NodeProto) -> Values:
+    """What INT8 takes from the weights of a layer, in their layout."""
+    weights = view.array(node.input[1])
+    outputs_second = node.op_type == "ConvTranspose" or (
+        node.op_type == "Gemm" and not attribute(node, "transB", 0)
+    )
+    axis = 1 if outputs_second else 0
+    rounded = np.moveaxis(quantized_weights(np.moveaxis(weights, axis, 0)), 0, axis)
+    return np.ascontiguousarray(weights - rounded)

@@ -9,8 +9,8 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.base import Probabilities
 from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.observation import REACH, Observation, calibration_faces, observe_ranges
-from fer_edge.export.quantize import cpu_form
 from fer_edge.export.ranges import METHODS, Method
 from fer_edge.export.sensitivity import divergence
 from fer_edge.export.table import CalibrationTable

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer_edge.engines.base import Faces
 from fer_edge.errors import CalibrationError
-from fer_edge.export.graph import WEIGHTED, GraphView, copy_of, set_constant
+from fer_edge.export.graph import WEIGHTED, GraphView, plain_gemms, set_constant
 from fer_edge.export.inner_tensors import observe
 from fer_edge.export.placement import place
 from fer_edge.export.scales import row_maxima
@@ -59,6 +59,7 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
         First layer of a stream to an exponent per channel, for :func:`equalise`; streams that are
         even are left out.
     """
+    model = plain_gemms(model)
     view = GraphView(model)
     placement = place(model)
     quantised = {*placement.activations, *placement.cpu_activations}
@@ -99,8 +100,8 @@ def equalise(model: onnx.ModelProto, exponents: Mapping[str, Sequence[int]]) -> 
     CalibrationError
         A layer begins no stream.
     """
-    out = copy_of(model)
-    view = GraphView(model)
+    out = plain_gemms(model)
+    view = GraphView(out)
     weights = _Weights(view)
     streams = {stream.makers[0].name: stream for stream in _streams(view)}
     for layer, found in exponents.items():

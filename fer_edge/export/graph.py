@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +18,11 @@ from fer_edge.errors import ExportError
 
 IR_VERSION = 9
 """The one of opset 19; older runtimes refuse newer ones."""
+
+OPSET = 19
+"""Of the graphs that are written."""
+_OLDEST = 13
+"""First opset in which the scale of a Q/DQ node may be one per channel."""
 
 WEIGHTED = ("Conv", "Gemm")
 
@@ -61,7 +67,11 @@ def load_graph(source: Path | bytes) -> onnx.ModelProto:
         data = source.read_bytes() if isinstance(source, Path) else source
         model = onnx.load_from_string(data)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        if any(not one.domain and one.version < _OLDEST for one in model.opset_import):
+            model = _current(model)
+    except (
+        DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError,
+    ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ExportError(f"{where} is not a valid ONNX graph: {reason}.") from error
     expected = {
@@ -83,6 +93,21 @@ def load_graph(source: Path | bytes) -> onnx.ModelProto:
             hint="Export it with fer-edge export.",
         )
     return model
+
+
+def _current(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in the opset of those that are written; constants are initializers."""
+    out = onnx.version_converter.convert_version(model, OPSET)
+    out.ir_version = max(out.ir_version, IR_VERSION)
+    nodes = []
+    for node in out.graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            set_constant(out, node.output[0], numpy_helper.to_array(value))
+        else:
+            nodes.append(node)
+    replace_nodes(out, nodes)
+    return out
 
 
 def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -123,7 +148,7 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     out.graph.name = "fer_edge"
     out.ir_version = IR_VERSION
-    out.opset_import[0].version = 19
+    out.opset_import[0].version = OPSET
     return finish(out)
 
 
@@ -141,6 +166,40 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     out = onnx.ModelProto()
     out.CopyFrom(model)
     return out
+
+
+def plain_gemms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function with alpha and beta of every Gemm in its weight and bias, outputs first.
+
+    Computed weights and biases stay as they are.
+    """
+    out = copy_of(model)
+    view = GraphView(model)
+    for node in out.graph.node:
+        if node.op_type != "Gemm" or any(name not in view.constants for name in node.input[1:]):
+            continue
+        found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        alpha, beta = found.pop("alpha", 1.0), found.pop("beta", 1.0)
+        transposed = found.pop("transB", 0)
+        if transposed and alpha == beta == 1:
+            continue
+        weight = view.array(node.input[1])
+        weight = alpha * (weight if transposed else weight.T)
+        node.input[1] = _own_constant(out, view, node.input[1], weight.astype(np.float32))
+        if len(node.input) > 2:
+            bias = beta * view.array(node.input[2])
+            node.input[2] = _own_constant(out, view, node.input[2], bias.astype(np.float32))
+        del node.attribute[:]
+        node.attribute.extend(
+            helper.make_attribute(k, v) for k, v in (found | {"transB": 1}).items()
+        )
+    drop_unused(out)
+    return out
+
+
+def _own_constant(model: onnx.ModelProto, view: GraphView, name: str, value: NDArray[Any]) -> str:
+    """A constant of the one node that takes it: under its name, or a new one if others take it."""
+    return set_constant(model, name if len(view.consumers[name]) == 1 else f"{name}/own", value)
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -206,7 +265,7 @@ def layer_hashes(model: onnx.ModelProto) -> dict[str, str]:
 
 def output_channels(model: onnx.ModelProto) -> dict[str, int]:
     """Outputs of every convolution and fully connected layer."""
-    view = GraphView(model)
+    view = GraphView(plain_gemms(model))
     return {n.name: len(view.array(n.input[1])) for n in view.nodes if n.op_type in WEIGHTED}
 
 

@@ -35,12 +35,13 @@ from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
+from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
 from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
 from fer_edge.export.inspection import not_int8
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
 from fer_edge.export.table import CalibrationTable
@@ -198,6 +199,7 @@ def export_model(
                 file=f"{precision}.onnx",
                 cpu_file="int8.cpu.onnx" if precision == "int8" else None,
                 kept=kept.get(precision, {}),
+                cpu_kept=kept_on_cpus(origin.graph, table) if precision == "int8" else {},
             )
         for precision in graphs:
             if precision != "fp32":

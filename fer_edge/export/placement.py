@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx
 
 from fer_edge.export.graph import WEIGHTED, GraphView
+from fer_edge.export.integer_operators import integer_flow
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Placement:
     identities: tuple[tuple[str, int], ...]
     """(node, input index) of each residual add's identity branch."""
     cpu_activations: tuple[str, ...]
-    """Tensors that only the form for CPUs quantises."""
+    """Tensors that only the form for CPUs quantises.
+
+    ONNX Runtime runs an operator on integers only if what it gives is quantised, too.
+    """
 
 
 def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
@@ -49,7 +53,9 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
     wanted |= {by_name[name].input[index] for name, index in identities}
     ordered = [name for node in view.nodes for name in node.output]
     activations = tuple(name for name in ordered if name in wanted)
-    return Placement(layers, activations, identities, cpu_only(view, wanted, kept))
+    flow = integer_flow(view, layers, wanted)
+    cpu_activations = tuple(name for name in flow.tensors if name not in wanted)
+    return Placement(layers, activations, identities, cpu_activations)
 
 
 def quantised_layers(view: GraphView) -> tuple[str, ...]:
@@ -88,37 +94,3 @@ def main_branch(view: GraphView, add: onnx.NodeProto) -> str | None:
     """Convolution that TensorRT fuses a residual add into; None if there is none."""
     node = view.producer.get(add.input[1 - identity_branch(view, add)])
     return str(node.name) if node is not None and node.op_type == "Conv" else None
-
-
-def cpu_only(
-    view: GraphView, quantised: Collection[str], kept: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Tensors between INT8 operators of ONNX Runtime that TensorRT wants left alone.
-
-    ONNX Runtime runs an operator in INT8 only if its output is quantised, so the main branch of a
-    residual add, both sides of the average pool and what the last fully connected layer before the
-    classifier gives need scales of their own. Where the layer in front is kept in floating point,
-    so are they.
-    """
-    found: list[str] = []
-    for node in view.nodes:
-        follower = view.only_consumer(node.output[0])
-        if node.op_type == "Add":
-            layer, tensors = main_branch(view, node), [*node.input]
-        elif node.op_type == "GlobalAveragePool":
-            layer, tensors = layer_before(view, node.input[0]), [*node.input, *node.output]
-        elif node.op_type == "Gemm" and follower is not None and follower.op_type == "Relu":
-            layer, tensors = node.name, [*follower.output]
-        else:
-            continue
-        if layer not in kept:
-            found += [name for name in tensors if name not in quantised]
-    return tuple(dict.fromkeys(found))
-
-
-def layer_before(view: GraphView, tensor: str) -> str | None:
-    """Layer that a tensor comes from, through activations and along main branches."""
-    while (node := view.producer.get(tensor)) is not None and node.op_type not in WEIGHTED:
-        index = 1 - identity_branch(view, node) if node.op_type == "Add" else 0
-        tensor = node.input[index]
-    return None if node is None else str(node.name)

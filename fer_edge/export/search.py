@@ -11,9 +11,9 @@ from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import CalibrationError
 from fer_edge.export.calibration import Choice, Progress, calibrate
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.layer_latency import layer_latencies
 from fer_edge.export.placement import place
-from fer_edge.export.quantize import cpu_form
 from fer_edge.export.sensitivity import measure_sensitivity
 from fer_edge.export.table import CalibrationTable, LayerSensitivity
 

@@ -152,4 +152,4 @@ class CalibrationTable(pydantic.BaseModel):
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""
-        return equalise(model, self.exponents) if self.exponents else model
+        return equalise(model, self.exponents)

@@ -16,6 +16,11 @@ BENCH = Path(__file__).parents[2] / "bench"
         ("overhead", ["--seconds", "0.2"], ["overhead.json"]),
         ("cameras", ["--minutes", "0.02"], ["cameras.json", "cameras.png"]),
         ("batching", ["--seconds", "0.5"], ["batching.json"]),
+        (
+            "precisions",
+            ["--models", "compact", "--seconds", "0.1", "--samples", "70"],
+            ["precisions.json"],
+        ),
         ("flicker", ["--seconds", "1", "--seeds", "2"], ["flicker.json", "flicker.png"]),
     ],
 )

@@ -1,5 +1,7 @@
 """Small float32 graphs with every pattern that the rewrites meet."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -115,3 +117,83 @@ def with_outliers(
         for layer in takers:
             scale(f"{layer}.weight", 1, 1 / factor)
     return out
+
+
+def activated_graph(
+    activate: Callable[[Builder, str], str], classes: int = 7, opset: int = 19
+) -> onnx.ModelProto:
+    """Two convolutions of 3x3 with an activation after each, a pool and a classifier."""
+    b = Builder(1)
+    x = activate(b, b.conv(b.centred(), "stem", 1, 16, 3, 2))
+    x = activate(b, b.conv(x, "second", 16, 16, 3, 2))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    model = b.model(b.gemm(x, "classifier", 16, classes))
+    model.opset_import[0].version = opset
+    return model
+
+
+def clip(
+    low: float | None, high: float | None, attributes: bool = False
+) -> Callable[[Builder, str], str]:
+    """A Clip with its bounds as inputs, or as attributes as before opset 11."""
+    given = {"min": low, "max": high}
+
+    def activate(b: Builder, x: str) -> str:
+        if attributes:
+            bounds = {name: value for name, value in given.items() if value is not None}
+            return b.node("Clip", [x], f"{x}/clip", **bounds)
+        names = [
+            "" if value is None else b.constant(f"{x}/{name}", np.array(value, np.float32))
+            for name, value in given.items()
+        ]
+        return b.node("Clip", [x, *names], f"{x}/clip")
+
+    return activate
+
+
+def unary(operator: str, **attributes: object) -> Callable[[Builder, str], str]:
+    return lambda b, x: b.node(operator, [x], f"{x}/{operator.lower()}", **attributes)
+
+
+def gated(gate: Callable[[Builder, str], str]) -> Callable[[Builder, str], str]:
+    """x times what ``gate`` makes of it."""
+    return lambda b, x: b.node("Mul", [x, gate(b, x)], f"{x}/mul")
+
+
+def prelu(*slopes: float) -> Callable[[Builder, str], str]:
+    def activate(b: Builder, x: str) -> str:
+        values = np.resize(slopes, 16).astype(np.float32).reshape(16, 1, 1)
+        return b.node("PRelu", [x, b.constant(f"{x}/slope", values)], f"{x}/prelu")
+
+    return activate
+
+
+def squeezing_graph() -> onnx.ModelProto:
+    """As MobileNetV3 has it: expansion, depthwise convolution, squeeze and excitation, skip."""
+    b = Builder(2)
+    swish = unary("HardSwish")
+    x = swish(b, b.conv(b.centred(), "stem", 1, 16, 3, 2))
+    y = swish(b, b.conv(x, "expand", 16, 32, 1, 1))
+    weights = b.weights("depthwise", (32, 1, 3, 3))
+    y = b.node("Conv", [y, *weights], "depthwise", group=32, pads=[1] * 4)
+    y = swish(b, y)
+    s = b.node("GlobalAveragePool", [y], "squeeze")
+    s = b.conv(b.relu(b.conv(s, "reduce", 32, 8, 1, 1)), "excite", 8, 32, 1, 1)
+    y = b.node("Mul", [y, unary("HardSigmoid", alpha=1 / 6, beta=0.5)(b, s)], "scaled")
+    x = b.node("Add", [b.conv(y, "project", 32, 16, 1, 1), x], "sum")
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    return b.model(b.gemm(x, "classifier", 16, 7))
+
+
+def branching_graph() -> onnx.ModelProto:
+    """As Inception has it: branches with ReLUs and a max pool, concatenated."""
+    b = Builder(3)
+    x = b.relu(b.conv(b.centred(), "stem", 1, 16, 3, 2))
+    one = b.relu(b.conv(x, "one", 16, 8, 1, 1))
+    two = b.relu(b.conv(b.relu(b.conv(x, "two.a", 16, 8, 1, 1)), "two.b", 8, 8, 3, 1))
+    pool = b.node("MaxPool", [x], "pool", kernel_shape=[3, 3], pads=[1] * 4)
+    three = b.conv(pool, "three", 16, 8, 1, 1)
+    x = b.node("Concat", [one, two, three], "all", axis=1)
+    x = b.relu(b.conv(x, "last", 24, 16, 3, 2))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    return b.model(b.gemm(x, "classifier", 16, 7))

@@ -5,8 +5,9 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.calibration import calibrate, choose_table
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.observation import Observation, observe_ranges
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from fer_edge.export.ranges import METHODS
 from fer_edge.export.sensitivity import divergence
 from tests.export.conftest import run

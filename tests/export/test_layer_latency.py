@@ -1,8 +1,8 @@
 import pytest
 
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.layer_latency import layer_latencies
 from fer_edge.export.placement import place
-from fer_edge.export.quantize import cpu_form
 
 
 @pytest.mark.parametrize("form", ["float32", "int8"])

@@ -13,7 +13,9 @@ from fer_edge.export.engine_plan import BatchRange
 from fer_edge.export.float16 import round_weights
 from fer_edge.export.graph import copy_of, graph_hash, load_graph, set_constant
 from fer_edge.export.pipeline import export_model
+from fer_edge.models.carried import carried_model
 from tests.export.conftest import run
+from tests.export.graphs import activated_graph, unary
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +192,21 @@ def test_what_float16_cannot_hold_stays_in_float32(residual, tmp_path):
     reasons = artifact.manifest.graphs["fp16"].kept
     assert any("more than float16 can" in reason for reason in reasons.values())
     assert len(reasons) < len(large.graph.node)
+
+
+def test_the_carried_graphs_come_out_byte_for_byte(tmp_path):
+    """What was proved of them holds for what an export writes today."""
+    carried = carried_model("compact")
+    out = tmp_path / "again"
+    export_model(carried, out, precisions=["int8"], half_weights=True)
+    for name in ("fp32.onnx", "int8.onnx", "int8.cpu.onnx"):
+        assert (out / name).read_bytes() == (carried / name).read_bytes(), name
+
+
+def test_what_cpus_compute_in_float32_is_told(faces, tmp_path):
+    path = tmp_path / "tanh.onnx"
+    onnx.save(activated_graph(unary("Tanh")), path)
+    made = export_model(path, tmp_path / "out", precisions=["int8"], data=faces, method="minmax")
+    record = Artifact.load(made.folder).graph("int8")
+    assert record.kept == {}
+    assert "no Tanh on integers" in record.cpu_kept["second/tanh"]

@@ -7,9 +7,10 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from fer_edge.errors import CalibrationError, ExportError
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.graph import GraphView
 from fer_edge.export.placement import place
-from fer_edge.export.quantize import cpu_form, quantize
+from fer_edge.export.quantize import quantize
 from tests.export.conftest import run
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
+from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.graph import GraphView, copy_of, set_constant
-from fer_edge.export.quantize import cpu_form
 from fer_edge.export.search import search
 from tests.export.conftest import run
 from tests.export.graphs import residual_graph
