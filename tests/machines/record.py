@@ -23,7 +23,7 @@ RECORDED = Path(__file__).with_name("recorded.npz")
 CANDIDATES = 700
 PER_LABEL = 6
 MARGIN = 0.05
-"""Least distance of the two likeliest labels: more than the tests allow two probabilities to move."""
+"""Least distance of the two likeliest labels: more than the tests let two probabilities move."""
 
 
 def exact(graph: bytes) -> bytes:

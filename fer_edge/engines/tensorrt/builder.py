@@ -20,7 +20,7 @@ from fer_edge.engines.tensorrt.module import (
     start,
 )
 from fer_edge.errors import EngineBuildError, UsageError
-from fer_edge.files import storage_errors, write_bytes
+from fer_edge.files import storage_errors, without_cache, write_bytes
 
 Progress = Callable[[str, float], None]
 """Called with the name of a build phase and the finished fraction of the build, 0 to 1, which
@@ -68,8 +68,6 @@ def build_engine(
         The module is not installed, or TensorRT has no GPU to build on.
     EngineBuildError
         The graph is damaged, of another signature, or has what TensorRT cannot build.
-    StorageError
-        The timing cache cannot be read or written.
 
     References
     ----------
@@ -118,7 +116,8 @@ def build_engine(
         )
     if cached is not None:
         timings = config.get_timing_cache()
-        write_bytes(cached, bytes(timings.serialize()))
+        with without_cache():
+            write_bytes(cached, bytes(timings.serialize()))
     return bytes(plan)
 
 
@@ -154,8 +153,8 @@ def _parser_error(error: Any) -> str:
 
 def _load_timings(config: Any, path: Path) -> None:
     data = b""
-    if path.is_file():
-        with storage_errors(path):
+    with without_cache(), storage_errors(path):
+        if path.is_file():
             data = path.read_bytes()
     # Timings of another GPU or version are refused, and of no use: start over.
     if not config.set_timing_cache(config.create_timing_cache(data), False):

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import threading
@@ -173,3 +174,17 @@ def test_timings_of_another_gpu_are_dropped(
     config = TimingConfig()
     _load_timings(config, path)
     assert config.accepted == [used]
+
+
+def test_timings_that_cannot_be_read_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "timings").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    config = TimingConfig()
+    _load_timings(config, tmp_path / "timings")
+    assert config.accepted == [b""]
+    assert "timings: Permission denied. Going on without the cache" in caplog.text
