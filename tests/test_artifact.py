@@ -109,7 +109,9 @@ def test_a_manifest_for_something_else_is_refused(folder, changes, says):
 )
 def test_an_artifact_of_a_newer_version_is_not_called_damaged(folder, changes, says):
     edit(folder, versions={"fer-edge": "99.1.0"}, **changes)
-    with pytest.raises(ArtifactError, match=rf"made by fer-edge 99\.1\.0.*{says}.*Install") as caught:
+    with pytest.raises(
+        ArtifactError, match=rf"made by fer-edge 99\.1\.0.*{says}.*Install"
+    ) as caught:
         Artifact.load(folder)
     assert "damaged" not in str(caught.value)
 
