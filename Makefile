@@ -1,8 +1,11 @@
 PYTHON ?= python3
+# The oldest Python that pyproject.toml allows; the minimum versions have wheels for no newer one.
+OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) python3.10)
 BIN := .venv/bin
+FLOORS := cli data engines evaluation runtime test_artifact.py test_files.py test_metrics.py
 DATA := $(if $(FER_EDGE_DATA),--data $(FER_EDGE_DATA)/fer2013.zip)
 
-.PHONY: demo test lint
+.PHONY: demo test test-machines test-floors lint
 
 demo: .venv/.demo  ## The main job on the carried model: export, build, bench.
 	$(BIN)/fer-edge export --fp16 --int8 --out build/demo
@@ -10,6 +13,12 @@ demo: .venv/.demo  ## The main job on the carried model: export, build, bench.
 
 test: .venv/.dev  ## All tests.
 	$(BIN)/pytest
+
+test-machines: .venv/.dev  ## The carried model's answers on emulated processors.
+	$(BIN)/pytest tests/machines -m machines -rs
+
+test-floors: .venv-floors/.done  ## What a device runs, with the declared minimum versions.
+	.venv-floors/bin/pytest -rs $(addprefix tests/,$(FLOORS))
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -26,4 +35,11 @@ lint: .venv/.dev
 
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv-floors/.done: pyproject.toml tests/floors.py
+	$(OLDEST) -m venv --clear .venv-floors
+	.venv-floors/bin/python tests/floors.py export > .venv-floors/floors.txt
+	.venv-floors/bin/pip install --quiet --editable '.[camera,plot]' --requirement .venv-floors/floors.txt \
+		hypothesis packaging pytest
 	touch $@

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -224,16 +225,27 @@ class Artifact:
             )
         with storage_errors(path):
             text = path.read_bytes()
+        newer = None
         try:
             raw = json.loads(text)
             version = raw.get("schema_version") if isinstance(raw, dict) else None
+            newer = _newer_maker(raw)
             if version != SCHEMA:
+                problem = f"schema version {version}, this fer-edge reads {SCHEMA}"
+                if newer is not None:
+                    raise ValueError(problem)
                 raise ArtifactError(
-                    f"{path} has schema version {version}, this fer-edge reads {SCHEMA}.",
+                    f"{path} has {problem}.",
                     hint="Export the model again with this version, or install a matching one.",
                 )
             manifest = Manifest.model_validate(raw)
         except (ValueError, RecursionError) as error:
+            if newer is not None:
+                raise ArtifactError(
+                    f"{folder} was made by fer-edge {newer}, and this is {__version__}, which "
+                    f"cannot read it ({_first_problem(error)}).",
+                    hint=f"Install fer-edge {newer} here, or export the model with {__version__}.",
+                ) from error
             raise ArtifactError(
                 f"{path} is damaged: {_first_problem(error)}.", hint="Export the model again."
             ) from error
@@ -337,6 +349,19 @@ def _named(manifest: Manifest) -> list[str]:
     if manifest.calibration is not None:
         names.append(manifest.calibration.file)
     return [name for name in names if name is not None]
+
+
+def _newer_maker(raw: Any) -> str | None:
+    """The version that a manifest says it was made with, where that is above this one."""
+    try:
+        maker = raw["versions"]["fer-edge"]
+        return maker if _numbers(maker) > _numbers(__version__) else None
+    except (LookupError, TypeError):
+        return None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def _first_problem(error: Exception) -> str:

@@ -3,7 +3,9 @@
 import atexit
 import contextlib
 import errno
+import functools
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,10 +18,29 @@ from fer_edge.errors import StorageError
 CHUNK = 1 << 20
 CACHE_VARIABLE = "FER_EDGE_CACHE"
 
+_log = logging.getLogger(__name__)
+
 
 def cache_folder() -> Path:
     """Folder for what can be made again: ``$FER_EDGE_CACHE``, or the user's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("fer-edge"))
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Go on where the block cannot use the cache folder, and say so once for each reason."""
+    try:
+        yield
+    except StorageError as error:
+        _tell(
+            f"{error.message} Going on without the cache; to have one, set {CACHE_VARIABLE} to a "
+            "folder that can be written."
+        )
+
+
+@functools.cache
+def _tell(message: str) -> None:
+    _log.warning(message)
 
 
 def sha256(path: Path) -> str:

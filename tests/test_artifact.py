@@ -104,6 +104,24 @@ def test_a_manifest_for_something_else_is_refused(folder, changes, says):
 
 
 @pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"schema_version": 2}, "schema version 2"), ({"timings": {}}, "timings: Extra inputs")],
+)
+def test_an_artifact_of_a_newer_version_is_not_called_damaged(folder, changes, says):
+    edit(folder, versions={"fer-edge": "99.1.0"}, **changes)
+    with pytest.raises(
+        ArtifactError, match=rf"made by fer-edge 99\.1\.0.*{says}.*Install"
+    ) as caught:
+        Artifact.load(folder)
+    assert "damaged" not in str(caught.value)
+
+
+def test_an_artifact_of_a_newer_version_that_can_be_read_is(folder):
+    edit(folder, versions={"fer-edge": "99.1.0"})
+    assert Artifact.load(folder).manifest.versions == {"fer-edge": "99.1.0"}
+
+
+@pytest.mark.parametrize(
     "name", ["../x", "/etc/passwd", "a/../../x", "..\\x", "C:/x", "", ".", "a\0b"]
 )
 def test_names_that_lead_out_of_the_folder_are_refused(folder, name):

@@ -13,8 +13,7 @@ from fer_edge.contract import FACE_SIZE
 from fer_edge.data.dataset import FaceDataset, content_fingerprint
 from fer_edge.data.labels import SPLITS, Split
 from fer_edge.data.legend import LegendReport
-from fer_edge.errors import StorageError
-from fer_edge.files import CACHE_VARIABLE, atomic_folder
+from fer_edge.files import atomic_folder, without_cache
 
 _INDEX = "index.json"
 # Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
@@ -46,26 +45,15 @@ def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded])
     Returns
     -------
     Decoded
-        Faces and labels are memory-mapped.
-
-    Raises
-    ------
-    StorageError
-        The cache cannot be written.
+        Faces and labels are memory-mapped, unless the cache cannot be written.
     """
     key = hashlib.sha256(f"{_VERSION}:{source_fingerprint}".encode()).hexdigest()[:32]
     entry = folder / "faces" / key
     if (found := _load(entry)) is not None:
         return found
-    try:
-        with atomic_folder(entry) as temporary:
-            decoded = decode()
-            _save(temporary, decoded)
-    except StorageError as error:
-        raise StorageError(
-            error.message,
-            hint=f"Free some space, or set {CACHE_VARIABLE} to a folder for the cache.",
-        ) from error
+    decoded = decode()
+    with without_cache(), atomic_folder(entry) as temporary:
+        _save(temporary, decoded)
     return _load(entry) or decoded
 
 

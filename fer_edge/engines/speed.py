@@ -15,8 +15,7 @@ import numpy as np
 from fer_edge.contract import FACE_SIZE, PRECISIONS, Precision
 from fer_edge.engines.base import Engine, Faces
 from fer_edge.engines.processor import available_cores, describe_processor, instruction_sets
-from fer_edge.errors import StorageError
-from fer_edge.files import cache_folder, write_text
+from fer_edge.files import cache_folder, without_cache, write_text
 
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, SpeedRecord
@@ -163,10 +162,11 @@ def remember_speed(artifact: Artifact, record: SpeedRecord) -> Path | None:
     key = _key(artifact, *_circumstances(record))
     _in_process[key] = record
     path = _path(key)
-    with suppress(StorageError):
+    kept = None
+    with without_cache():
         write_text(path, record.model_dump_json(indent=2) + "\n")
-        return path
-    return None
+        kept = path
+    return kept
 
 
 _in_process: dict[str, SpeedRecord] = {}

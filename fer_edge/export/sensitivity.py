@@ -21,7 +21,7 @@ from fer_edge.export.observation import balanced
 from fer_edge.export.placement import main_branch, place
 from fer_edge.export.scales import quantized_weights
 from fer_edge.export.table import CalibrationTable, LayerSensitivity
-from fer_edge.files import cache_folder, write_text
+from fer_edge.files import cache_folder, without_cache, write_text
 
 _GATES = "gates"
 _BATCH = 32
@@ -175,7 +175,8 @@ def measure_sensitivity(
         if reference is None:
             reference = graph.run(faces, ())
         known[layer] = _compare(reference, graph.run(faces, {layer}), labels)
-        write_text(cache, _Known.dump_json(known).decode())
+        with without_cache():
+            write_text(cache, _Known.dump_json(known).decode())
     if progress:
         progress(len(graph.layers), len(graph.layers))
     return {layer: known[layer] for layer in graph.layers}

@@ -15,6 +15,8 @@ from fer_edge.training.config import TrainConfig
 
 from .conftest import Command, leftovers
 
+pytest.importorskip("torch", reason="needs pip install 'fer-edge[train]'")
+
 RUN = "from fer_edge.cli import main; import sys; main(sys.argv[1:])"
 
 

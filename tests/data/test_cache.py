@@ -6,7 +6,7 @@ import pytest
 
 from fer_edge.data import FaceDataset, LegendReport
 from fer_edge.data.cache import Decoded, cached
-from fer_edge.errors import DataError, StorageError
+from fer_edge.errors import DataError
 from tests.data.conftest import FACES
 
 
@@ -92,9 +92,15 @@ def test_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name != "faces"]
 
 
-def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_goes_on_without_a_cache_that_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
     decode = Decoder()
-    with pytest.raises(StorageError, match="set FER_EDGE_CACHE"):
-        cached(tmp_path / "file", "one", decode)
-    assert decode.calls == 0
+    for _ in range(2):
+        decoded = cached(tmp_path / "file", "one", decode)
+        assert (decoded.splits["val"].faces == FACES).all()
+    assert decode.calls == 2
+    (said,) = caplog.messages  # once, however often it is asked
+    assert str(tmp_path / "file") in said
+    assert "set FER_EDGE_CACHE" in said

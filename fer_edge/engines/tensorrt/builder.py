@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from fer_edge.engines.tensorrt.module import (
     raised_as,
     start,
 )
-from fer_edge.errors import EngineBuildError, StorageError, UsageError
-from fer_edge.files import write_bytes
+from fer_edge.errors import EngineBuildError, UsageError
+from fer_edge.files import storage_errors, without_cache, write_bytes
 
 Progress = Callable[[str, float], None]
 """Called with the name of a build phase and the finished fraction of the build, 0 to 1, which
@@ -181,8 +181,9 @@ def _parser_error(error: Any) -> str:
 
 def _load_timings(config: Any, path: Path) -> None:
     data = b""
-    with suppress(OSError):
-        data = path.read_bytes()
+    with without_cache(), storage_errors(path):
+        if path.exists():
+            data = path.read_bytes()
     timings = config.create_timing_cache(data)
     # Timings of another GPU or version are refused, and of no use, as are damaged ones: start over.
     if timings is None or not config.set_timing_cache(timings, False):
@@ -193,7 +194,7 @@ def _store_timings(config: Any, path: Path) -> None:
     timings = config.get_timing_cache()
     if timings is not None:
         # They are not worth the engine that has just been built.
-        with suppress(StorageError):
+        with without_cache():
             write_bytes(path, bytes(timings.serialize()))
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import threading
@@ -216,3 +217,17 @@ def test_cuda_errors_of_a_build(fake_tensorrt: FakeTensorRT) -> None:
     fake_tensorrt.gpu.errors["cuCtxPushCurrent"] = "invalid argument"
     with pytest.raises(EngineBuildError, match="cuCtxPushCurrent: invalid argument"):
         build_engine(b"", "tensorrt", **BATCHES)
+
+
+def test_timings_that_cannot_be_read_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "timings").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    config = TimingConfig()
+    _load_timings(config, tmp_path / "timings")
+    assert config.accepted == [b""]
+    assert "timings: Permission denied. Going on without the cache" in caplog.text
