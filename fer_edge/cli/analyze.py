@@ -116,8 +116,7 @@ def analyze(
             for moment in moments:
                 write(moment.to_rows())
                 summary.add(moment)
-                if total is not None:
-                    progress(summary.frames, total)
+                progress(summary.frames, total)
             if not summary.frames:
                 raise CaptureError(
                     f"{camera.name} has no frame that can be read.", hint="Try it in a player."

@@ -1,9 +1,11 @@
-"""What all commands share: errors in one line, progress bars, JSON."""
+"""What all commands share: errors in one line, progress, JSON."""
 
 import functools
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -15,6 +17,9 @@ from fer_edge.errors import FerEdgeError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+SECONDS_PER_LINE = 60.0
+"""Between two lines of progress where no terminal shows bars."""
 
 
 @functools.cache
@@ -67,25 +72,82 @@ def print_json(value: object) -> None:
 
 
 @contextmanager
-def staged_progress(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """A bar per stage; the callable takes the stage's name and how much of it is done, 0..1."""
-    with _bars(quiet) as bars:
-        tasks: dict[str, TaskID] = {}
+def staged_progress(quiet: bool = False) -> Iterator[Callable[[str, float | None], None]]:
+    """Show how far the stages of a command are: bars in a terminal, a line a minute elsewhere.
 
-        def tell(stage: str, done: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[stage], completed=done)
+    The callable takes a stage's name and how much of it is done, 0..1, or None where nobody knows.
+    The last one named is the one that lines tell of.
+    """
+    if quiet:
+        yield lambda _stage, _done: None
+    elif not stderr().is_terminal:
+        with _Lines() as lines:
+            yield lines.tell
+    else:
+        with _bars() as bars:
+            tasks: dict[str, TaskID] = {}
 
-        yield tell
+            def tell(stage: str, done: float | None) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=None if done is None else 1.0)
+                bars.update(tasks[stage], completed=done or 0.0)
+
+            yield tell
 
 
-def counted(tell: Callable[[str, float], None], stage: str) -> Callable[[int, int], None]:
+def counted(
+    tell: Callable[[str, float | None], None], stage: str
+) -> Callable[[int, int | None], None]:
     """The (done, total) callback that shows ``stage`` on a staged progress."""
-    return lambda done, total: tell(stage, done / max(total, 1))
+    return lambda done, total: tell(stage, None if total is None else done / max(total, 1))
 
 
-def _bars(quiet: bool) -> "Progress":
+class _Lines:
+    """A line now and then, also where a stage says nothing for long."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._done: float | None = None
+        self._begun = self._since = time.monotonic()
+        self._from = 0.0
+        """How much of the stage had been done before ``_since``, as of a training that goes on."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="fer-edge progress", daemon=True)
+
+    def __enter__(self) -> "_Lines":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def tell(self, stage: str, done: float | None) -> None:
+        if stage != self._stage:
+            self._stage, self._since, self._from = stage, time.monotonic(), done or 0.0
+        self._done = done
+
+    def _work(self) -> None:
+        while not self._ended.wait(SECONDS_PER_LINE):
+            stderr().print(self._line(), markup=False)
+
+    def _line(self) -> str:
+        now = time.monotonic()
+        facts = [] if self._done is None else [f"{100 * self._done:.1f} %"]
+        facts.append(f"{_minutes(now - self._begun)} so far")
+        gained = (self._done or 0.0) - self._from
+        if self._done is not None and gained > 0 and self._done < 1:
+            left = (now - self._since) * (1 - self._done) / gained
+            facts.append(f"about {_minutes(left)} left")
+        return f"{self._stage or 'Starting'}: {', '.join(facts)}"
+
+
+def _minutes(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _bars() -> "Progress":
     from rich.progress import (
         BarColumn,
         Progress,
@@ -100,7 +162,6 @@ def _bars(quiet: bool) -> "Progress":
         TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=stderr(),
-        disable=quiet or not stderr().is_terminal,
     )
 
 

@@ -99,7 +99,7 @@ def _classify(
     splits: "dict[Split, FaceDataset]",
     backend: str,
     threads: int | None,
-    tell: "Callable[[str, float], None]",
+    tell: "Callable[[str, float | None], None]",
 ) -> "dict[Split, Probabilities]":
     from fer_edge.engines import open_engine
     from fer_edge.evaluation import score
