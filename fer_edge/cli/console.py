@@ -2,16 +2,16 @@
 
 import functools
 import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 import typer
 
+from fer_edge.cli.streams import Messages, drop_output
 from fer_edge.errors import FerEdgeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def stderr() -> "Console":
     """Everything that is not the result: errors and progress."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(file=cast(IO[str], Messages()), soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def reported() -> Iterator[None]:
         fail("Out of memory. Choose a smaller --batch.", 1)
     except BrokenPipeError:
         # The reader of a pipe, such as head, has seen enough.
-        _drop_output()
+        drop_output()
         raise SystemExit(1) from None
     except OSError as error:
         reason = error.strerror or error
@@ -53,7 +53,7 @@ def reported() -> Iterator[None]:
             fail(
                 f"Cannot access {error.filename}: {reason}. Check the path and its permissions.", 1
             )
-        _drop_output()
+        drop_output()
         fail(f"Cannot write the output: {reason}. Free some space.", 1)
 
 
@@ -163,8 +163,3 @@ def _bars() -> "Progress":
         TimeRemainingColumn(elapsed_when_finished=True),
         console=stderr(),
     )
-
-
-def _drop_output() -> None:
-    """Send what is still buffered nowhere: Python would try it again on exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
