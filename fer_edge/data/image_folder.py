@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS, FACE_SIZE
 from fer_edge.data.dataset import FaceDataset
+from fer_edge.data.image_file import SUFFIXES, ImageFileError, opened_bytes
 from fer_edge.data.labels import SPLIT_FOLDERS, SPLITS, USAGES, Split, emotion_label
 from fer_edge.data.sources import Source
 from fer_edge.errors import DataError
@@ -19,7 +19,6 @@ from fer_edge.errors import DataError
 if TYPE_CHECKING:
     import PIL.Image
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
 _FACES_PER_REPORT = 100
 
 
@@ -137,27 +136,20 @@ def decode_face(data: bytes, where: str) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def open_image(data: bytes, where: str) -> Iterator["PIL.Image.Image"]:
-    """Open an image file with Pillow; decode it within the block.
+    """Open an image file, upright; decode it within the block.
 
     Raises
     ------
     DataError
         The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
     """
-    from PIL import Image as Pillow
-
     try:
-        with Pillow.open(io.BytesIO(data)) as image:
-            if image.mode[0] in "IF":  # Pillow would clip the values at 255
-                raise DataError(
-                    f"{where} has more than 8 bits a channel.",
-                    hint="Convert it to 8 bits, or remove it.",
-                )
+        with opened_bytes(data) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+    except ImageFileError as error:
         raise DataError(
-            f"{where} is not an image that can be read{'' if data else ': it is empty'}.",
-            hint="Replace or remove it.",
+            f"{where} is not an image that can be read: {error if data else 'it is empty'}.",
+            hint=f"{error.hint} Or remove it." if data else "Get it again, or remove it.",
         ) from error
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from fer_edge.contract import EMOTIONS, FACE_SIZE
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.face_crop import decode_photo
-from fer_edge.data.image_folder import SUFFIXES, holds_emotion_folders
+from fer_edge.data.image_file import SUFFIXES
+from fer_edge.data.image_folder import holds_emotion_folders
 from fer_edge.data.labels import SPLITS, Split, emotion_label, split_name
 from fer_edge.data.pixel_csv import shorten
 from fer_edge.data.sources import Source
