@@ -59,11 +59,40 @@ def reported() -> Iterator[None]:
 
 def fail(message: str, code: int) -> NoReturn:
     """Exit with one line on stderr."""
+    complain(message)
+    raise SystemExit(code) from None
+
+
+def complain(message: str) -> None:
+    """One line on stderr of what went wrong, as of one item of many; the command goes on."""
     from rich.text import Text
 
     line = " ".join(message.split())
     stderr().print(Text.assemble(("error:", "bold red"), " ", line))
-    raise SystemExit(code) from None
+
+
+@contextmanager
+def json_list() -> Iterator[Callable[[object], None]]:
+    """A JSON list on stdout that grows by what the callable is given, each item as it comes.
+
+    However the block ends, what stands there is whole; nothing, where it fails before an item.
+    """
+    begun = False
+
+    def add(item: object) -> None:
+        nonlocal begun
+        text = json.dumps(item, indent=2).replace("\n", "\n  ")
+        typer.echo(f"{',' if begun else '['}\n  {text}", nl=False)
+        begun = True
+        sys.stdout.flush()
+
+    try:
+        yield add
+    except BaseException as error:
+        if begun and not isinstance(error, OSError):
+            typer.echo("\n]")
+        raise
+    typer.echo("\n]" if begun else "[]")
 
 
 def print_json(value: object) -> None:
@@ -162,4 +191,6 @@ def _bars() -> "Progress":
         TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=stderr(),
+        # Results do not belong on stderr.
+        redirect_stdout=False,
     )

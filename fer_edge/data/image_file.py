@@ -46,7 +46,7 @@ def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
     Parameters
     ----------
     stream : binary file object
-        Seekable; stays open.
+        Stays open.
 
     Raises
     ------
@@ -56,6 +56,8 @@ def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
         for what decoding raises within the block.
     """
     try:
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read())
         with _open(stream) as image:
             _check_size(image.width * image.height)
             if image.mode[0] in "IF":  # Pillow would clip the values at 255
@@ -118,7 +120,11 @@ def _upright(image: "PIL.Image.Image") -> "PIL.Image.Image":
             turn = turns.get(image.getexif().get(_ORIENTATION, 1))
         except Exception:  # whatever Pillow meets in a damaged block
             turn = None
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    image.close()  # Its pixels take as much again.
+    return turned
 
 
 def _explained(stream: BinaryIO, error: Exception) -> ImageFileError:

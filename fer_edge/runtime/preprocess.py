@@ -117,7 +117,7 @@ def read_image(file: str | Path | BinaryIO) -> UInt8Array:
 def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
     try:
         with opened(stream) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except ImageFileError as error:
         raise InputError(f"{what} cannot be read as an image: {error}.", hint=error.hint) from error
 

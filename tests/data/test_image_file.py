@@ -27,8 +27,10 @@ def size_of(data: bytes) -> tuple[int, int]:
 def test_all_eight_orientations_stand_upright(turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
-    with opened_bytes(encode("PNG", exif=exif)) as image:
+    stream = io.BytesIO(encode("PNG", exif=exif))
+    with opened(stream) as image:
         upright = np.asarray(image)
+    assert not stream.closed
     expected = {
         1: PICTURE,
         2: PICTURE[:, ::-1],
