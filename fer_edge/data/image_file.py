@@ -58,11 +58,13 @@ def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
     try:
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
-        with _open(stream) as image:
-            _check_size(image.width * image.height)
-            if image.mode[0] in "IF":  # Pillow would clip the values at 255
-                raise ImageFileError("it has more than 8 bits a channel", "Convert it to 8 bits.")
-            yield _upright(image)
+        image = _open(stream)
+        _check_size(image.width * image.height)
+        if image.mode[0] in "IF":  # Pillow would clip the values at 255
+            raise ImageFileError("it has more than 8 bits a channel", "Convert it to 8 bits.")
+        # Under the same name: the pixels as they lay take as much memory again.
+        image = _upright(image)
+        yield image
     except (ImageFileError, KeyboardInterrupt, GeneratorExit, SystemExit):
         raise
     except MemoryError as error:
@@ -120,11 +122,7 @@ def _upright(image: "PIL.Image.Image") -> "PIL.Image.Image":
             turn = turns.get(image.getexif().get(_ORIENTATION, 1))
         except Exception:  # whatever Pillow meets in a damaged block
             turn = None
-    if turn is None:
-        return image
-    turned = image.transpose(turn)
-    image.close()  # Its pixels take as much again.
-    return turned
+    return image if turn is None else image.transpose(turn)
 
 
 def _explained(stream: BinaryIO, error: Exception) -> ImageFileError:
