@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, ModelArgument, Threads, batches, model_or_carried
+from fer_edge.cli.arguments import (
+    Backend,
+    Json,
+    Labels,
+    ModelArgument,
+    Threads,
+    batches,
+    model_or_carried,
+)
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
@@ -33,6 +41,7 @@ def bench(
         Path | None, typer.Option(help="Write a PNG: latency against accuracy.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result as JSON, too.")] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Measure latency, memory and accuracy of every precision side by side.
@@ -61,7 +70,7 @@ def bench(
         check_plot(plot)
     with staged_progress(quiet=json) as tell:
         faces = (
-            load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+            load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
             if data
             else None
         )

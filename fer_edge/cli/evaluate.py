@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Json, Threads, model_name, model_or_carried
+from fer_edge.cli.arguments import Backend, Json, Labels, Threads, model_name, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import EMOTIONS, PRECISIONS
 from fer_edge.errors import UsageError
@@ -36,6 +36,7 @@ def evaluate(
             "and evaluation.json."
         ),
     ] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Show what a model gets wrong: per emotion, and how far its probabilities go.
@@ -63,7 +64,7 @@ def evaluate(
         open_engine(path, precision=wanted, backend=backend, threads=threads) as engine,
         staged_progress(quiet=json) as tell,
     ):
-        faces = load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+        faces = load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
         evaluation, probabilities = evaluate(
             engine, faces, name, progress=counted(tell, "Classifying")
         )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fer_edge.contract import FACE_SIZE
+from fer_edge.data.face_image import resize_face
 from fer_edge.data.image_file import ImageFileError, opened
-from fer_edge.data.image_folder import resize_face
 from fer_edge.errors import InputError, UsageError
 from fer_edge.files import storage_errors
 
