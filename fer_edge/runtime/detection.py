@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from fer_edge.data.face_crop import Box, load_retinaface
 from fer_edge.engines.ort import load_onnxruntime, session_options
 from fer_edge.errors import InputError, ModelError, UsageError
+from fer_edge.forking import keep_for_ever, watch_forks
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 
@@ -83,13 +84,15 @@ class RetinaFace:
     def __init__(self, *, min_score: float = 0.7, size: int = 640) -> None:
         if size < 32:
             raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
-        retinaface = load_retinaface("Finding faces", extra="camera")
-        _calm(retinaface)
-        self._detect = retinaface.detect_faces
+        self._retinaface = load_retinaface("Finding faces", extra="camera")
+        _calm(self._retinaface)
+        watch_forks(self)
+        self._detect = self._retinaface.detect_faces
         self._min_score = min_score
         self._size = size
 
     def __call__(self, image: Image) -> list[Detection]:
+        _calm(self._retinaface)
         rgb = image if image.ndim == 2 else image[..., ::-1]
         height, width = rgb.shape[:2]
         scale = min(self._size / max(height, width), 1.0)
@@ -102,6 +105,18 @@ class RetinaFace:
             Detection(Box(f.x / scale, f.y / scale, f.width / scale, f.height / scale), f.score)
             for f in found
         ]
+
+    def after_fork(self) -> None:
+        _renew(self._retinaface)
+
+
+def _renew(retinaface: Any) -> None:
+    """In a child that was forked, forget the session, whose threads the parent has."""
+    session = getattr(retinaface, "ONNX_SESSION", None)
+    if session is not None:
+        keep_for_ever(session)
+        keep_for_ever(getattr(session, "_sess", None))
+        retinaface.ONNX_SESSION = None
 
 
 def _calm(retinaface: Any) -> None:

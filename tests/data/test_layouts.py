@@ -291,7 +291,7 @@ def test_tars(tmp_path: Path, name: str, mode: str) -> None:
     assert not (tmp_path.parent / "train").exists()
     csv = tar(tmp_path / f"csv-{name}", {"fer2013/fer2013.csv": _csv()}, mode)
     assert sum(counts(csv)["val"].values()) == 4
-    csv.write_bytes(csv.read_bytes()[:-600])
+    csv.write_bytes(csv.read_bytes()[: csv.stat().st_size // 2])
     with pytest.raises(DataError, match=f"csv-{name}"):
         counts(csv)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
+from fer_edge.forking import ForkGuard, watch_forks
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
 from fer_edge.runtime.preprocess import check_image
@@ -101,6 +102,8 @@ class Camera:
         self._reader: Reader | None = None
         self._mistake: FerEdgeError | None = None
         self._thread: threading.Thread | None = None
+        self._guard = ForkGuard(self.name, CaptureError)
+        watch_forks(self)
         if self.live:
             self._start()
         else:
@@ -109,6 +112,15 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"<Camera {self.name!r}, {self.state.value}>"
+
+    def after_fork(self) -> None:
+        """In a child, be at the end: what reads the source, and holds locks, is the parent's."""
+        self._guard = ForkGuard(self.name, CaptureError, self._reader)
+        self._guard.after_fork()
+        self._changed, self._reading = threading.Condition(), threading.Lock()
+        self._state, self._reader, self._thread = State.CLOSED, None, None
+        self._closing = threading.Event()
+        self._closing.set()
 
     @property
     def live(self) -> bool:
@@ -158,6 +170,7 @@ class Camera:
         FerEdgeError
             What waiting does not mend: OpenCV is not installed, a frame of another shape.
         """
+        self._guard.check()
         if not self.live:
             return self._read_recording()
         with self._changed:
