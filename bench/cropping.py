@@ -21,7 +21,7 @@ from rich.progress import track
 from fer_edge import Recognizer, metrics
 from fer_edge.data import load_dataset
 from fer_edge.data.face_crop import Box, crop_face, find_face
-from fer_edge.data.image_folder import resize_face
+from fer_edge.data.face_image import resize_face
 from fer_edge.data.labels import emotion_label
 from fer_edge.data.sources import open_source
 from fer_edge.engines.base import Faces

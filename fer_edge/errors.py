@@ -46,6 +46,22 @@ class CaptureError(FerEdgeError):
     """A camera, stream or recording that cannot be opened or read."""
 
 
+class FrameError(CaptureError):
+    """One image of a source that cannot be read; those after it may be.
+
+    Parameters
+    ----------
+    message, hint
+        As of every error.
+    file : str
+        Name of the image.
+    """
+
+    def __init__(self, message: str, *, file: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+
+
 class OutputError(FerEdgeError):
     """A window, video or broker that results cannot be shown in, written to or sent to."""
 

@@ -22,7 +22,7 @@ from fer_edge.cli.arguments import (
     model_name,
     model_or_carried,
 )
-from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.console import complain, counted, print_json, staged_progress
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
 
@@ -72,6 +72,7 @@ def analyze(
     """
     from fer_edge.evaluation.plots import check_plot
     from fer_edge.runtime import Camera, Recognizer
+    from fer_edge.runtime.capture.folder import tell_skipped
     from fer_edge.runtime.recording import analyze
     from fer_edge.runtime.row_files import check_rows, open_rows
     from fer_edge.runtime.summary import Summary
@@ -121,15 +122,27 @@ def analyze(
                 write(moment.to_rows())
                 summary.add(moment)
                 progress(summary.frames, total)
+            for failure in camera.failures:
+                complain(str(failure))
             if not summary.frames:
                 raise CaptureError(
                     f"{camera.name} has no frame that can be read.", hint="Try it in a player."
                 )
         elapsed = time.monotonic() - started
     plot_summary(summary, f"{recording.name}, {name} {engine.precision}", picture)
+    failed = [{"file": one.file, "error": str(one)} for one in camera.failures]
     if json:
-        print_json({**facts, **summary.to_dict(), "table": str(out), "plot": str(picture)})
-        return
+        print_json(
+            {
+                **facts,
+                **summary.to_dict(),
+                "errors": failed,
+                "skipped": camera.skipped,
+                "table": str(out),
+                "plot": str(picture),
+            }
+        )
+        raise typer.Exit(bool(failed))
     duration = "" if summary.seconds is None else f" of {summary.seconds:,.1f} s"
     typer.echo(
         f"{camera.name}: {summary.frames:,} frames{duration} in {elapsed:,.1f} s, "
@@ -137,5 +150,10 @@ def analyze(
     )
     ranked = sorted(summary.shares.items(), key=lambda pair: -pair[1])
     typer.echo(", ".join(f"{name} {100 * share:.1f} %" for name, share in ranked))
+    if failed:
+        typer.echo(f"Not read: {', '.join(one['file'] for one in failed)}")
+    if camera.skipped:
+        typer.echo(f"No images, skipped: {tell_skipped(camera.skipped)}")
     typer.echo(f"Table: {out}")
     typer.echo(f"Picture: {picture}")
+    raise typer.Exit(bool(failed))

@@ -1,7 +1,5 @@
 """The commands, registered. Each module imports what it runs inside its command: help is fast."""
 
-import io
-import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -19,6 +17,7 @@ from fer_edge.cli.export import export
 from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
+from fer_edge.cli.streams import open_streams
 from fer_edge.cli.train import train
 from fer_edge.cli.tune import tune
 from fer_edge.version import __version__
@@ -67,9 +66,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``fer-edge`` with these arguments, by default those of the process, and exit."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name or a bar that the terminal's encoding lacks is no reason to fail.
-        sys.stdout.reconfigure(errors="replace")
+    open_streams()
     with reported():
         try:
             code = app(arguments, prog_name="fer-edge", standalone_mode=False)

@@ -35,6 +35,13 @@ ModelArgument = Annotated[
     Path | None, typer.Argument(help="Artifact folder. (default: the carried one)")
 ]
 
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="What numbers mean in data that have them for emotions: raf-db, affectnet, ck+ … or "
+        "0=angry,1=disgust and so on."
+    ),
+]
 Precisions = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")]
 _FACES = "Faces"
 Yunet = Annotated[

@@ -9,6 +9,7 @@ from fer_edge.cli.arguments import (
     Backend,
     Device,
     Json,
+    Labels,
     ModelArgument,
     Threads,
     batches,
@@ -42,6 +43,7 @@ def bench(
         Path | None, typer.Option(help="Write a PNG: latency against accuracy.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result as JSON, too.")] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Measure latency, memory and accuracy of every precision side by side.
@@ -70,7 +72,7 @@ def bench(
         check_plot(plot)
     with staged_progress(quiet=json) as tell:
         faces = (
-            load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+            load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
             if data
             else None
         )

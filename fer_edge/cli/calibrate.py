@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Json, model_or_carried
+from fer_edge.cli.arguments import Json, Labels, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.errors import MissingDependencyError, UsageError
 
@@ -37,6 +37,7 @@ def calibrate(
     out: Annotated[
         Path, typer.Option(help="The table to write; its histograms go beside it, as .npz.")
     ] = Path("calibration.json"),
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Measure the INT8 ranges of a model's activations.
@@ -82,7 +83,9 @@ def calibrate(
         if data is None:
             raise UsageError("Calibration needs faces.", hint="Pass --data fer2013.zip")
         with staged_progress(quiet=json) as tell:
-            faces = load_dataset(data, "val", progress=counted(tell, "Reading faces"))
+            faces = load_dataset(
+                data, "val", labels=labels, progress=counted(tell, "Reading faces")
+            )
             origin = open_source(model_or_carried(source))
             observed = observe_ranges(
                 origin.graph,

@@ -23,7 +23,7 @@ from fer_edge.cli.arguments import (
     Yunet,
     face_detector,
 )
-from fer_edge.cli.console import stderr
+from fer_edge.cli.console import complain, stderr
 from fer_edge.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -203,6 +203,11 @@ def camera(
         stderr().print(line, markup=False)
     for path in video.written if video is not None else ():
         stderr().print(f"Recorded: {path}", markup=False)
+    failures = [failure for camera in cameras for failure in camera.failures]
+    for failure in failures:
+        complain(str(failure))
+    if failures:
+        raise typer.Exit(1)
 
 
 class _Summary:

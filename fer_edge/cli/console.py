@@ -2,16 +2,16 @@
 
 import functools
 import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 import typer
 
+from fer_edge.cli.streams import Messages, drop_output
 from fer_edge.errors import FerEdgeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def stderr() -> "Console":
     """Everything that is not the result: errors and progress."""
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(file=cast(IO[str], Messages()), soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def reported() -> Iterator[None]:
         fail("Out of memory. Choose a smaller --batch.", 1)
     except BrokenPipeError:
         # The reader of a pipe, such as head, has seen enough.
-        _drop_output()
+        drop_output()
         raise SystemExit(1) from None
     except OSError as error:
         reason = error.strerror or error
@@ -53,17 +53,46 @@ def reported() -> Iterator[None]:
             fail(
                 f"Cannot access {error.filename}: {reason}. Check the path and its permissions.", 1
             )
-        _drop_output()
+        drop_output()
         fail(f"Cannot write the output: {reason}. Free some space.", 1)
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Exit with one line on stderr."""
+    complain(message)
+    raise SystemExit(code) from None
+
+
+def complain(message: str) -> None:
+    """One line on stderr of what went wrong, as of one item of many; the command goes on."""
     from rich.text import Text
 
     line = " ".join(message.split())
     stderr().print(Text.assemble(("error:", "bold red"), " ", line))
-    raise SystemExit(code) from None
+
+
+@contextmanager
+def json_list() -> Iterator[Callable[[object], None]]:
+    """A JSON list on stdout that grows by what the callable is given, each item as it comes.
+
+    However the block ends, what stands there is whole; nothing, where it fails before an item.
+    """
+    begun = False
+
+    def add(item: object) -> None:
+        nonlocal begun
+        text = json.dumps(item, indent=2).replace("\n", "\n  ")
+        typer.echo(f"{',' if begun else '['}\n  {text}", nl=False)
+        begun = True
+        sys.stdout.flush()
+
+    try:
+        yield add
+    except BaseException as error:
+        if begun and not isinstance(error, OSError):
+            typer.echo("\n]")
+        raise
+    typer.echo("\n]" if begun else "[]")
 
 
 def print_json(value: object) -> None:
@@ -162,9 +191,6 @@ def _bars() -> "Progress":
         TaskProgressColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=stderr(),
+        # Results do not belong on stderr.
+        redirect_stdout=False,
     )
-
-
-def _drop_output() -> None:
-    """Send what is still buffered nowhere: Python would try it again on exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

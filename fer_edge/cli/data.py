@@ -9,6 +9,7 @@ import typer
 from fer_edge.cli.arguments import (
     Backend,
     Json,
+    Labels,
     ModelOption,
     Threads,
     model_name,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from fer_edge.data import FaceDataset, Split
+    from fer_edge.data import FaceDataset, LegendReport, Split
     from fer_edge.data.analysis import DataReport, Probabilities
 
 
@@ -41,6 +42,7 @@ def data(
     page: Annotated[
         Path | None, typer.Option(help="Write one HTML page with the faces to look at.")
     ] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Show what is in a data set, and which of its faces to distrust.
@@ -60,7 +62,7 @@ def data(
     path = None if no_model else model_or_carried(model)
     name = None if path is None else model_name(path)
     with staged_progress(quiet=json) as tell:
-        splits = _load(source, counted(tell, "Reading faces"))
+        splits, left_out = _load(source, labels, counted(tell, "Reading faces"))
         probabilities = {} if path is None else _classify(path, splits, backend, threads, tell)
         report = analyse(
             splits,
@@ -75,23 +77,27 @@ def data(
         from rich.console import Console
 
         Console(highlight=False).print(_render(report))
+        if left_out is not None:
+            typer.echo(f"\n{left_out.tell()}")
     if out is not None:
         report.save(out)
     if page is not None:
         write_text(page, render_page(report, splits))
 
 
-def _load(source: Path, progress: "Callable[[int, int], None]") -> "dict[Split, FaceDataset]":
+def _load(
+    source: Path, labels: str | None, progress: "Callable[[int, int | None], None]"
+) -> "tuple[dict[Split, FaceDataset], LegendReport | None]":
     from fer_edge.data import SPLITS, describe_source, load_dataset
     from fer_edge.errors import DataError
 
     # What cannot be read fails here; what fails below is a split that the source has not.
-    describe_source(source, progress=progress)
+    left_out = describe_source(source, labels=labels, progress=progress)
     splits: dict[Split, FaceDataset] = {}
     for split in SPLITS:
         with contextlib.suppress(DataError):
-            splits[split] = load_dataset(source, split)
-    return splits
+            splits[split] = load_dataset(source, split, labels=labels)
+    return splits, left_out
 
 
 def _classify(

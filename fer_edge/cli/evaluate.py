@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Device, Json, Threads, model_name, model_or_carried
+from fer_edge.cli.arguments import (
+    Backend,
+    Device,
+    Json,
+    Labels,
+    Threads,
+    model_name,
+    model_or_carried,
+)
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import EMOTIONS, PRECISIONS
 from fer_edge.errors import UsageError
@@ -37,6 +45,7 @@ def evaluate(
             "and evaluation.json."
         ),
     ] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Show what a model gets wrong: per emotion, and how far its probabilities go.
@@ -66,7 +75,7 @@ def evaluate(
         ) as engine,
         staged_progress(quiet=json) as tell,
     ):
-        faces = load_dataset(data, split, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+        faces = load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
         evaluation, probabilities = evaluate(
             engine, faces, name, progress=counted(tell, "Classifying")
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Device, Json, batches, model_or_carried
+from fer_edge.cli.arguments import Device, Json, Labels, batches, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
@@ -91,6 +91,7 @@ def export(
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
     ] = False,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Export a model to ONNX in FP32, FP16, INT8 and FP8, and build TensorRT engines.
@@ -145,7 +146,11 @@ def export(
     backends = _backends(engine)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
-        faces = load_dataset(data, "val", progress=counted(tell, "Reading faces")) if data else None
+        faces = (
+            load_dataset(data, "val", labels=labels, progress=counted(tell, "Reading faces"))
+            if data
+            else None
+        )
         artifact = export_model(
             origin,
             target,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
+from fer_edge.cli.arguments import Json, Labels, ModelArgument, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.errors import MissingDependencyError, UsageError
@@ -30,6 +30,7 @@ def inspect(
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of the layers.")] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Show a graph layer by layer: precision, fusions, sensitivity, and why a layer was kept.
@@ -68,7 +69,9 @@ def inspect(
         layers = describe_layers(artifact, chosen)
     else:
         with staged_progress(quiet=json) as tell:
-            faces = load_dataset(data, "val", progress=counted(tell, "Reading faces"))
+            faces = load_dataset(
+                data, "val", labels=labels, progress=counted(tell, "Reading faces")
+            )
             layers = measured_layers(artifact, chosen, faces, progress=counted(tell, "Sensitivity"))
     title = f"{artifact.manifest.model}, {artifact.graph(chosen).file}"
     if plot is not None:

@@ -1,8 +1,9 @@
 """fer-edge predict"""
 
-from collections.abc import Sequence
+import contextlib
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +18,10 @@ from fer_edge.cli.arguments import (
     Yunet,
     face_detector,
 )
-from fer_edge.cli.console import print_json
-from fer_edge.errors import UsageError
+from fer_edge.cli.console import complain, counted, json_list, staged_progress
+from fer_edge.errors import FerEdgeError, UsageError
 
 if TYPE_CHECKING:
-    from fer_edge.engines.base import Probabilities
     from fer_edge.runtime import SeenFace
     from fer_edge.runtime.smoothing import Vector
 
@@ -48,66 +48,52 @@ def predict(
     """Name the expression of each face, with probabilities.
 
     Without --find, an image is taken as one face, cropped as FER2013 has it: the
-    face fills the frame.
+    face fills the frame. Answers come one by one; an image that cannot be read
+    costs its own alone, and the exit status is then 1.
 
     Examples:
     fer-edge predict face.jpg --model build/r50
     fer-edge predict party.jpg --find --detector-size 1280
     """
-    from fer_edge.runtime import Recognizer, read_image
+    from fer_edge.runtime import Recognizer
+    from fer_edge.runtime.photos import read_photos
 
     if not find and (yunet is not None or detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
     detector = face_detector(yunet, min_score, detector_size) if find else None
-    pictures = [read_image(path) for path in images]
-    with Recognizer(
-        model, precision=precision, backend=backend, threads=threads, device=device
-    ) as recognizer:
-        if detector is not None:
-            found = [recognizer.find(picture, detector=detector) for picture in pictures]
-        else:
-            crops = recognizer(pictures).probabilities
-    if detector is not None:
-        _tell_found(images, found, json)
-    else:
-        _tell_crops(images, crops, json)
+    failed = 0
+    with (
+        Recognizer(
+            model, precision=precision, backend=backend, threads=threads, device=device
+        ) as recognizer,
+        contextlib.closing(read_photos(images)) as photos,
+        json_list() if json else contextlib.nullcontext(_print_answer) as tell,
+        # Answers in a terminal are progress enough.
+        staged_progress(quiet=json or sys.stdout.isatty()) as progress,
+    ):
+        for count, (path, image) in enumerate(photos, 1):
+            answer: dict[str, object] = {"image": str(path)}
+            if isinstance(image, FerEdgeError):
+                failed += 1
+                complain(str(image))
+                answer["error"] = str(image)
+            elif detector is not None:
+                answer["faces"] = [_found(one) for one in recognizer.find(image, detector=detector)]
+            else:
+                answer |= _facts(recognizer([image]).probabilities[0])
+            if json or len(images) > 1 or "error" not in answer:
+                tell(answer)
+            counted(progress, "Photos")(count, len(images))
+    if failed:
+        raise typer.Exit(1)
 
 
-def _tell_crops(images: Sequence[Path], crops: "Probabilities", json: bool) -> None:
-    if json:
-        print_json(
-            [{"image": str(path), **_facts(row)} for path, row in zip(images, crops, strict=True)]
-        )
-        return
-    for path, row in zip(images, crops, strict=True):
-        _print_face(str(path), row)
-
-
-def _tell_found(images: Sequence[Path], found: Sequence["list[SeenFace]"], json: bool) -> None:
-    if json:
-        print_json(
-            [
-                {
-                    "image": str(path),
-                    "faces": [
-                        {
-                            "box": [round(float(value), 1) for value in face.box],
-                            "score": face.score,
-                            **_facts(face.probabilities),
-                        }
-                        for face in faces
-                    ],
-                }
-                for path, faces in zip(images, found, strict=True)
-            ]
-        )
-        return
-    for path, faces in zip(images, found, strict=True):
-        if not faces:
-            typer.echo(f"{path}: no face found")
-        for face in faces:
-            x, y, width, height = map(round, face.box)
-            _print_face(f"{path}, {width}x{height} at {x}, {y}", face.probabilities)
+def _found(face: "SeenFace") -> dict[str, object]:
+    return {
+        "box": [round(float(value), 1) for value in face.box],
+        "score": face.score,
+        **_facts(face.probabilities),
+    }
 
 
 def _facts(probabilities: "Vector") -> dict[str, object]:
@@ -119,10 +105,23 @@ def _facts(probabilities: "Vector") -> dict[str, object]:
     }
 
 
-def _print_face(what: str, probabilities: "Vector") -> None:
-    from fer_edge.contract import EMOTIONS
+def _print_answer(answer: dict[str, Any]) -> None:
+    name = answer["image"]
+    if "error" in answer:
+        typer.echo(f"{name}: no answer. {answer['error']}")
+    elif "faces" not in answer:
+        _print_face(name, answer)
+    elif not answer["faces"]:
+        typer.echo(f"{name}: no face found")
+    else:
+        for face in answer["faces"]:
+            x, y, width, height = map(round, face["box"])
+            _print_face(f"{name}, {width}x{height} at {x}, {y}", face)
+    sys.stdout.flush()
 
-    typer.echo(f"{what}: {EMOTIONS[probabilities.argmax()]}")
-    for label in (-probabilities).argsort(kind="stable"):
-        value = float(probabilities[label])
-        typer.echo(f"  {EMOTIONS[label]:<9}{100 * value:6.2f} %  {'█' * round(30 * value)}")
+
+def _print_face(what: str, facts: dict[str, Any]) -> None:
+    typer.echo(f"{what}: {facts['emotion']}")
+    probabilities: dict[str, float] = facts["probabilities"]
+    for emotion, value in sorted(probabilities.items(), key=lambda pair: -pair[1]):
+        typer.echo(f"  {emotion:<9}{100 * value:6.2f} %  {'█' * round(30 * value)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_edge.cli.arguments import Json
+from fer_edge.cli.arguments import Json, Labels
 from fer_edge.cli.console import counted, print_json, staged_progress, stderr
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 
@@ -122,6 +122,7 @@ def train(
             rich_help_panel=_OPTIMISATION,
         ),
     ] = None,
+    labels: Labels = None,
     exclude: Annotated[
         Path | None,
         typer.Option(
@@ -261,6 +262,7 @@ def train(
             "model": model,
             "data": [str(path) for path in data or []],
             "data_weights": data_weight or [],
+            "labels": labels,
             "exclude": _text(exclude),
             "exclude_weight": exclude_weight,
             "epochs": epochs,
@@ -337,9 +339,9 @@ def train(
             ) from None
     if not leads:
         return
-    if not json:
-        for source in config.data if config else ():
-            _say_what_was_left_out(source)
+    if not json and config is not None:
+        for source in config.data:
+            _say_what_was_left_out(source, config.labels)
     _report(run, json)
 
 
@@ -382,17 +384,13 @@ def _refuse_others(context: typer.Context) -> None:
             )
 
 
-def _say_what_was_left_out(source: str) -> None:
+def _say_what_was_left_out(source: str, labels: str | None) -> None:
     from fer_edge.data import describe_source
 
-    report = describe_source(source)
+    report = describe_source(source, labels=labels)
     if report is None:
         return
-    left = [f"{count:,} {label}" for label, count in report.dropped.items()]
-    typer.echo(
-        f"{Path(source).name}: {report.faces:,} faces; dropped {', '.join(left) or 'none'}; "
-        f"no face found in {report.without_face:,}, which were used whole."
-    )
+    typer.echo(f"{Path(source).name}: {report.tell()}")
 
 
 def _given(context: typer.Context) -> list[str]:

@@ -2,7 +2,7 @@
 
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.labels import SPLITS, Split
-from fer_edge.data.legend import LegendReport
+from fer_edge.data.listing import LegendReport
 from fer_edge.data.loading import describe_source, load_dataset
 from fer_edge.data.mixture import mix
 from fer_edge.data.synthetic import synthetic_dataset

@@ -12,12 +12,12 @@ import numpy as np
 from fer_edge.contract import FACE_SIZE
 from fer_edge.data.dataset import FaceDataset, content_fingerprint
 from fer_edge.data.labels import SPLITS, Split
-from fer_edge.data.legend import LegendReport
+from fer_edge.data.listing import LegendReport
 from fer_edge.files import atomic_folder, without_cache
 
 _INDEX = "index.json"
 # Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
-_VERSION = 2
+_VERSION = 3
 
 Kind = Literal["csv", "images"]
 

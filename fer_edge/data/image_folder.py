@@ -1,218 +1,161 @@
-"""FER2013 as images: ``[prefix/]<split>/<emotion>/<name>.jpg`` in a folder or zip."""
+"""Images in a folder per emotion: ``[prefix/][<split>/]<emotion>/<name>.jpg``."""
 
-import contextlib
-import hashlib
-import io
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fer_edge.contract import EMOTIONS, FACE_SIZE
-from fer_edge.data.dataset import FaceDataset
-from fer_edge.data.labels import SPLIT_FOLDERS, SPLITS, USAGES, Split, emotion_label
+from fer_edge.contract import EMOTIONS
+from fer_edge.data.image_file import SUFFIXES
+from fer_edge.data.labels import SPLIT_FOLDERS, USAGES, Split, emotion_label, is_other
+from fer_edge.data.listing import Entry, Listing
+from fer_edge.data.numbering import NUMBERINGS, Numbering, is_number, named
 from fer_edge.data.sources import Source
 from fer_edge.errors import DataError
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
-_FACES_PER_REPORT = 100
+_RAF_DB_NAME = re.compile(r"(train|test)_\d{4,5}(_aligned)?\.\w+")
 
 
-class Image(NamedTuple):
-    """A member of the archive and what its path says about it."""
+class _Place(NamedTuple):
+    """What the path of an image says about it."""
 
     member: str
     root: tuple[str, ...]
-    """Folders above the split folder."""
-    split: Split
+    """Folders above those of the split and the emotion."""
+    split: Split | None
     official: bool
     """The file name carries a split of FER2013."""
-    label: int
+    emotion: str
 
 
-def read_images(
-    source: Source, progress: Callable[[int, int], None] | None = None
-) -> dict[Split, FaceDataset]:
-    """Read an image-folder archive.
-
-    Parameters
-    ----------
-    source : Source
-    progress : callable, optional
-        Called with images read and images in all.
-
-    Returns
-    -------
-    dict of Split to FaceDataset
-        Splits without faces are left out. Faces are in the order of their file names, so that
-        folder and zip give the same data and emotions are mixed.
-
-    Raises
-    ------
-    DataError
-        No images in this layout, a folder that is no emotion, or a file that is no image.
-    """
-    images = find_images(source)
-    faces = np.empty((len(images), FACE_SIZE, FACE_SIZE), np.uint8)
-    for i, image in enumerate(images):
-        with source.open(image.member) as stream:
-            faces[i] = decode_face(stream.read(), source.where(image.member))
-        if progress is not None and ((i + 1) % _FACES_PER_REPORT == 0 or i + 1 == len(images)):
-            progress(i + 1, len(images))
-    labels = np.array([image.label for image in images], np.int64)
-    names = np.array([image.member for image in images])
-    splits = np.array([image.split for image in images])
-    return {
-        split: FaceDataset.from_arrays(faces[chosen], labels[chosen], split, names=names[chosen])
-        for split in SPLITS
-        if (chosen := splits == split).any()
-    }
-
-
-def find_images(source: Source) -> list[Image]:
-    """Return the images of an archive with split and label, sorted by file name.
+def find_splits(source: Source, numbering: Numbering | None = None) -> Listing | None:
+    """List images in ``<split>/<emotion>/``; None where no folder is one of the seven emotions.
 
     Names like ``PublicTest_123.jpg`` decide the split, whatever folder they are in. Where no name
-    does and there is no validation folder, :func:`hold_out` takes validation from train.
+    does and there is no validation folder, validation is taken from train. What lies in the folder
+    of another label, such as contempt, is dropped and counted.
 
     Raises
     ------
     DataError
-        No images in this layout, a folder that is no emotion, or two archives side by side.
+        A folder that is no label, or two archives side by side.
     """
-    images = [image for member in source.members if (image := _classify(source, member))]
-    if not images:
-        raise DataError(
-            f"{source.path} holds no faces: neither fer2013.csv, nor images in "
-            "train/<emotion>/ and test/<emotion>/, nor a csv that names images and emotions.",
-            hint="Give the folder, zip or csv itself, not what it is packed in.",
-        )
+    places = [place for member in source.members if (place := _in_split(member))]
+    numbering = numbering or _raf_db(places)
+    if not _labels(places, numbering):
+        return None
+    return _listing(source, places, numbering)
+
+
+def find_emotions(source: Source, numbering: Numbering | None = None) -> Listing | None:
+    """List images in ``<emotion>/`` without splits, as CK+48 has them; else as find_splits.
+
+    Two emotions at least make it such a source.
+    """
+    found = [place for member in source.members if (place := _in_folder(member))]
+    known = [place for place in found if _is_label(place, numbering)]
+    if len(_labels(known, numbering)) < 2:
+        return None
+    # What lies beside folders of emotions is meant to be one.
+    roots = {place.root for place in known}
+    return _listing(source, [place for place in found if place.root in roots], numbering)
+
+
+def refuse_folders(source: Source, numbering: Numbering | None = None) -> None:
+    """Raise DataError that names the first image in ``<split>/<label>/`` with an unknown label."""
+    if places := [place for member in source.members if (place := _in_split(member))]:
+        _listing(source, places, numbering)
+
+
+def holds_emotion_folders(source: Source, numbering: Numbering | None = None) -> bool:
+    """Tell whether an image lies in the folder of one of the seven emotions in a split."""
+    places = [place for member in source.members if (place := _in_split(member))]
+    return bool(_labels(places, numbering or _raf_db(places)))
+
+
+def _listing(source: Source, places: list[_Place], numbering: Numbering | None) -> Listing:
     # A well-known archive on Kaggle holds itself a second time, one folder deeper.
-    depth = min(len(image.root) for image in images)
-    images = [image for image in images if len(image.root) == depth]
-    roots = sorted({"/".join(image.root) for image in images})
+    depth = min(len(place.root) for place in places)
+    places = [place for place in places if len(place.root) == depth]
+    roots = sorted({"/".join(place.root) for place in places})
     if len(roots) > 1:
         raise DataError(
             f"{source.path} holds several data sets: {', '.join(roots)}.",
             hint="Give one of these folders.",
         )
-    if not any(image.official or image.split == "val" for image in images):
-        images = hold_out(images)
-    return sorted(images, key=lambda image: (PurePosixPath(image.member).name, image.member))
+    places.sort(key=lambda place: (PurePosixPath(place.member).name, place.member))
+    entries: list[Entry] = []
+    dropped: Counter[str] = Counter()
+    for place in places:
+        name = named(place.emotion, numbering)
+        label = emotion_label(name)
+        if label is not None:
+            entries.append(Entry(place.member, label, place.split))
+        elif is_other(name):
+            dropped[name.strip().lower()] += 1
+        else:
+            raise _unknown(source, place, numbering)
+    told = any(place.official or place.split == "val" for place in places)
+    return Listing(entries, dict(dropped), hold_out=not told)
 
 
-def hold_out(images: list[Image]) -> list[Image]:
-    """Move a tenth of every emotion from train to val, at least one face of two.
-
-    The hash of a file's name decides, so that the choice depends neither on the order of files
-    nor on where the archive lies, and hardly on what is added to it.
-    """
-    held: set[str] = set()
-    for label in range(len(EMOTIONS)):
-        members = [
-            image.member for image in images if (image.label, image.split) == (label, "train")
-        ]
-        members.sort(key=lambda member: (_name_hash(member), member))
-        held.update(members[: max(round(len(members) / 10), int(len(members) > 1))])
-    return [image._replace(split="val") if image.member in held else image for image in images]
-
-
-def decode_face(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Decode an image file to a face, uint8 (48, 48), resized with antialiasing if need be.
-
-    Raises
-    ------
-    DataError
-        The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
-    """
-    with open_image(data, where) as image:
-        gray = image.convert("L")
-    return resize_face(gray)
+def _unknown(source: Source, place: _Place, numbering: Numbering | None) -> DataError:
+    where = f"{source.where(place.member)} lies in {place.emotion!r}"
+    if is_number(place.emotion) and numbering is not None:
+        return DataError(
+            f"{where}, and the labels have a meaning for {', '.join(map(str, numbering))} alone.",
+            hint="Give other --labels, or remove that folder.",
+        )
+    if is_number(place.emotion):
+        return DataError(
+            f"{where}, and every data set numbers emotions in an order of its own.",
+            hint=f"Say which: --labels {', '.join(NUMBERINGS)}, or 0=angry,1=disgust and so on.",
+        )
+    return DataError(
+        f"{where}, which is none of {', '.join(EMOTIONS)}.", hint="Rename or remove that folder."
+    )
 
 
-@contextlib.contextmanager
-def open_image(data: bytes, where: str) -> Iterator["PIL.Image.Image"]:
-    """Open an image file with Pillow; decode it within the block.
-
-    Raises
-    ------
-    DataError
-        The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
-    """
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(io.BytesIO(data)) as image:
-            if image.mode[0] in "IF":  # Pillow would clip the values at 255
-                raise DataError(
-                    f"{where} has more than 8 bits a channel.",
-                    hint="Convert it to 8 bits, or remove it.",
-                )
-            yield image
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        raise DataError(
-            f"{where} is not an image that can be read{'' if data else ': it is empty'}.",
-            hint="Replace or remove it.",
-        ) from error
-
-
-def resize_face(gray: "PIL.Image.Image") -> NDArray[np.uint8]:
-    """Make a face, uint8 (48, 48), of a grayscale image of any size, with antialiasing."""
-    from PIL import Image as Pillow
-
-    if gray.size != (FACE_SIZE, FACE_SIZE):
-        # Hamming reduces as well as Lanczos, in a third of the time; bench/resampling.py.
-        larger = min(gray.size) > FACE_SIZE
-        method = Pillow.Resampling.HAMMING if larger else Pillow.Resampling.LANCZOS
-        gray = gray.resize((FACE_SIZE, FACE_SIZE), method)
-    return np.asarray(gray)
-
-
-def holds_emotion_folders(source: Source) -> bool:
-    """Tell whether an image lies in the folder of one of the seven emotions in a split."""
-    places = map(_place, source.members)
-    return any(place is not None and emotion_label(place.emotion) is not None for place in places)
-
-
-class _Place(NamedTuple):
-    root: tuple[str, ...]
-    split: Split
-    official: bool
-    emotion: str
-
-
-def _place(member: str) -> _Place | None:
-    path = PurePosixPath(member)
-    if path.suffix.lower() not in SUFFIXES or len(path.parts) < 2:
+def _in_split(member: str) -> _Place | None:
+    place = _in_folder(member)
+    if place is None:
         return None
-    *above, emotion, name = path.parts
-    usage = USAGES.get(name.partition("_")[0].lower())
+    above = place.root
+    usage = USAGES.get(PurePosixPath(member).name.partition("_")[0].lower())
     folder = SPLIT_FOLDERS.get(above[-1].lower()) if above else None
     split = usage or folder
     if split is None:
         return None
-    root = tuple(above[:-1] if folder else above)
-    return _Place(root, split, usage is not None, emotion)
+    root = above[:-1] if folder else above
+    return place._replace(root=root, split=split, official=usage is not None)
 
 
-def _classify(source: Source, member: str) -> Image | None:
-    place = _place(member)
-    if place is None:
+def _in_folder(member: str) -> _Place | None:
+    path = PurePosixPath(member)
+    if path.suffix.lower() not in SUFFIXES or len(path.parts) < 2:
         return None
-    label = emotion_label(place.emotion)
-    if label is None:
-        raise DataError(
-            f"{source.where(member)} lies in {place.emotion!r}, which is none of "
-            f"{', '.join(EMOTIONS)}.",
-            hint="Rename or remove that folder.",
-        )
-    return Image(member, place.root, place.split, place.official, label)
+    *above, emotion, _ = path.parts
+    return _Place(member, tuple(above), None, False, emotion)
 
 
-def _name_hash(member: str) -> bytes:
-    return hashlib.sha256(PurePosixPath(member).name.encode()).digest()
+def _labels(places: Iterable[_Place], numbering: Numbering | None) -> set[int]:
+    found = {emotion_label(named(place.emotion, numbering)) for place in places}
+    return {label for label in found if label is not None}
+
+
+def _is_label(place: _Place, numbering: Numbering | None) -> bool:
+    name = named(place.emotion, numbering)
+    return emotion_label(name) is not None or is_other(name)
+
+
+def _raf_db(places: list[_Place]) -> Numbering | None:
+    """RAF-DB's numbers, where all files are named as its are."""
+    numbers = NUMBERINGS["raf-db"]
+    like = all(
+        is_number(place.emotion)
+        and int(float(place.emotion)) in numbers
+        and _RAF_DB_NAME.fullmatch(PurePosixPath(place.member).name)
+        for place in places
+    )
+    return numbers if places and like else None

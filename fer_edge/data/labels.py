@@ -1,5 +1,6 @@
 """How data sets spell emotions and splits."""
 
+import re
 from typing import Final, Literal, get_args
 
 from fer_edge.contract import EMOTIONS
@@ -24,6 +25,8 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "testing": "test",
 }
 
+_COUNT = re.compile(r"^[0-9]+[ _.-]+")
+
 SPELLINGS: Final[dict[str, str]] = {
     **{name: name for name in EMOTIONS},
     "anger": "angry",
@@ -38,16 +41,38 @@ SPELLINGS: Final[dict[str, str]] = {
     "joyful": "happy",
     "sadness": "sad",
     "surprised": "surprise",
+    "suprise": "surprise",
     "neutrality": "neutral",
 }
 """Emotions of ``EMOTIONS`` as data sets spell them, lower case. Numbers are none of them: every
 data set numbers emotions in its own order."""
 
+OTHERS: Final = frozenset(
+    {
+        *("contempt", "contemptuous", "compound", "none", "nf", "no-face", "non-face", "other"),
+        *("others", "uncertain", "unknown"),
+    }
+)
+"""What data sets have beside the seven emotions, lower case: dropped, and counted."""
+
 
 def emotion_label(name: str) -> int | None:
-    """Return the label 0..6 of a spelling, in any case and with spaces around, or else None."""
-    emotion = SPELLINGS.get(name.strip().lower())
+    """Return the label 0..6 of a spelling, in any case and with spaces around, or else None.
+
+    A number may stand before it, as in ``0_angry``.
+    """
+    emotion = SPELLINGS.get(_COUNT.sub("", name.strip().lower()))
     return None if emotion is None else EMOTIONS.index(emotion)
+
+
+def is_other(name: str) -> bool:
+    """Tell whether a label is one of :data:`OTHERS`, spelled as :func:`emotion_label` takes it."""
+    return _COUNT.sub("", name.strip().lower()) in OTHERS
+
+
+def split_of_file(name: str) -> Split | None:
+    """Return the split that the first word of a file's name tells, as of ``test_labels.csv``."""
+    return SPLIT_FOLDERS.get(re.split(r"[^a-z]", name.rpartition("/")[2].lower(), maxsplit=1)[0])
 
 
 def split_name(name: str) -> Split | None:

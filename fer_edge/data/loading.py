@@ -3,18 +3,30 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from fer_edge.contract import EMOTIONS
 from fer_edge.data.cache import Decoded, cached
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.ferplus import apply_votes, read_votes
-from fer_edge.data.image_folder import read_images
+from fer_edge.data.image_folder import find_emotions, find_splits, refuse_folders
 from fer_edge.data.labels import SPLITS, Split
-from fer_edge.data.legend import LegendReport, find_legend, is_legend, read_legend
-from fer_edge.data.pixel_csv import read_csv
-from fer_edge.data.sources import Source, open_source
+from fer_edge.data.legend import find_legend, is_legend, tell_columns
+from fer_edge.data.list_file import find_list
+from fer_edge.data.listing import LegendReport, Listing, Progress, read_listing
+from fer_edge.data.named_images import find_named
+from fer_edge.data.numbering import Numbering, parse_numbering
+from fer_edge.data.pixel_csv import find_csv, read_csv
+from fer_edge.data.sources import LoneFile, Source, open_source
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import cache_folder
 
-Progress = Callable[[int, int], None]
+READERS: tuple[Callable[[Source, Numbering | None], Listing | None], ...] = (
+    find_splits,
+    find_legend,
+    find_list,
+    find_emotions,
+    find_named,
+)
+"""What images can be laid out as; the first that finds its own reads them."""
 
 
 def load_dataset(
@@ -23,6 +35,7 @@ def load_dataset(
     *,
     fer_plus: str | Path | None = None,
     soft: bool = False,
+    labels: str | None = None,
     cache: bool = True,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
@@ -32,18 +45,22 @@ def load_dataset(
     Parameters
     ----------
     source : path
-        ``fer2013.csv``, ``icml_face_data.csv``, an image-folder archive
-        (``train/<emotion>/…``, ``test/<emotion>/…``), images with a csv that names them and
-        their emotions (:func:`fer_edge.data.legend.read_legend`), or a folder or zip that holds
-        one of them.
+        ``fer2013.csv``, ``icml_face_data.csv`` or another csv with their columns, images in
+        ``train/<emotion>/`` and ``test/<emotion>/``, or in ``<emotion>/`` alone, images with a csv
+        or a list that names them and their emotions (:mod:`fer_edge.data.legend`,
+        :mod:`fer_edge.data.list_file`), images named as JAFFE's or KDEF's, or a folder, zip or tar
+        that holds one of them.
     split : {"train", "val", "test"}
         Training, PublicTest and PrivateTest of FER2013. Where an archive has no validation
         faces and its file names carry no split, ``val`` is a fixed tenth of every emotion of
-        ``train``.
+        ``train``; where it has no splits at all, ``test`` is another tenth.
     fer_plus : path, optional
         Votes of FER+ (``fer2013new.csv``), which replace the labels of a csv source.
     soft : bool
         Give the shares of the votes as ``soft_labels``, too.
+    labels : str, optional
+        What numbers mean where a source has them in the place of emotions: one of
+        :data:`fer_edge.data.numbering.NUMBERINGS`, or ``0=angry,1=disgust`` and so on.
     cache : bool
         Decode once into the cache and map it into memory afterwards.
     cache_dir : Path, optional
@@ -54,7 +71,7 @@ def load_dataset(
     Raises
     ------
     UsageError
-        An unknown split, or ``soft`` without ``fer_plus``.
+        An unknown split, ``soft`` without ``fer_plus``, or ``labels`` that mean nothing.
     DataError
         The source is missing, damaged or foreign, or has no faces in ``split``.
     MissingDependencyError
@@ -73,9 +90,9 @@ def load_dataset(
         raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
     with open_source(Path(source)) as opened:
         if cache:
-            kind, splits, _ = _cached(opened, cache_dir, progress)
+            kind, splits, _ = _cached(opened, labels, cache_dir, progress)
         else:
-            kind, splits, _ = _decode(opened, progress)
+            kind, splits, _ = _decode(opened, labels, progress)
     if split not in splits:
         have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
         raise DataError(
@@ -94,7 +111,11 @@ def load_dataset(
 
 
 def describe_source(
-    source: str | Path, *, cache_dir: Path | None = None, progress: Progress | None = None
+    source: str | Path,
+    *,
+    labels: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
 ) -> LegendReport | None:
     """Tell what reading a source left out; from the cache once :func:`load_dataset` has filled it.
 
@@ -103,30 +124,54 @@ def describe_source(
     Returns
     -------
     LegendReport or None
-        None for a source without a legend, which is read whole or not at all.
+        None where nothing was left out and no face looked for.
     """
     with open_source(Path(source)) as opened:
-        return _cached(opened, cache_dir, progress).report
+        return _cached(opened, labels, cache_dir, progress).report
 
 
-def _cached(source: Source, folder: Path | None, progress: Progress | None) -> Decoded:
-    return cached(folder or cache_folder(), source.fingerprint(), lambda: _decode(source, progress))
+def _cached(
+    source: Source, labels: str | None, folder: Path | None, progress: Progress | None
+) -> Decoded:
+    key = source.fingerprint() + (f":{labels}" if labels else "")
+    return cached(folder or cache_folder(), key, lambda: _decode(source, labels, progress))
 
 
-def _decode(source: Source, progress: Progress | None) -> Decoded:
-    if source.csv is None:
-        legend = find_legend(source)
-        if legend is None:
-            return Decoded("images", read_images(source, progress))
-        return Decoded("images", *read_legend(source, legend, progress))
-    where = source.where(source.csv)
-    if is_legend(source, source.csv):
+def _decode(source: Source, labels: str | None, progress: Progress | None) -> Decoded:
+    numbering = None if labels is None else parse_numbering(labels)
+    lone = isinstance(source, LoneFile)
+    if lone and is_legend(source, source.members[0]):
         raise DataError(
-            f"{where} names images, and is given without them.",
+            f"{source.where(source.members[0])} names images, and is given without them.",
             hint="Give the folder or zip that holds it and the images.",
         )
-    with source.open(source.csv) as stream:
-        splits = read_csv(stream, where, source.size(source.csv), progress)
-    if not splits:
-        raise DataError(f"{where} holds no faces.", hint="Get the file again.")
-    return Decoded("csv", splits)
+    name = find_csv(source)
+    if name is not None:
+        where = source.where(name)
+        with source.open(name) as stream:
+            splits, dropped = read_csv(stream, where, source.size(name), progress, numbering)
+        if not splits:
+            raise DataError(f"{where} holds no faces.", hint="Get the file again.")
+        count = sum(map(len, splits.values()))
+        return Decoded("csv", splits, LegendReport(count, dropped, 0) if dropped else None)
+    for find in READERS:
+        if (listing := find(source, numbering)) is not None:
+            if not listing.entries:
+                raise DataError(
+                    f"{source.path} has no image of one of the seven emotions, only of "
+                    f"{', '.join(listing.dropped)}.",
+                    hint=f"Those are {', '.join(EMOTIONS)}.",
+                )
+            return Decoded("images", *read_listing(source, listing, progress))
+    refuse_folders(source, numbering)
+    raise _no_faces(source)
+
+
+def _no_faces(source: Source) -> DataError:
+    columns = tell_columns(source)
+    return DataError(
+        f"{source.path} holds no faces: neither fer2013.csv, nor images in train/<emotion>/ and "
+        "test/<emotion>/ or in <emotion>/, nor a csv or list that names images and emotions, nor "
+        f"images named as JAFFE's or KDEF's{f'; {columns}' if columns else ''}.",
+        hint="Give the folder, zip, tar or csv itself, not what it is packed in.",
+    )

@@ -1,21 +1,59 @@
 """FER2013 as csv: one face a line, its pixels as decimal numbers."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE
+from fer_edge.contract import FACE_SIZE
 from fer_edge.data.dataset import FaceDataset
-from fer_edge.data.labels import SPLITS, USAGES, Split
+from fer_edge.data.hold_out import choose_held_out
+from fer_edge.data.labels import SPLITS, Split, emotion_label, is_other, split_name
+from fer_edge.data.numbering import NUMBERINGS, Numbering, named
+from fer_edge.data.sources import Source
+from fer_edge.data.text import decode, fields, read_lines, sniff, split_lines
 from fer_edge.errors import DataError
 
-COLUMNS = ("emotion", "pixels", "usage")
+COLUMNS = ("emotion", "pixels")
+_USAGE = "usage"
 _AGAIN = "Get the file again, or mend that line."
-_LABELS = {str(label): label for label in range(len(EMOTIONS))}
 _PIXELS = {str(value): value for value in range(256)}
 _LINES_PER_REPORT = 100
+_HEAD_BYTES = 4096
+
+
+def find_csv(source: Source) -> str | None:
+    """Return the csv of faces in a source: one of FER2013's names, else the one with its columns.
+
+    Raises
+    ------
+    DataError
+        There are several others.
+    """
+    if source.csv is not None:
+        return source.csv
+    found = [name for name in source.members if _holds_faces(source, name)]
+    if len(found) > 1:
+        raise DataError(
+            f"{source.path} holds several csv files with faces: {', '.join(found)}.",
+            hint="Give one of them.",
+        )
+    return found[0] if found else None
+
+
+def _holds_faces(source: Source, member: str) -> bool:
+    """Tell by its header; what cannot be read may be anything, and is no such file."""
+    if not member.lower().endswith((".csv", ".tsv")):
+        return False
+    try:
+        with source.open(member) as stream:
+            header = split_lines(decode(stream.read(_HEAD_BYTES)))[0]
+    except DataError:
+        return False
+    names = {name.strip().lower() for name in fields(header, sniff(header, COLUMNS))}
+    return names.issuperset(COLUMNS)
 
 
 def read_csv(
@@ -23,8 +61,13 @@ def read_csv(
     where: str,
     size: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[Split, FaceDataset]:
-    """Read ``fer2013.csv`` or ``icml_face_data.csv``.
+    numbering: Numbering | None = None,
+) -> tuple[dict[Split, FaceDataset], dict[str, int]]:
+    """Read ``fer2013.csv``, ``icml_face_data.csv`` or what has their columns.
+
+    Fields are separated by comma, semicolon, tab or ``|``. An emotion is a number or a name.
+    Without a column Usage, as in the challenge's ``train.csv``, a tenth of every emotion is val,
+    and one test.
 
     Parameters
     ----------
@@ -35,47 +78,77 @@ def read_csv(
         Length of the file in bytes.
     progress : callable, optional
         Called with bytes read and ``size``.
+    numbering : Numbering, optional
+        What the numbers mean; by default FER2013's 0..6.
 
     Returns
     -------
     dict of Split to FaceDataset
         Splits without faces are left out; faces keep the order of the file.
+    dict of str to int
+        Faces left out per label that is none of the seven emotions, lower case.
 
     Raises
     ------
     DataError
         A header or a line that is not as in FER2013; the message names the line.
     """
-    faces: dict[Split, list[bytes]] = {split: [] for split in SPLITS}
-    labels: dict[Split, list[int]] = {split: [] for split in SPLITS}
-    names: dict[Split, list[str]] = {split: [] for split in SPLITS}
-    for line, (emotion, pixels, usage) in read_columns(stream, where, COLUMNS, size, progress):
-        split = USAGES.get(usage.strip().lower())
-        if split is None:
+    faces: list[bytes] = []
+    labels: list[int] = []
+    splits: list[Split | None] = []
+    names: list[str] = []
+    dropped: Counter[str] = Counter()
+    rows = read_columns(stream, where, COLUMNS, size, progress, optional=_USAGE)
+    for line, (emotion, pixels, usage) in rows:
+        split = None if usage is None else split_name(usage)
+        if usage is not None and split is None:
             raise DataError(
                 f"{where}, line {line}: Usage is {shorten(usage)}, not Training, PublicTest or "
                 "PrivateTest.",
                 hint=_AGAIN,
             )
-        label = _LABELS.get(emotion.strip())
+        name = named(emotion, numbering or NUMBERINGS["fer2013"])
+        label = emotion_label(name)
         if label is None:
+            if is_other(name):
+                dropped[name.strip().lower()] += 1
+                continue
             raise DataError(
                 f"{where}, line {line}: emotion is {shorten(emotion)}, not a label 0..6.",
-                hint=_AGAIN,
+                hint=f"{_AGAIN} Other numbers have a meaning with --labels ckextended, or "
+                "0=angry,1=disgust and so on.",
             )
-        faces[split].append(_parse_pixels(pixels, where, line))
-        labels[split].append(label)
-        names[split].append(f"line {line}")
-    return {
-        split: FaceDataset.from_arrays(
-            np.frombuffer(b"".join(faces.pop(split)), np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE),
-            np.array(labels[split], np.int64),
-            split,
-            names=np.array(names[split]),
-        )
-        for split in SPLITS
-        if labels[split]
-    }
+        faces.append(_parse_pixels(pixels, where, line))
+        labels.append(label)
+        splits.append(split)
+        names.append(f"line {line}")
+    return _datasets(faces, labels, _with_splits(splits, names, labels), names), dict(dropped)
+
+
+def _with_splits(splits: list[Split | None], names: list[str], labels: list[int]) -> list[Split]:
+    if None not in splits:
+        return [split or "train" for split in splits]
+    test = choose_held_out(names, labels)
+    rest = [i for i in range(len(names)) if i not in test]
+    val = choose_held_out([names[i] for i in rest], [labels[i] for i in rest])
+    held = {rest[i] for i in val}
+    return ["test" if i in test else "val" if i in held else "train" for i in range(len(names))]
+
+
+def _datasets(
+    faces: list[bytes], labels: list[int], splits: list[Split], names: list[str]
+) -> dict[Split, FaceDataset]:
+    datasets: dict[Split, FaceDataset] = {}
+    for split in SPLITS:
+        if chosen := [i for i, one in enumerate(splits) if one == split]:
+            pixels = b"".join(faces[i] for i in chosen)
+            datasets[split] = FaceDataset.from_arrays(
+                np.frombuffer(pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE),
+                np.array([labels[i] for i in chosen], np.int64),
+                split,
+                names=np.array([names[i] for i in chosen]),
+            )
+    return datasets
 
 
 def read_columns(
@@ -84,36 +157,42 @@ def read_columns(
     columns: tuple[str, ...],
     size: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[tuple[int, list[str]]]:
+    *,
+    optional: str | None = None,
+) -> Iterator[tuple[int, list[Any]]]:
     """Yield line number, from 1, and the fields of ``columns`` for every line of a csv.
+
+    The field of a column that may be missing, ``optional``, comes last: None where it is.
 
     Raises
     ------
     DataError
         Not text, a header without one of ``columns`` (lower case), or a short line.
     """
-    done = 0
     line = 0
 
     def lines() -> Iterator[str]:
-        nonlocal done, line
-        for line, raw in enumerate(stream, 1):
-            done += len(raw)
+        nonlocal line
+        for line, (done, text) in enumerate(read_lines(stream), 1):
             if progress is not None and (line % _LINES_PER_REPORT == 0 or done == size):
                 progress(done, size)
-            yield raw.decode("utf-8-sig" if line == 1 else "utf-8")
+            yield text
 
-    reader = csv.reader(lines())
+    text = lines()
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
+        first = next(text, "")
+        delimiter = sniff(first, columns)
+        header = [name.strip().lower() for name in fields(first, delimiter)]
         missing = [name for name in columns if name not in header]
         if missing:
             raise DataError(
                 f"{where}, line 1: the header has no column {', '.join(missing)}.",
-                hint=f"It must name the columns {', '.join(columns)}.",
+                hint=f"It must name the columns {', '.join(columns)}"
+                + (f", and perhaps {optional}." if optional else "."),
             )
         places = [header.index(name) for name in columns]
-        for row in reader:
+        last = header.index(optional) if optional in header else None
+        for row in csv.reader(text, delimiter=delimiter):
             if not row:
                 continue
             if len(row) != len(header):
@@ -121,9 +200,13 @@ def read_columns(
                     f"{where}, line {line}: {len(row)} fields instead of {len(header)}.",
                     hint=_AGAIN,
                 )
-            yield line, [row[place] for place in places]
+            found: list[Any] = [row[place] for place in places]
+            if optional is not None:
+                found.append(None if last is None else row[last])
+            yield line, found
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{where}, line {line}: not csv text ({error}).", hint=_AGAIN) from error
+        bad = line + isinstance(error, UnicodeDecodeError)  # which the line does not count yet
+        raise DataError(f"{where}, line {bad}: not csv text ({error}).", hint=_AGAIN) from error
 
 
 def shorten(text: str) -> str:
@@ -136,12 +219,17 @@ def _parse_pixels(text: str, where: str, line: int) -> bytes:
     values = text.split()
     try:
         face = bytes(map(_PIXELS.__getitem__, values))
-    except KeyError as error:
-        place = values.index(error.args[0]) + 1
-        raise DataError(
-            f"{where}, line {line}: pixel {place} is {shorten(error.args[0])}, not 0..255.",
-            hint=_AGAIN,
-        ) from None
+    except KeyError:
+        # As numpy or pandas print them: [70, 80] and 70.0 80.0.
+        values = [v.removesuffix(".0") for v in text.strip("[]() ").replace(",", " ").split()]
+        wrong = [i for i, value in enumerate(values) if value not in _PIXELS]
+        if wrong:
+            raise DataError(
+                f"{where}, line {line}: pixel {wrong[0] + 1} is {shorten(values[wrong[0]])}, "
+                "not 0..255.",
+                hint=_AGAIN,
+            ) from None
+        face = bytes(map(_PIXELS.__getitem__, values))
     if len(face) != FACE_SIZE * FACE_SIZE:
         raise DataError(
             f"{where}, line {line}: {len(face)} pixels instead of {FACE_SIZE * FACE_SIZE}.",

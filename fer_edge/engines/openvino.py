@@ -23,6 +23,7 @@ from fer_edge.engines.ort import PRECISION_KEY
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
+from fer_edge.forking import ForkGuard
 
 InferencePrecision = Literal["f32", "bf16", "f16"]
 
@@ -106,6 +107,7 @@ class OpenVinoEngine(DescribedEngine):
         try:
             compiled = core.compile_model(model, "CPU", settings)
             self._request: Any = compiled.create_infer_request()
+            self._guard = ForkGuard("This engine", InferenceError, core, compiled, self._request)
         except Exception as error:
             raise _unloadable(with_version, error) from error
         computes: InferencePrecision = compiled.get_property(
@@ -134,6 +136,7 @@ class OpenVinoEngine(DescribedEngine):
 
     def run(self, faces: Faces) -> Probabilities:
         """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
+        self._guard.check()
         request = self._request
         if request is None:
             raise InferenceError("This engine is closed.", hint="Open it again.")

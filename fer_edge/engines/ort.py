@@ -20,6 +20,7 @@ from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
+from fer_edge.forking import ForkGuard
 
 PRECISION_KEY = "fer_edge.precision"
 """ONNX metadata key under which export writes the graph's precision."""
@@ -74,6 +75,10 @@ class OnnxRuntimeEngine(DescribedEngine):
         ordinal = device_ordinal(device)
         integers = require_exact_integers() if ordinal is None and has_integers(graph) else None
         self._session: Any = _open_session(graph, ordinal, threads, integers)
+        # The second is ONNX Runtime's own session, which the first holds.
+        self._guard = ForkGuard(
+            "This engine", InferenceError, self._session, getattr(self._session, "_sess", None)
+        )
         batch = check_signature(
             [_tensor(node) for node in self._session.get_inputs()],
             [_tensor(node) for node in self._session.get_outputs()],
@@ -92,6 +97,7 @@ class OnnxRuntimeEngine(DescribedEngine):
 
     def run(self, faces: Faces) -> Probabilities:
         """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
+        self._guard.check()
         session = self._session
         if session is None:
             raise InferenceError("This engine is closed.", hint="Open it again.")

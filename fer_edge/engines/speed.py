@@ -162,11 +162,9 @@ def remember_speed(artifact: Artifact, record: SpeedRecord) -> Path | None:
     key = _key(artifact, *_circumstances(record))
     _in_process[key] = record
     path = _path(key)
-    kept = None
     with without_cache():
         write_text(path, record.model_dump_json(indent=2) + "\n")
-        kept = path
-    return kept
+    return path if path.is_file() else None
 
 
 _in_process: dict[str, SpeedRecord] = {}

@@ -4,6 +4,7 @@ import atexit
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -14,8 +15,31 @@ import numpy as np
 
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import InferenceError, InputError, UsageError
+from fer_edge.forking import watch_forks
 
 Result = TypeVar("Result")
+
+
+class _Future(Future[Result]):
+    """A future that knows when the thread that would answer it is not here."""
+
+    lost = False
+    """In a child that was forked before the answer."""
+
+    def result(self, timeout: float | None = None) -> Result:
+        self._check()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check()
+        return super().exception(timeout)
+
+    def _check(self) -> None:
+        if self.lost:
+            raise InferenceError(
+                "This answer went to the process that this one was forked from.",
+                hint="Submit the faces again, to a Recognizer opened after the fork.",
+            )
 
 
 @dataclass(eq=False)
@@ -23,7 +47,7 @@ class _Request(Generic[Result]):
     faces: Faces
     live: bool
     entered: float
-    future: "Future[Result]" = field(default_factory=Future)
+    future: "_Future[Result]" = field(default_factory=lambda: _Future())
 
 
 class Batcher(Generic[Result]):
@@ -95,6 +119,21 @@ class Batcher(Generic[Result]):
         self.dropped = 0
         """Live requests given up."""
         self._thread: threading.Thread | None = None
+        self._requests: weakref.WeakSet[_Request[Result]] = weakref.WeakSet()
+        """Those under way, whatever holds them."""
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """In a child, begin anew: neither the thread nor the callers of the parent are here."""
+        self._lock = threading.Lock()
+        self._news, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
+        for request in list(self._requests):
+            request.future.lost = True
+        self._requests.clear()
+        self._queues, self._waiting = {}, 0
+        self._collecting = self._running = False
+        self._before, self._missing = frozenset(), set()
+        self._thread = None
 
     def submit(
         self, faces: Faces, *, source: Hashable | None = None, live: bool = False
@@ -134,6 +173,7 @@ class Batcher(Generic[Result]):
                 thread = threading.Thread(target=self._work, name="fer-edge batches", daemon=True)
                 thread.start()  # where Ctrl-C may strike
                 self._thread = thread
+            self._requests.add(request)
             key = threading.get_ident() if source is None else source
             self._queues.setdefault(key, deque()).append(request)
             self._waiting += len(faces)
@@ -235,6 +275,7 @@ class Batcher(Generic[Result]):
                 continue
             for request, result in zip(running, results, strict=True):
                 request.future.set_result(result)
+                self._requests.discard(request)
 
     def _free(self, before: frozenset[Hashable]) -> None:
         """The engine has done a batch; ``before`` shared it."""

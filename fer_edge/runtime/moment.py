@@ -72,6 +72,7 @@ class Moment:
         return {
             "source": self.frame.source,
             "frame": self.frame.index,
+            **({} if self.frame.file is None else {"file": self.frame.file}),
             "captured": round(captured, 3),
             "position": self.frame.position,
             "age_ms": round(self.age_ms, 3),
@@ -100,6 +101,7 @@ class Moment:
         return [
             {
                 "frame": self.frame.index,
+                "file": self.frame.file,
                 "time": self.frame.position,
                 "track": face.track,
                 **face.box._asdict(),

@@ -1,17 +1,16 @@
 """Images of any size to the faces of the input contract: uint8 grayscale, 48x48."""
 
-import threading
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from fer_edge.contract import FACE_SIZE
-from fer_edge.data.image_folder import resize_face
+from fer_edge.data.face_image import resize_face
+from fer_edge.data.image_file import ImageFileError, opened
 from fer_edge.errors import InputError, UsageError
 from fer_edge.files import storage_errors
 
@@ -19,7 +18,6 @@ Color = Literal["rgb", "bgr"]
 UInt8Array: TypeAlias = NDArray[np.uint8]
 
 _CROP = (FACE_SIZE, FACE_SIZE)
-_OPENING = threading.Lock()
 
 
 def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb") -> UInt8Array:
@@ -87,6 +85,9 @@ def to_frame(image: UInt8Array, *, color: Color = "rgb") -> UInt8Array:
 def read_image(file: str | Path | BinaryIO) -> UInt8Array:
     """Read an image file, turned upright as its EXIF orientation says.
 
+    A service that reads strangers' files sets ``PIL.Image.MAX_IMAGE_PIXELS`` to what it expects;
+    otherwise up to 256 megapixels are read, 3 bytes each.
+
     Parameters
     ----------
     file : str, Path or binary file object
@@ -115,20 +116,10 @@ def read_image(file: str | Path | BinaryIO) -> UInt8Array:
 
 def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
     try:
-        # Filters of warnings belong to the process: two threads would leave each other's behind.
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(stream)
-        if image.mode[0] in "IF":  # Pillow would clip the values at 255
-            raise ValueError("more than 8 bits a channel")
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    # Pillow's decoders raise whatever they meet in a damaged file.
-    except Exception as error:
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(
-            f"{what} cannot be read as an image: {reason}.",
-            hint="Give a JPEG, PNG, BMP or WebP file of 8 bits a channel.",
-        ) from error
+        with opened(stream) as image:
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except ImageFileError as error:
+        raise InputError(f"{what} cannot be read as an image: {error}.", hint=error.hint) from error
 
 
 def _to_face(image: Any, color: Color, what: str) -> UInt8Array:

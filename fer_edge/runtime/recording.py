@@ -20,7 +20,7 @@ from fer_edge.runtime.moment import Moment, SeenFace
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.tracking import Tracker
 
-_MOST_FRAMES = 16
+_MOST_FRAMES, _MOST_PIXELS = 16, 24_000_000
 """That wait for their faces to fill a batch: they take memory."""
 
 
@@ -156,7 +156,8 @@ def _analyze(
         found = follower.follow(frame, detections)
         waiting.append(found)
         crops.append(crop_faces(frame.image, found.boxes))
-        if sum(map(len, crops)) >= batch or len(waiting) == _MOST_FRAMES:
+        pixels = sum(one.frame.image.size for one in waiting) / 3
+        if sum(map(len, crops)) >= batch or len(waiting) == _MOST_FRAMES or pixels > _MOST_PIXELS:
             yield from classified()
     yield from classified()
 

@@ -16,6 +16,7 @@ Row = Mapping[str, object]
 
 COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "frame": ("int64", "counts from 0"),
+    "file": ("string", "name of the image; none for a video"),
     "time": ("double", "seconds since the start; none for images without a time"),
     "track": ("int32", "the same for as long as a face is followed"),
     "x": ("float", "left edge of the box, pixels"),

@@ -21,6 +21,8 @@ class TrainConfig(pydantic.BaseModel):
     """Data sets to train on; val is the first one's."""
     data_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = ()
     """Weight in the loss of each data set's faces; empty for 1 each."""
+    labels: str | None = None
+    """What numbers mean in data sets that have them for emotions, as for ``load_dataset``."""
     exclude: str | None = None
     """Report of ``fer-edge data`` whose flagged training faces count ``exclude_weight``."""
     exclude_weight: float = pydantic.Field(0.0, ge=0, le=1)

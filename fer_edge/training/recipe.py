@@ -20,6 +20,7 @@ _TABLES: dict[str, dict[str, str]] = {
     "data": {
         "sources": "data",
         "weights": "data_weights",
+        "labels": "labels",
         "exclude": "exclude",
         "exclude_weight": "exclude_weight",
         "fer_plus": "fer_plus",

@@ -1,6 +1,7 @@
 """A training run: a folder that starts, stops and goes on."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +81,14 @@ def _trainer(
 ) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
-    train = load_dataset(first, "train", fer_plus=config.fer_plus, soft=soft, progress=on_load)
+    load = partial(load_dataset, labels=config.labels, progress=on_load)
+    train = load(first, "train", fer_plus=config.fer_plus, soft=soft)
     # Scores stay comparable: val keeps the labels of FER2013.
-    val = load_dataset(first, "val", progress=on_load)
+    val = load(first, "val")
     kept = _kept(config, train)
     if kept is not None and config.exclude_weight == 0:
         train, kept = train.subset(kept == 1), None
-    sets = [train, *(load_dataset(other, "train", progress=on_load) for other in others)]
+    sets = [train, *(load(other, "train") for other in others)]
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept

@@ -93,15 +93,64 @@ def test_interrupted_it_leaves_nothing(
     assert list(tmp_path.iterdir()) == leftovers(tmp_path) == []
 
 
-def test_a_damaged_image_leaves_the_old_table(
-    fer_edge: Command, exported: Path, tmp_path: Path, face: Path
+@pytest.fixture
+def frames(tmp_path: Path, face: Path) -> Path:
+    """Frames 1 to 12 as ffmpeg numbers them; 3 and 11 are damaged, and there is more."""
+    folder = tmp_path / "frames"
+    (folder / "more").mkdir(parents=True)
+    for i in range(1, 13):
+        shutil.copy(face, folder / f"{i}.png")
+    (folder / "3.png").write_bytes(b"no image")
+    (folder / "11.png").write_bytes(face.read_bytes()[:200])
+    for litter in (".DS_Store", "._1.png", "Thumbs.db", "notes.txt", "a.TXT", "README"):
+        (folder / litter).write_text("x")
+    return folder
+
+
+def test_a_damaged_image_costs_its_own_row_and_keeps_the_times(
+    fer_edge: Command, exported: Path, frames: Path, tmp_path: Path
+) -> None:
+    result = fer_edge("analyze", frames, "--out", "a.csv", "--fps", 10, "-m", exported)
+    assert result.code == 1
+    errors = result.err.splitlines()
+    assert [f"{frames}/3.png cannot be read" in errors[0], f"{frames}/11.png" in errors[1]] == [
+        True,
+        True,
+    ]
+    assert "Not read: 3.png, 11.png" in result.out
+    assert "No images, skipped: 2 .txt, 1 folder, 1 without ending" in result.out
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    whole = [1, 2, *range(4, 11), 12]
+    assert [row["file"] for row in rows] == [f"{i}.png" for i in whole]
+    assert [int(row["frame"]) for row in rows] == [i - 1 for i in whole]
+    assert [float(row["time"]) for row in rows] == pytest.approx([(i - 1) / 10 for i in whole])
+
+
+def test_json_has_what_was_not_read(
+    fer_edge: Command, exported: Path, frames: Path, tmp_path: Path
+) -> None:
+    result = fer_edge("analyze", frames, "--out", "a.parquet", "--json", "-m", exported)
+    told = json.loads(result.out)
+    assert (result.code, told["frames"]) == (1, 10)
+    assert [one["file"] for one in told["errors"]] == ["3.png", "11.png"]
+    assert all(one["file"] in one["error"] for one in told["errors"])
+    assert told["skipped"] == {".txt": 2, "folder": 1, "without ending": 1}
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert table["file"].to_pylist()[-3:] == ["9.png", "10.png", "12.png"]
+
+
+def test_without_an_image_that_can_be_read_the_old_table_is_left(
+    fer_edge: Command, exported: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
-    shutil.copy(face, tmp_path / "photos" / "1.png")
     (tmp_path / "photos" / "2.png").write_bytes(b"no image")
     (tmp_path / "a.csv").write_text("old")
-    error = fer_edge("analyze", "photos", "--out", "a.csv", "-m", exported).error()
-    assert "photos/2.png cannot be read as an image" in error
+    result = fer_edge("analyze", "photos", "--out", "a.csv", "-m", exported)
+    assert (result.code, result.out) == (1, "")
+    assert "photos/2.png cannot be read as an image" in result.err
+    assert "photos has no frame that can be read" in result.err
     assert (tmp_path / "a.csv").read_text() == "old"
     assert leftovers(tmp_path) == []
 

@@ -449,3 +449,16 @@ def _listen(monkeypatch: pytest.MonkeyPatch, words: dict[str, threading.Event]) 
                 event.set()
 
     monkeypatch.setattr(Console, "print", listening)
+
+
+def test_an_image_of_a_folder_that_cannot_be_read_is_named(
+    fer_edge: Command, exported: Path, face: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("1.png", "2.png", "10.png"):
+        (tmp_path / "photos" / name).write_bytes(face.read_bytes())
+    (tmp_path / "photos" / "2.png").write_bytes(b"")
+    result = fer_edge("camera", "photos", "--headless", "-m", exported)
+    assert result.code == 1
+    assert [json.loads(line)["file"] for line in result.out.splitlines()] == ["1.png", "10.png"]
+    assert "error: photos/2.png cannot be read as an image" in result.err

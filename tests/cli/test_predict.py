@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from fer_edge.runtime import read_image
 from tests.engines.graphs import make_graph, make_nan_graph
 
 from .conftest import Command, Edit
+from .test_app import RUN
 
 
 def test_label_and_probabilities_in_falling_order(
@@ -65,9 +68,51 @@ def test_what_is_no_image_is_named(
 ) -> None:
     path = tmp_path / "photo.jpg"
     make(path)
-    error = fer_edge("predict", face, path, "--model", exported).error()
+    error = fer_edge("predict", path, "--model", exported).error()
     assert says in error
     assert str(path) in error
+    # Among others it costs its own answer alone.
+    result = fer_edge("predict", face, path, face, "--model", exported)
+    assert (result.code, result.err) == (1, f"error: {error}\n")
+    names = [line.partition(": ")[0] for line in result.out.splitlines() if ": " in line]
+    assert names == [str(face), str(path), str(face)]
+    assert says in result.out
+    result = fer_edge("predict", path, face, path, "--model", exported, "--json")
+    first, second, third = json.loads(result.out)
+    assert (result.code, result.err) == (1, 2 * f"error: {error}\n")
+    assert first == third == {"image": str(path), "error": error}
+    assert second["emotion"] in EMOTIONS
+
+
+def test_answers_come_before_the_last_image_is_read(
+    exported: Path, face: Path, python: Callable[..., subprocess.Popen[str]]
+) -> None:
+    os.mkfifo("later.png")
+    process = python(RUN, "predict", face, face, "later.png", "--model", exported)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(f"{face}: ")
+    Path("later.png").write_bytes(face.read_bytes())
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    assert [line for line in out.splitlines() if line.startswith("later.png: ")]
+
+
+def test_json_that_is_cut_short_is_json(
+    exported: Path, face: Path, fer_edge: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    classify = Recognizer.__call__
+
+    def interrupt(self: Recognizer, images: list) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return classify(self, images)
+
+    monkeypatch.setattr(Recognizer, "__call__", interrupt)
+    result = fer_edge("predict", face, face, face, face, "-m", exported, "--json")
+    assert result.code == 1
+    assert [one["image"] for one in json.loads(result.out)] == [str(face)] * 2
 
 
 @pytest.mark.parametrize(

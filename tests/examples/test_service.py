@@ -82,10 +82,10 @@ def test_requests_share_batches(client: TestClient, engine: FakeEngine) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"not an image", "unknown format"),
-        (b"", "unknown format"),
+        (b"not an image", "unknown format. Give a JPEG, PNG, BMP or WebP"),
+        (b"", "unknown format. Give a JPEG, PNG, BMP or WebP"),
         (png(FRAME)[:5000], "truncated"),
-        (png(np.zeros((600, 600, 3), np.uint8)), "exceeds limit of 250000 pixels"),
+        (png(np.zeros((600, 600, 3), np.uint8)), "exceeds limit of 250000 pixels. Scale it down"),
     ],
     ids=["text", "empty", "cut", "large"],
 )
@@ -99,7 +99,6 @@ def test_a_file_that_is_no_image_is_named(
     detail = answer.json()["detail"]
     assert detail.startswith("holiday.jpg: ")
     assert says in detail
-    assert "Give a JPEG, PNG, BMP or WebP" in detail
 
 
 def test_bodies_have_a_limit_and_must_tell_their_length(client: TestClient) -> None:

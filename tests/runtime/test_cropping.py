@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.data.face_crop import Box, crop_face
-from fer_edge.data.image_folder import resize_face
+from fer_edge.data.face_image import resize_face
 from fer_edge.runtime.cropping import crop_faces
 
 FRAME = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)

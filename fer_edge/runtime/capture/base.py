@@ -1,6 +1,6 @@
 """What every kind of source has in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -38,6 +38,9 @@ class Frame:
     position: float | None = None
     """Seconds since the start of a recording; None for a live source, or where nobody knows."""
 
+    file: str | None = None
+    """Name of the image in its folder; None where it is no file."""
+
     @property
     def time(self) -> float:
         """Seconds by the source's own clock: ``position``, or else ``captured``."""
@@ -47,10 +50,14 @@ class Frame:
 class Reader(Protocol):
     """An opened source. Used by one thread at a time."""
 
-    def read(self) -> tuple[Image, float | None] | None:
+    def read(
+        self,
+    ) -> tuple[Image, float | None] | tuple[Image, float | None, float | None, str | None] | None:
         """Wait for the next image; returns it and its position, or None where none will come.
 
-        A reader of a live source returns None when the connection is gone.
+        Two more say when it arrived and its name, as ``captured`` and ``file`` of a Frame. A reader
+        of a live source returns None when the connection is gone, and one whose next image cannot
+        be read raises FrameError.
         """
 
     def close(self) -> None:
@@ -66,3 +73,5 @@ class Source:
     """Images come at their own pace, so that those nobody takes in time are dropped."""
     open: Callable[[], Reader]
     """Raises CaptureError where that fails."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """What is there and is no image, per kind; of a folder."""

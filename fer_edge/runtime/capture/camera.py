@@ -5,11 +5,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.errors import CaptureError, FerEdgeError
+from fer_edge.errors import CaptureError, FerEdgeError, FrameError
+from fer_edge.forking import ForkGuard, watch_forks
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.sources import find_source
 from fer_edge.runtime.preprocess import check_image
@@ -94,11 +95,15 @@ class Camera:
         """How often a lost source was opened again."""
         self.error: Exception | None = None
         """Why the source is lost, or why it ended early; None while all is well."""
+        self.failures: list[FrameError] = []
+        """Images of a folder that could not be read; they count, as frames do."""
         self.listeners: list[Callable[[], object]] = []
         """Called, by the camera's thread, for every live frame and at the end."""
         self._reader: Reader | None = None
         self._mistake: FerEdgeError | None = None
         self._thread: threading.Thread | None = None
+        self._guard = ForkGuard(self.name, CaptureError)
+        watch_forks(self)
         if self.live:
             self._start()
         else:
@@ -107,6 +112,15 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"<Camera {self.name!r}, {self.state.value}>"
+
+    def after_fork(self) -> None:
+        """In a child, be at the end: what reads the source, and holds locks, is the parent's."""
+        self._guard = ForkGuard(self.name, CaptureError, self._reader)
+        self._guard.after_fork()
+        self._changed, self._reading = threading.Condition(), threading.Lock()
+        self._state, self._reader, self._thread = State.CLOSED, None, None
+        self._closing = threading.Event()
+        self._closing.set()
 
     @property
     def live(self) -> bool:
@@ -117,6 +131,11 @@ class Camera:
     def length(self) -> int | None:
         """How many frames an open recording has by its own account; None where it has none."""
         return getattr(self._reader, "length", None)
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How much of a folder is no image, per ending or ``folder``."""
+        return self._source.skipped
 
     @property
     def state(self) -> State:
@@ -151,6 +170,7 @@ class Camera:
         FerEdgeError
             What waiting does not mend: OpenCV is not installed, a frame of another shape.
         """
+        self._guard.check()
         if not self.live:
             return self._read_recording()
         with self._changed:
@@ -201,7 +221,7 @@ class Camera:
         frame = None
         try:
             with self._reading:
-                if self._reader is not None and (found := self._reader.read()) is not None:
+                if (found := self._read_on()) is not None:
                     frame = self._frame(*found)
         except Exception as error:
             self.error = error
@@ -212,11 +232,28 @@ class Camera:
                 self.close()
         return frame
 
-    def _frame(self, image: Image, position: float | None, captured: float | None = None) -> Frame:
+    def _read_on(
+        self,
+    ) -> tuple[Image, float | None] | tuple[Image, float | None, float | None, str | None] | None:
+        while self._reader is not None:
+            try:
+                return self._reader.read()
+            except FrameError as error:  # noqa: PERF203, one bad image is not the end
+                self.failures.append(error)
+                self._count += 1
+        return None
+
+    def _frame(
+        self,
+        image: Image,
+        position: float | None,
+        captured: float | None = None,
+        file: str | None = None,
+    ) -> Frame:
         check_image(image, f"{self.name}: frame {self._count}")
         self._arrived = time.monotonic()
         captured = self._arrived if captured is None else captured
-        frame = Frame(image, captured, self._count, self.name, position)
+        frame = Frame(image, captured, self._count, self.name, position, file)
         self._count += 1
         return frame
 
@@ -322,11 +359,17 @@ class Camera:
         except Exception as error:
             self._outlive(error)
 
-    def _take(self, image: Image, position: float | None, captured: float | None = None) -> None:
+    def _take(
+        self,
+        image: Image,
+        position: float | None,
+        captured: float | None = None,
+        file: str | None = None,
+    ) -> None:
         with self._changed:
             if self._closing.is_set():
                 return
-            frame = self._frame(image, position, captured)
+            frame = self._frame(image, position, captured, file)
             self.dropped += self._newest is not None
             self._newest = frame
             self._state = State.RUNNING

@@ -10,15 +10,14 @@ import numpy as np
 
 from fer_edge.errors import CaptureError, UsageError
 from fer_edge.runtime.capture.base import Image, Source
+from fer_edge.runtime.capture.folder import FolderReader, list_images
 from fer_edge.runtime.capture.gstreamer import csi_pipeline, is_pipeline
 from fer_edge.runtime.capture.opencv import open_device, open_file, open_pipeline, open_stream
-from fer_edge.runtime.preprocess import read_image
 
 _STREAMS = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
 _SECRETS = re.compile(r"((?:pass|passwd|password|pwd|pw|secret|token|key)=)[^&/\s]*", re.I)
 """In the path or the query of an address."""
 _KINDS = "Give a camera's number, an address, a path or an iterable of uint8 arrays."
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def find_source(
@@ -35,7 +34,7 @@ def find_source(
     ``"csi://0?width=1280&height=720"``     CSI camera of a Jetson
     ``"videotestsrc ! ... ! appsink"``      GStreamer pipeline
     path of a file                          recording
-    path of a folder                        its images, in order of their names
+    path of a folder                        its images: 1, 2, …, 10, 11
     iterable of uint8 arrays                what a program makes
     iterable of pairs (array, seconds)      the same, with positions in a recording
     ======================================  ==========================================
@@ -98,12 +97,8 @@ def _named(text: str, size: tuple[int, int] | None, fps: float | None) -> Source
         return Source(str(path), True, lambda: open_device(str(path), size, fps))
     _refuse(str(path), size=size)
     if path.is_dir():
-        images = sorted(one for one in path.iterdir() if one.suffix.lower() in _IMAGES)
-        if not images:
-            raise CaptureError(
-                f"{path} has no images.", hint=f"Images end in {', '.join(_IMAGES)}."
-            )
-        return Source(str(path), False, lambda: _Frames(_read(images), fps, len(images)))
+        images, skipped = list_images(path)
+        return Source(str(path), False, lambda: FolderReader(images, fps), skipped)
     _refuse(str(path), fps=fps)
     if not path.is_file():
         raise CaptureError(
@@ -147,11 +142,6 @@ def without_password(address: str) -> str:
     return urlunsplit(parts)
 
 
-def _read(paths: list[Path]) -> Iterator[Image]:
-    for path in paths:
-        yield np.ascontiguousarray(read_image(path)[..., ::-1])
-
-
 class _Frames:
     """Images of an iterator, with or without their times."""
 
@@ -159,12 +149,10 @@ class _Frames:
         self,
         frames: Iterator[Image | tuple[Image, float]],
         fps: float | None,
-        length: int | None = None,
     ) -> None:
         self._frames = frames
         self._fps = fps
         self._count = 0
-        self.length = length
 
     def read(self) -> tuple[Image, float | None] | None:
         try:

@@ -55,6 +55,51 @@ def test_a_folder_gives_its_images_by_name_in_bgr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        [f"{i}.png" for i in range(1, 13)],
+        ["IMG_2.jpg", "img_3.png", "IMG_10.jpg", "IMG_0100.jpg"],
+        ["a.png", "a1.png", "a02.png", "a2b1.png", "a2b10.png", "b.png"],
+        ["scan 9.tif", "scan 10.tiff", "scan 11.gif"],
+        ["1-1.png", "1-2.png", "1-10.png", "2-1.png", "\u0661.png"],
+    ],
+)
+def test_a_folder_is_read_as_people_count(names: list[str], tmp_path: Path) -> None:
+    for name in sorted(names):
+        Image.new("L", (8, 6)).save(tmp_path / name)
+    with Camera(tmp_path, fps=2) as frames:
+        seen = list(frames)
+    assert [frame.file for frame in seen] == names
+    assert [frame.position for frame in seen] == [i / 2 for i in range(len(names))]
+
+
+def test_an_image_that_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:
+    for i in range(5):
+        Image.new("L", (8, 6)).save(tmp_path / f"{i}.png")
+    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:40])
+    (tmp_path / "4.png").unlink()
+    (tmp_path / "4.png").symlink_to("nowhere.png")
+    with Camera(tmp_path, fps=10) as frames:
+        seen = list(frames)
+        assert [failure.file for failure in frames.failures] == ["0.png", "2.png", "4.png"]
+        assert all(str(tmp_path) in str(failure) for failure in frames.failures)
+    assert [(frame.index, frame.position) for frame in seen] == [(1, 0.1), (3, 0.3)]
+
+
+def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
+    for name in ("a.png", ".hidden.png", "Thumbs.db", "b.txt", "c.TXT", "d"):
+        Image.new("L", (8, 6)).save(tmp_path / name, "PNG")
+    (tmp_path / "below").mkdir()
+    with Camera(tmp_path) as frames:
+        assert frames.length == 1
+        assert frames.skipped == {".txt": 2, "folder": 1, "without ending": 1}
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(CaptureError, match=r"no images \(it has 2 \.txt, 1 folder, 1 without"):
+        Camera(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("what", "live"),
     [
         (0, True),

