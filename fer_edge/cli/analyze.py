@@ -21,7 +21,7 @@ from fer_edge.cli.arguments import (
     model_name,
     model_or_carried,
 )
-from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.console import counted, fail, print_json, staged_progress
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
 
@@ -42,7 +42,8 @@ def analyze(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Rate of a folder's images. (default: each stands for itself, without tracks)"
+            help="Rate of the images, whatever times a video has. (default: a video's own; images "
+            "of a folder stand for themselves, without tracks)"
         ),
     ] = None,
     yunet: Yunet = None,
@@ -63,7 +64,8 @@ def analyze(
 
     Writes a table with box, track, emotion and probabilities (p_: smoothed over
     time, raw_: of the frame alone), and a picture of the emotions over time. A
-    Parquet file tells in its metadata how it was made.
+    Parquet file tells in its metadata how it was made. Where the recording breaks
+    off, what was read is kept, and the exit status is 3.
 
     Example:
     fer-edge analyze party.mp4 --out party.parquet
@@ -83,7 +85,7 @@ def analyze(
     name = model_name(path)
     summary = Summary()
     with (
-        Camera(recording) as camera,
+        Camera(recording, fps=fps) as camera,
         Recognizer(path, precision=precision, backend=backend, threads=threads) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
@@ -108,7 +110,6 @@ def analyze(
             detector,
             detect_every=detect_every,
             smooth_seconds=smoothing,
-            fps=fps,
             # OpenCV's detector remembers the size of its frame.
             workers=1 if yunet else min(os.cpu_count() or 1, _MOST_WORKERS),
         )
@@ -119,13 +120,16 @@ def analyze(
                 if total is not None:
                     progress(summary.frames, total)
             if not summary.frames:
-                raise CaptureError(
+                raise camera.error or CaptureError(
                     f"{camera.name} has no frame that can be read.", hint="Try it in a player."
                 )
         elapsed = time.monotonic() - started
     plot_summary(summary, f"{recording.name}, {name} {engine.precision}", picture)
     if json:
-        print_json({**facts, **summary.to_dict(), "table": str(out), "plot": str(picture)})
+        files = {"table": str(out), "plot": str(picture)}
+        error = None if camera.error is None else str(camera.error)
+        print_json({**facts, **summary.to_dict(), "broken_off": error, **files})
+        _tell_end(camera.error)
         return
     duration = "" if summary.seconds is None else f" of {summary.seconds:,.1f} s"
     typer.echo(
@@ -136,3 +140,10 @@ def analyze(
     typer.echo(", ".join(f"{name} {100 * share:.1f} %" for name, share in ranked))
     typer.echo(f"Table: {out}")
     typer.echo(f"Picture: {picture}")
+    _tell_end(camera.error)
+
+
+def _tell_end(error: Exception | None) -> None:
+    """Exit with a status of its own where not all was read."""
+    if error is not None:
+        fail(f"{error} What was read is in the table.", getattr(error, "exit_code", 1))

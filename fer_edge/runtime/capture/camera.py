@@ -11,6 +11,7 @@ from types import TracebackType
 
 from fer_edge.errors import CaptureError, FerEdgeError
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
+from fer_edge.runtime.capture.clock import Clock
 from fer_edge.runtime.capture.sources import find_source
 from fer_edge.runtime.preprocess import check_image
 
@@ -44,8 +45,8 @@ class Camera:
     size : (int, int), optional
         Width and height to ask a camera for. It gives the nearest that it has.
     fps : float, optional
-        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
-        taken.
+        Rate to ask a camera for; of a recording, a folder or an iterable, the rate at which its
+        images were taken, whatever times a recording has.
     wait : bool
         Wait for a live source that is not there yet, as for one that is lost: until then its
         state is OPENING, and reading waits.
@@ -103,6 +104,7 @@ class Camera:
             self._start()
         else:
             self._reader = self._source.open()
+            self._clock = Clock(getattr(self._reader, "rate", None))
             self._state = State.RUNNING
 
     def __repr__(self) -> str:
@@ -202,7 +204,8 @@ class Camera:
         try:
             with self._reading:
                 if self._reader is not None and (found := self._reader.read()) is not None:
-                    frame = self._frame(*found)
+                    image, told = found
+                    frame = self._frame(image, self._time(told))
         except Exception as error:
             self.error = error
             if not isinstance(error, CaptureError):  # that what was read of it is not all
@@ -211,6 +214,21 @@ class Camera:
             if frame is None:
                 self.close()
         return frame
+
+    def _time(self, told: float | None) -> float | None:
+        """Position of the next frame of a recording; what is wrong with its times is said once."""
+        sound = self._clock.fault is None
+        now = self._clock.time(told)
+        if sound and self._clock.fault is not None:
+            _log.warning(
+                "%s %s: from frame %d on, frames without a usable time are counted at %.4g a "
+                "second. Another rate: --fps (fps= in Python).",
+                self.name,
+                self._clock.fault,
+                self._count,
+                self._clock.rate,
+            )
+        return now
 
     def _frame(self, image: Image, position: float | None, captured: float | None = None) -> Frame:
         check_image(image, f"{self.name}: frame {self._count}")
