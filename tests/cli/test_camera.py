@@ -480,7 +480,7 @@ def test_a_source_that_breaks_off_has_a_status_of_its_own(
 def test_a_recording_that_stops_lets_the_lines_go_on(
     python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
 ) -> None:
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))\n"
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))\n"
     fake = (
         "import sys, types\n"
         "sys.modules['retinaface'] = types.SimpleNamespace(detect_faces=lambda *_, **__: [])\n"
