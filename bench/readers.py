@@ -1,7 +1,7 @@
 """OpenCV's reader of recordings beside PyAV's, which the runtime uses.
 
-Decoding speed of a 720p H.264 file (interleaved, median of the rounds), and what each makes of files
-whose times, size, turn or end are not plain. Where ``--main`` names a checkout of another version,
+Decoding speed of a 720p H.264 file (interleaved, median of the rounds), and what each makes of
+files whose times, size, turn or end are not plain. Where ``--main`` names a checkout of another version,
 ``fer-edge analyze`` of both is timed in turn on the same file.
 """
 
@@ -191,7 +191,7 @@ def main() -> None:
     record(options.out / "readers.json", result)
     rows = [[case, *told.values()] for case, told in result["cases"].items()]
     for what in ("frames_per_second_720p", "cpu_ms_per_frame_720p"):
-        rows.append([what.replace("_", " "), *map(str, result[what].values())])
+        rows += [[what.replace("_", " "), *map(str, result[what].values())]]
     print(table(["recording", *READERS], rows))
     print(result.get("analyze_seconds", ""))
 

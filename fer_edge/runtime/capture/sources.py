@@ -84,9 +84,7 @@ def find_source(
     raise UsageError(f"{type(what).__name__} is no source of images.", hint=_KINDS)
 
 
-def _named(
-    text: str, size: tuple[int, int] | None, fps: float | None, *, is_path: bool
-) -> Source:
+def _named(text: str, size: tuple[int, int] | None, fps: float | None, *, is_path: bool) -> Source:
     if not text:
         raise UsageError("An empty text is no source of images.", hint=_KINDS)
     # What is there as a file is meant, whatever its name looks like.

@@ -154,7 +154,9 @@ class _File:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # A name is no address, whatever it begins with.
                 self._container = self._av.open(
-                    f"file:{path}", "w", format=_FORMATS[path.suffix.lower()],
+                    f"file:{path}",
+                    "w",
+                    format=_FORMATS[path.suffix.lower()],
                     options=_OPTIONS[path.suffix.lower()],
                 )
                 # Without looking ahead, so that a frame is in the file soon after it was shown.

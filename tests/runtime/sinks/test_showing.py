@@ -24,16 +24,20 @@ def recording(n: int, seconds: float) -> list[Moment]:
 
 def test_every_sink_sees_every_moment() -> None:
     sinks = [Sink(), Sink()]
-    show_moments(recording(3, 1000), sinks, stop=threading.Event(), in_real_time=False, failed=print)
+    show_moments(
+        recording(3, 1000), sinks, stop=threading.Event(), in_real_time=False, failed=print
+    )
     assert [sink.seen for sink in sinks] == [[0, 1, 2]] * 2
 
 
 def test_recordings_take_their_time_and_live_moments_none() -> None:
     started = time.monotonic()
-    show_moments(recording(5, 0.05), [Sink()], stop=threading.Event(), in_real_time=True, failed=print)
+    show_moments(
+        recording(5, 0.05), [Sink()], stop=threading.Event(), in_real_time=True, failed=print
+    )
     assert time.monotonic() - started >= 0.2
     live = Sink()
-    show_moments([moment()] * 3, [live], stop=threading.Event(), in_real_time=True, failed=print)
+    show_moments([moment()] * 3, [live], stop=stop, in_real_time=True, failed=print)
     assert live.seen == [0, 0, 0]
 
 
