@@ -1,8 +1,8 @@
 """OpenCV's reader of recordings beside PyAV's, which the runtime uses.
 
 Decoding speed of a 720p H.264 file (interleaved, median of the rounds), and what each makes of
-files whose times, size, turn or end are not plain. Where ``--main`` names a checkout of another version,
-``fer-edge analyze`` of both is timed in turn on the same file.
+files whose times, size, turn or end are not plain. Where ``--main`` names a checkout of another
+version, ``fer-edge analyze`` of both is timed in turn on the same file.
 """
 
 import argparse

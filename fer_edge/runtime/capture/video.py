@@ -1,7 +1,5 @@
 """Recordings and network streams through PyAV (FFmpeg)."""
 
-import contextlib
-import importlib
 import math
 import time
 from collections.abc import Generator
@@ -25,8 +23,6 @@ _WITHOUT_TIMES = 0x80
 _HIGHEST_RATE = 1000.0
 _MISSING_SECONDS, _MISSING_FRAMES = 0.25, 3.0
 """At the end of a recording; less is how its length was rounded."""
-_FULL_RANGE = 2
-"""FFmpeg's AVCOL_RANGE_JPEG."""
 
 
 def open_file(path: Path, fps: float | None = None) -> Reader:
@@ -275,10 +271,8 @@ def picture(frame: Any) -> Image:
 
 
 def _convert(frame: Any) -> Image:
-    # Twice as fast as FFmpeg's scaler, and what almost all video is in.
-    even = not (frame.width % 2 or frame.height % 2)
-    if frame.format.name == "yuv420p" and even and frame.color_range != _FULL_RANGE:
-        with contextlib.suppress(ImportError):
-            cv2: Any = importlib.import_module("cv2")
-            return cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
-    return frame.to_ndarray(format="bgr24")
+    try:
+        # The scaler's threads cost more than they gain, and decoding takes the other cores.
+        return frame.to_ndarray(format="bgr24", threads=1)
+    except TypeError:  # an older PyAV, whose scaler has no threads
+        return frame.to_ndarray(format="bgr24")

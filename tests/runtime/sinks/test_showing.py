@@ -37,7 +37,7 @@ def test_recordings_take_their_time_and_live_moments_none() -> None:
     )
     assert time.monotonic() - started >= 0.2
     live = Sink()
-    show_moments([moment()] * 3, [live], stop=stop, in_real_time=True, failed=print)
+    show_moments([moment()] * 3, [live], stop=threading.Event(), in_real_time=True, failed=print)
     assert live.seen == [0, 0, 0]
 
 
