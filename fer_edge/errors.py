@@ -34,6 +34,12 @@ class StorageError(FerEdgeError):
     """A file could not be written or read: no space, no permission, not there."""
 
 
+class RecordingStoppedError(StorageError):
+    """A video that could not be written on; what was written of it is kept, and plays."""
+
+    exit_code = 4
+
+
 class DataError(FerEdgeError):
     """A data set that cannot be read, or holds what it must not."""
 
@@ -60,6 +66,12 @@ class FrameError(CaptureError):
     def __init__(self, message: str, *, file: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.file = file
+
+
+class BrokenOffError(CaptureError):
+    """A source that ended before its end, or of which parts could not be read."""
+
+    exit_code = 3
 
 
 class OutputError(FerEdgeError):

@@ -22,7 +22,7 @@ from fer_edge.cli.arguments import (
     model_name,
     model_or_carried,
 )
-from fer_edge.cli.console import complain, counted, print_json, staged_progress
+from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
 
@@ -43,7 +43,8 @@ def analyze(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Rate of a folder's images. (default: each stands for itself, without tracks)"
+            help="Rate of the images, whatever times a video has. (default: a video's own; images "
+            "of a folder stand for themselves, without tracks)"
         ),
     ] = None,
     yunet: Yunet = None,
@@ -65,7 +66,8 @@ def analyze(
 
     Writes a table with box, track, emotion and probabilities (p_: smoothed over
     time, raw_: of the frame alone), and a picture of the emotions over time. A
-    Parquet file tells in its metadata how it was made.
+    Parquet file tells in its metadata how it was made. Where the recording breaks
+    off, what was read is kept, and the exit status is 3.
 
     Example:
     fer-edge analyze party.mp4 --out party.parquet
@@ -86,7 +88,7 @@ def analyze(
     name = model_name(path)
     summary = Summary()
     with (
-        Camera(recording) as camera,
+        Camera(recording, fps=fps) as camera,
         Recognizer(
             path, precision=precision, backend=backend, threads=threads, device=device
         ) as recognizer,
@@ -113,7 +115,6 @@ def analyze(
             detector,
             detect_every=detect_every,
             smooth_seconds=smoothing,
-            fps=fps,
             # OpenCV's detector remembers the size of its frame.
             workers=1 if yunet else min(os.cpu_count() or 1, _MOST_WORKERS),
         )
@@ -125,7 +126,7 @@ def analyze(
             for failure in camera.failures:
                 complain(str(failure))
             if not summary.frames:
-                raise CaptureError(
+                raise camera.error or CaptureError(
                     f"{camera.name} has no frame that can be read.", hint="Try it in a player."
                 )
         elapsed = time.monotonic() - started
@@ -136,13 +137,15 @@ def analyze(
             {
                 **facts,
                 **summary.to_dict(),
+                "broken_off": None if camera.error is None else str(camera.error),
                 "errors": failed,
                 "skipped": camera.skipped,
                 "table": str(out),
                 "plot": str(picture),
             }
         )
-        raise typer.Exit(bool(failed))
+        _tell_end(camera.error, failed)
+        return
     duration = "" if summary.seconds is None else f" of {summary.seconds:,.1f} s"
     typer.echo(
         f"{camera.name}: {summary.frames:,} frames{duration} in {elapsed:,.1f} s, "
@@ -156,4 +159,11 @@ def analyze(
         typer.echo(f"No images, skipped: {tell_skipped(camera.skipped)}")
     typer.echo(f"Table: {out}")
     typer.echo(f"Picture: {picture}")
+    _tell_end(camera.error, failed)
+
+
+def _tell_end(error: Exception | None, failed: list[dict[str, str]]) -> None:
+    """Exit with a status of its own where not all was read."""
+    if error is not None:
+        fail(f"{error} What was read is in the table.", getattr(error, "exit_code", 1))
     raise typer.Exit(bool(failed))

@@ -24,7 +24,7 @@ from fer_edge.cli.arguments import (
     face_detector,
 )
 from fer_edge.cli.console import complain, stderr
-from fer_edge.errors import OutputError, UsageError
+from fer_edge.errors import BrokenOffError, FerEdgeError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from fer_edge.runtime import Camera, Moment
@@ -50,7 +50,8 @@ def camera(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Ask cameras for this rate; of a folder, the rate of its images.",
+            help="Ask cameras for this rate; of a recording or a folder, the rate of its images, "
+            "whatever times it has.",
             rich_help_panel="Sources",
         ),
     ] = None,
@@ -132,7 +133,8 @@ def camera(
 
     All sources share one engine. Live ones give their newest frame, recordings
     every frame; in a window or on the page they are no faster than when recorded.
-    q, Esc or Ctrl-C ends it; the video and the summary are completed.
+    q, Esc or Ctrl-C ends it; the video and the summary are completed. Exit status:
+    3 where a source broke off, 4 where the video could not be written on.
 
     Examples:
     fer-edge camera 0
@@ -162,6 +164,7 @@ def camera(
         )
         opened = stack.enter_context(contextlib.ExitStack())
         cameras = _open(sources, opened, size=_size(size), fps=fps, wait=wait_for)
+        troubles: list[FerEdgeError] = []
         asked = stack.enter_context(_asked_to_end())
         summary = _Summary(cameras)
         sinks: list[Sink] = [summary]
@@ -185,29 +188,67 @@ def camera(
             page = LivePage(host or "127.0.0.1", web, token, cameras=cameras)
             add(page)
             stderr().print(f"Live page: {page.start()}", markup=False)
+        stop = threading.Event()
+
+        def failed(_: "Sink", error: FerEdgeError) -> None:
+            troubles.append(error)
+            stderr().print(str(error), markup=False)
+            # Who only records has nothing to wait for.
+            if video is not None and video.stopped and sinks == [summary, video]:
+                stop.set()
+
         moments = recognizer.watch(
             cameras, detector=detector, detect_every=detect_every, smooth_seconds=smoothing
         )
-        stop = threading.Event()
         pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
         try:
             work = pool.submit(
-                show_moments, moments, sinks, stop=stop, in_real_time=window or web is not None
+                show_moments,
+                moments,
+                sinks,
+                stop=stop,
+                in_real_time=window or web is not None,
+                failed=failed,
             )
             _look_on(work, asked, shown, cameras)
         finally:
+            lost = [camera.error for camera in cameras if camera.live]
             stop.set()
             opened.close()
         work.result()
+        if video is not None:
+            try:
+                video.close()
+            except FerEdgeError as error:
+                failed(video, error)
     for line in summary.lines():
         stderr().print(line, markup=False)
     for path in video.written if video is not None else ():
         stderr().print(f"Recorded: {path}", markup=False)
-    failures = [failure for camera in cameras for failure in camera.failures]
-    for failure in failures:
+    _tell_end(cameras, lost, troubles)
+
+
+def _tell_end(
+    cameras: "Sequence[Camera]",
+    lost: Sequence[Exception | None],
+    troubles: Sequence[FerEdgeError],
+) -> None:
+    """Say which sources broke off; exit with a status of its own where something went wrong.
+
+    ``lost`` is why live ones were so when they were closed, ``troubles`` what outputs have told.
+    """
+    code = max((trouble.exit_code for trouble in troubles), default=0)
+    for failure in (failure for camera in cameras for failure in camera.failures):
         complain(str(failure))
-    if failures:
-        raise typer.Exit(1)
+        code = max(code, failure.exit_code)
+    ended = [camera.error for camera in cameras if not camera.live]
+    for error in ended:
+        if error is not None:
+            stderr().print(f"{error} What was read of it is kept.", markup=False)
+    if any((*ended, *lost)):
+        code = max(code, BrokenOffError.exit_code)
+    if code:
+        raise SystemExit(code)
 
 
 class _Summary:

@@ -383,8 +383,8 @@ def test_headless_imports_only_what_it_needs(
 ) -> None:
     pytest.importorskip("retinaface")
     packages = imported(python(IMPORTED, "camera", film, "--headless", "-m", exported))
-    assert {"cv2", "onnxruntime"} <= packages
-    assert not packages & {"torch", "onnx", "av", "paho", "pyarrow", "matplotlib"}
+    assert {"av", "cv2", "onnxruntime"} <= packages
+    assert not packages & {"torch", "onnx", "paho", "pyarrow", "matplotlib"}
 
 
 @pytest.mark.skipif(not shutil.which("Xvfb"), reason="needs Xvfb")
@@ -462,3 +462,47 @@ def test_an_image_of_a_folder_that_cannot_be_read_is_named(
     assert result.code == 1
     assert [json.loads(line)["file"] for line in result.out.splitlines()] == ["1.png", "10.png"]
     assert "error: photos/2.png cannot be read as an image" in result.err
+
+
+@pytest.fixture
+def cut(film: Path, tmp_path: Path) -> Path:
+    """An AVI that has lost its second half."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "cut.avi"
+    with av.open(str(film)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
+    return path
+
+
+def test_a_source_that_breaks_off_has_a_status_of_its_own(
+    fer_edge: Command, exported: Path, cut: Path
+) -> None:
+    for command in (["analyze", cut, "--out", "a.csv"], ["camera", cut, "--record", "a.mp4"]):
+        result = fer_edge(*command, "-m", exported)
+        assert result.code == 3
+        assert "cut.avi breaks off after" in result.err
+    assert Path("a.csv").read_text().count("\n") > 5
+    assert Path("a.mp4").stat().st_size > 1000
+
+
+def test_a_recording_that_stops_lets_the_lines_go_on(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
+) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))\n"
+    fake = (
+        "import sys, types\n"
+        "sys.modules['retinaface'] = types.SimpleNamespace(detect_faces=lambda *_, **__: [])\n"
+    )
+    for options, lines in ((["--headless"], 20), ([], 0)):
+        process = python(
+            limited + fake + RUN, "camera", film, *options, "--record", "a.mp4", "-m", exported
+        )
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 4, err
+        assert out.count("\n") == lines
+        assert "Recording to a.mp4 stopped after" in err

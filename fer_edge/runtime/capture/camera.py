@@ -12,6 +12,7 @@ from types import TracebackType
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
 from fer_edge.forking import ForkGuard, watch_forks
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
+from fer_edge.runtime.capture.clock import Clock
 from fer_edge.runtime.capture.sources import find_source
 from fer_edge.runtime.preprocess import check_image
 
@@ -45,8 +46,8 @@ class Camera:
     size : (int, int), optional
         Width and height to ask a camera for. It gives the nearest that it has.
     fps : float, optional
-        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
-        taken.
+        Rate to ask a camera for; of a recording, a folder or an iterable, the rate at which its
+        images were taken, whatever times a recording has.
     wait : bool
         Wait for a live source that is not there yet, as for one that is lost: until then its
         state is OPENING, and reading waits.
@@ -108,6 +109,7 @@ class Camera:
             self._start()
         else:
             self._reader = self._source.open()
+            self._clock = Clock(getattr(self._reader, "rate", None))
             self._state = State.RUNNING
 
     def __repr__(self) -> str:
@@ -222,7 +224,8 @@ class Camera:
         try:
             with self._reading:
                 if (found := self._read_on()) is not None:
-                    frame = self._frame(*found)
+                    image, told, captured, file = (*found, None, None)[:4]
+                    frame = self._frame(image, self._time(told), captured, file)
         except Exception as error:
             self.error = error
             if not isinstance(error, CaptureError):  # that what was read of it is not all
@@ -242,6 +245,21 @@ class Camera:
                 self.failures.append(error)
                 self._count += 1
         return None
+
+    def _time(self, told: float | None) -> float | None:
+        """Position of the next frame of a recording; what is wrong with its times is said once."""
+        sound = self._clock.fault is None
+        now = self._clock.time(told)
+        if sound and self._clock.fault is not None:
+            _log.warning(
+                "%s %s: from frame %d on, frames without a usable time are counted at %.4g a "
+                "second. Another rate: --fps (fps= in Python).",
+                self.name,
+                self._clock.fault,
+                self._count,
+                self._clock.rate,
+            )
+        return now
 
     def _frame(
         self,

@@ -46,7 +46,7 @@ class Feed(Camera):
         InputError
             Another dtype or shape, or a time to come.
         """
-        if captured is not None and captured > time.monotonic():
+        if captured is not None and not captured <= time.monotonic():
             raise InputError(
                 f"{self.name}: a frame cannot be captured at {captured} s, which is to come.",
                 hint="Times are those of time.monotonic().",

@@ -12,7 +12,8 @@ from fer_edge.errors import CaptureError, UsageError
 from fer_edge.runtime.capture.base import Image, Source
 from fer_edge.runtime.capture.folder import FolderReader, list_images
 from fer_edge.runtime.capture.gstreamer import csi_pipeline, is_pipeline
-from fer_edge.runtime.capture.opencv import open_device, open_file, open_pipeline, open_stream
+from fer_edge.runtime.capture.opencv import open_device, open_pipeline
+from fer_edge.runtime.capture.video import open_file, open_stream
 
 _STREAMS = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
 _SECRETS = re.compile(r"((?:pass|passwd|password|pwd|pw|secret|token|key)=)[^&/\s]*", re.I)
@@ -49,8 +50,8 @@ def find_source(
     size : (int, int), optional
         Width and height to ask a camera for. It gives the nearest that it has.
     fps : float, optional
-        Rate to ask a camera for; of a folder or an iterable, the rate at which its images were
-        taken.
+        Rate to ask a camera for; of a recording, a folder or an iterable, the rate at which its
+        images were taken, whatever times a recording has.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def find_source(
         device = int(what)
         return Source(f"camera {device}", True, lambda: open_device(device, size, fps))
     if isinstance(what, str | os.PathLike):
-        return _named(os.fspath(what), size, fps)
+        return _named(os.fspath(what), size, fps, is_path=isinstance(what, os.PathLike))
     if isinstance(what, np.ndarray) and (what.ndim < 3 or (what.ndim == 3 and what.shape[2] <= 4)):
         raise UsageError("One array is one image.", hint="Give several: [image].")
     if isinstance(what, Iterable) and not hasattr(what, "decode"):  # bytes are iterable too
@@ -82,13 +83,19 @@ def find_source(
     raise UsageError(f"{type(what).__name__} is no source of images.", hint=_KINDS)
 
 
-def _named(text: str, size: tuple[int, int] | None, fps: float | None) -> Source:
+def _named(text: str, size: tuple[int, int] | None, fps: float | None, *, is_path: bool) -> Source:
     if not text:
         raise UsageError("An empty text is no source of images.", hint=_KINDS)
-    if text.isdecimal():
+    # What is there as a file is meant, whatever its name looks like.
+    file = Path(text).is_file() or Path(text).is_dir()
+    if text.isdecimal() and not is_path and file and Path(f"/dev/video{text}").exists():
+        raise UsageError(
+            f"{text} is a camera, and a file, too.", hint=f"Say /dev/video{text} or ./{text}."
+        )
+    if text.isdecimal() and not file:
         return find_source(int(text), size=size, fps=fps)
     scheme, separator, _ = text.partition("://")
-    if is_pipeline(text) or (separator and scheme != "file"):
+    if not (file or is_path) and (is_pipeline(text) or (separator and scheme != "file")):
         source = _address(text, scheme)
         _refuse(source.name, size=size, fps=fps)
         return source
@@ -99,13 +106,12 @@ def _named(text: str, size: tuple[int, int] | None, fps: float | None) -> Source
     if path.is_dir():
         images, skipped = list_images(path)
         return Source(str(path), False, lambda: FolderReader(images, fps), skipped)
-    _refuse(str(path), fps=fps)
     if not path.is_file():
         raise CaptureError(
             f"There is no file {path}.",
             hint="Give a camera's number, an address, a recording or a folder of images.",
         )
-    return Source(str(path), False, lambda: open_file(path))
+    return Source(str(path), False, lambda: open_file(path, fps))
 
 
 def _address(text: str, scheme: str) -> Source:
@@ -128,7 +134,7 @@ def _refuse(name: str, *, size: tuple[int, int] | None = None, fps: float | None
     if size is not None or fps is not None:
         raise UsageError(
             f"{name} has a {'rate' if size is None else 'size'} of its own.",
-            hint="A size is for cameras, fps for cameras, folders and iterables; "
+            hint="A size is for cameras, fps for cameras, recordings, folders and iterables; "
             "csi://0?width=1280&height=720&fps=30 has them in its address.",
         )
 

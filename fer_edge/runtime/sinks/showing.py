@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from fer_edge.errors import FerEdgeError
 from fer_edge.runtime.moment import Moment
 from fer_edge.runtime.sinks.base import Sink
 
@@ -14,13 +15,18 @@ def show_moments(
     *,
     stop: threading.Event,
     in_real_time: bool,
+    failed: Callable[[Sink, FerEdgeError], object],
 ) -> None:
     """Give every moment to every sink, until there are no more or ``stop`` is set.
+
+    A sink that fails does not keep the others from what they show.
 
     Parameters
     ----------
     in_real_time : bool
         Show recordings no faster than they were recorded.
+    failed : callable
+        Told of every failure.
     """
     started = time.monotonic()
     for moment in moments:
@@ -29,4 +35,7 @@ def show_moments(
         if stop.is_set():
             return
         for sink in sinks:
-            sink.show(moment)
+            try:
+                sink.show(moment)
+            except FerEdgeError as error:  # noqa: PERF203, one fails and the next goes on
+                failed(sink, error)

@@ -75,7 +75,7 @@ def test_what_opens_at_the_same_time_leaves_opencv_as_talkative_as_before() -> N
 
 def test_a_camera_is_asked_for_a_size_and_a_rate(fake: FakeCv2) -> None:
     find_source("/dev/video1", size=(1280, 720), fps=30).open()
-    assert fake.opened == [("/dev/video1", fake.CAP_V4L2, [])]
+    assert fake.opened == [("/dev/video1", fake.CAP_V4L2)]
     assert fake.wishes == {"buffers": 1, "fourcc": "MJPG", "width": 1280, "height": 720, "fps": 30}
 
 
@@ -88,4 +88,4 @@ def test_where_there_is_no_v4l2_opencv_chooses(monkeypatch: pytest.MonkeyPatch) 
     fake = FakeCv2(backends=())
     monkeypatch.setattr(opencv, "load_cv2", lambda _: fake)
     find_source(0).open()
-    assert fake.opened == [(0, fake.CAP_ANY, [])]
+    assert fake.opened == [(0, fake.CAP_ANY)]

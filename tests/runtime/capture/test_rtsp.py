@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.runtime.capture import Camera, State, camera, opencv
+from fer_edge.runtime.capture import Camera, State, camera, video
 
 from .fakes import wait_until
 
-pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'fer-edge[camera]'")
+pytest.importorskip("av", reason="PyAV is not installed: pip install 'fer-edge[camera]'")
 
 PYTHON = "/usr/bin/python3"
 PROGRAM = Path(__file__).with_name("rtsp_server.py")
@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     check = [PYTHON, "-c", needed]
     if not Path(PYTHON).exists() or subprocess.run(check, capture_output=True).returncode:
         pytest.skip("needs an RTSP server: see rtsp_server.py")
-    monkeypatch.setattr(opencv, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(video, "READ_SECONDS", 1.0)
     monkeypatch.setattr(camera, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(camera, "LONGEST_PAUSE", 0.2)
     found = Server()
@@ -90,9 +90,9 @@ def test_the_end_of_a_program_waits_for_a_read_that_hangs(server: Server) -> Non
     # A thread that comes back from FFmpeg while Python ends is killed inside C++: an abort.
     program = f"""
 import atexit, os, signal, threading
-from fer_edge.runtime.capture import Camera, camera, opencv
+from fer_edge.runtime.capture import Camera, camera, video
 atexit.register(lambda: print(threading.active_count(), "at the end"))
-opencv.READ_SECONDS = 1.0
+video.READ_SECONDS = 1.0
 camera.PATIENCE = 0.1
 with Camera({server.address!r}) as live:
     assert live.read(20) is not None

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.errors import CaptureError, MissingDependencyError, UsageError
-from fer_edge.runtime.capture import Camera, State, find_source, opencv
+from fer_edge.runtime.capture import Camera, State, find_source, video
 
 from .fakes import image, wait_until
 
@@ -223,9 +223,9 @@ def test_wishes_that_nobody_can_heed(what: object, wishes: dict[str, Any], messa
         Camera(what, **wishes)
 
 
-def test_a_recording_has_its_own_rate(recording: Path) -> None:
-    with pytest.raises(UsageError, match="rate of its own"):
-        Camera(recording, fps=5)
+def test_a_recording_may_be_given_another_rate(recording: Path) -> None:
+    with Camera(recording, fps=5) as frames:
+        assert [frame.position for frame in frames] == [0, 0.2, 0.4, 0.6]
 
 
 def test_a_recording_that_breaks_off_says_so(tmp_path: Path) -> None:
@@ -278,10 +278,13 @@ def test_times_of_a_programs_frames(tmp_path: Path) -> None:
         assert [frame.time for frame in frames] == [0, 0.5]
 
 
-def test_opencv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, recording: Path) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
+@pytest.mark.parametrize("module", ["cv2", "av"])
+def test_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, recording: Path, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[camera\]'"):
-        Camera(recording)
+        Camera(0 if module == "cv2" else recording)
 
 
 @pytest.mark.skipif(
@@ -332,8 +335,8 @@ class Broadcast:
 
 @pytest.fixture
 def broadcast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broadcast]:
-    monkeypatch.setattr(opencv, "READ_SECONDS", 0.6)
-    monkeypatch.setattr(opencv, "OPEN_SECONDS", 3.0)
+    monkeypatch.setattr(video, "READ_SECONDS", 0.6)
+    monkeypatch.setattr(video, "OPEN_SECONDS", 3.0)
     server = Broadcast()
     yield server
     server.hang_up.set()

@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from fer_edge.errors import OutputError
 from fer_edge.runtime.moment import Moment
 from fer_edge.runtime.sinks.showing import show_moments
 from tests.moments import moment
@@ -23,16 +24,20 @@ def recording(n: int, seconds: float) -> list[Moment]:
 
 def test_every_sink_sees_every_moment() -> None:
     sinks = [Sink(), Sink()]
-    show_moments(recording(3, 1000), sinks, stop=threading.Event(), in_real_time=False)
+    show_moments(
+        recording(3, 1000), sinks, stop=threading.Event(), in_real_time=False, failed=print
+    )
     assert [sink.seen for sink in sinks] == [[0, 1, 2]] * 2
 
 
 def test_recordings_take_their_time_and_live_moments_none() -> None:
     started = time.monotonic()
-    show_moments(recording(5, 0.05), [Sink()], stop=threading.Event(), in_real_time=True)
+    show_moments(
+        recording(5, 0.05), [Sink()], stop=threading.Event(), in_real_time=True, failed=print
+    )
     assert time.monotonic() - started >= 0.2
     live = Sink()
-    show_moments([moment()] * 3, [live], stop=threading.Event(), in_real_time=True)
+    show_moments([moment()] * 3, [live], stop=threading.Event(), in_real_time=True, failed=print)
     assert live.seen == [0, 0, 0]
 
 
@@ -44,5 +49,23 @@ def test_a_wait_for_the_next_frame_ends_when_asked_to() -> None:
         stop.set()
         yield moment(index=1, position=3600.0)
 
-    show_moments(moments(), [sink], stop=stop, in_real_time=True)
+    show_moments(moments(), [sink], stop=stop, in_real_time=True, failed=print)
     assert sink.seen == [0]
+
+
+def test_a_sink_that_fails_leaves_the_others_going() -> None:
+    class Full(Sink):
+        def show(self, one: Moment) -> None:
+            super().show(one)
+            raise OutputError("full")
+
+    full, sink, told = Full(), Sink(), []
+    show_moments(
+        recording(3, 1),
+        [full, sink],
+        stop=threading.Event(),
+        in_real_time=False,
+        failed=lambda *what: told.append(what),
+    )
+    assert sink.seen == [0, 1, 2]
+    assert [(one, str(error)) for one, error in told] == [(full, "full")] * 3

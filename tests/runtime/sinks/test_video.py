@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.errors import MissingDependencyError, StorageError, UsageError
+from fer_edge.errors import (
+    MissingDependencyError,
+    RecordingStoppedError,
+    StorageError,
+    UsageError,
+)
 from fer_edge.runtime.capture import Camera, Source
 from fer_edge.runtime.sinks import Video
 from tests.moments import moment, seen
@@ -95,7 +101,71 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert video.written == []
 
 
-def test_a_disk_that_is_full_leaves_nothing(
+PROGRAM = """
+import os, resource, sys
+from pathlib import Path
+import numpy as np
+from fer_edge.errors import RecordingStoppedError
+from fer_edge.runtime.sinks import Video
+from tests.moments import moment
+from tests.runtime.sinks.test_video import camera
+
+path, frames, then = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if then == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+noise = np.random.default_rng(0)
+video = Video(path, [camera()])
+for i in range(frames):
+    pixels = noise.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    try:
+        video.show(moment(image=pixels, index=i, position=i / 30))
+    except RecordingStoppedError as error:
+        print(i, error)
+        break
+if then == "kill":
+    os.kill(os.getpid(), 9)
+video.show(moment(index=frames, position=frames / 30))
+video.close()
+print(video.written, video.stopped)
+"""
+
+
+def record(path: Path, frames: int, then: str) -> str:
+    command = [sys.executable, "-c", PROGRAM, str(path), str(frames), then]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("count", [20, 61])
+def test_a_kill_costs_half_a_second_at_most(tmp_path: Path, ending: str, count: int) -> None:
+    path = tmp_path / f"out.{ending}"
+    assert record(path, count, "kill") == ""
+    times, _ = frames(path)
+    assert times[-1] > count / 30 - 0.5
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
+def test_a_disk_that_fills_keeps_what_was_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.{ending}"
+    told, end = record(path, 400, "limit").splitlines()
+    assert f"Recording to {path} stopped after" in told
+    assert "File too large. What was written until then is kept" in told
+    assert end == "[] True"
+    times, _ = frames(path)
+    assert times[-1] > int(told.split()[0]) / 30 - 0.5
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
+def test_a_complete_file_can_be_searched(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.{ending}"
+    record(path, 600, "close")
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base == pytest.approx(20, abs=0.2)
+        container.seek(15 * av.time_base)
+        assert 5 < next(container.decode(video=0)).time <= 15
+
+
+def test_what_cannot_be_completed_is_kept(
     video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video.show(moment())
@@ -105,11 +175,14 @@ def test_a_disk_that_is_full_leaves_nothing(
         def mux(self, _: object) -> None:
             raise OSError(28, "No space left on device")
 
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(file, "_container", Full())
-    with pytest.raises(StorageError, match=r"out\.mp4: No space left on device"):
-        video.show(moment(index=1))
-    video.close()
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RecordingStoppedError, match=r"out\.mp4 stopped .*No space left on device"):
+        video.close()
+    assert video.written == []
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_names_that_are_none_of_a_video(tmp_path: Path) -> None:
@@ -119,5 +192,5 @@ def test_names_that_are_none_of_a_video(tmp_path: Path) -> None:
 
 def test_no_pyav_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[record\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[camera\]'"):
         Video(tmp_path / "out.mp4", [camera()])
