@@ -33,6 +33,8 @@ FOREIGN = {
     *("--force-reinstall", "--no-deps", "--system-site-packages", "--index-url"),  # pip, venv
     "--nproc-per-node",  # torchrun
     *("--query-gpu", "--format"),  # nvidia-smi
+    "--preload",  # gunicorn
+    "--upgrade",  # pip
 }
 PLACE = "PLACE"
 """Stands for what an f-string fills in."""

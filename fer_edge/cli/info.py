@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
 from fer_edge.cli.console import print_json
-from fer_edge.engines.cuda import described
 from fer_edge.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
 
 
 def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
+    from fer_edge.engines.cuda import described
     from fer_edge.engines.speed import summary
 
     manifest = artifact.manifest

@@ -79,7 +79,7 @@ class OpenVinoEngine(DescribedEngine):
                 f"Unknown inference precision {inference_precision!r}.",
                 hint=f"Take {', '.join(get_args(InferencePrecision))}.",
             )
-        core = load_openvino().Core()
+        core = shared_core()
         if has_integers(graph):
             require_exact_integers()
         with_version = f"OpenVINO {openvino_version()}"
@@ -176,6 +176,27 @@ def load_openvino() -> Any:
     return openvino
 
 
+def shared_core() -> Any:
+    """The one ``openvino.Core`` of this process.
+
+    Each Core installs a stack for signal handlers and, when it is freed, puts back the one that it
+    found. Two that are not freed in reverse order leave a stack that is freed, and the next signal
+    kills the process (OpenVINO 2026.4).
+
+    Raises
+    ------
+    BackendUnavailableError
+        As :func:`load_openvino`.
+    """
+    load_openvino()
+    return _core()
+
+
+@functools.cache
+def _core() -> Any:
+    return load_openvino().Core()
+
+
 def openvino_version() -> str:
     """Release of the installed OpenVINO, for example ``"2024.4.0"``, without build and branch.
 
@@ -200,7 +221,7 @@ def require_exact_integers() -> None:
 
 @functools.cache
 def _sums_are_exact() -> bool:
-    core = load_openvino().Core()
+    core = shared_core()
     outputs = core.compile_model(core.read_model(probe_graph()), "CPU")(probe_inputs())
     return are_exact(outputs.values())
 
