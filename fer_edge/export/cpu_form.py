@@ -324,11 +324,10 @@ def _quantize_bias(
     weights = view.array(node.input[1].removesuffix("/dequantized"))
     scales = (weight_scales(weights) * np.float32(input_scale)).astype(np.float32)
     integers = np.round(view.array(name).astype(np.float64) / scales)
-    limit = np.iinfo(np.int32)
+    # The products come on top, in the same 32 bits, which wrap around.
+    limit = np.iinfo(np.int32).max - LAST * CENTRE * weights.size // len(scales)
     inputs = [
-        set_constant(
-            model, f"{name}/quantized", np.clip(integers, limit.min, limit.max).astype(np.int32)
-        ),
+        set_constant(model, f"{name}/quantized", np.clip(integers, -limit, limit).astype(np.int32)),
         set_constant(model, f"{name}/scale", scales),
         set_constant(model, f"{name}/zero_point", np.zeros(len(scales), np.int32)),
     ]
