@@ -49,7 +49,7 @@ class ForkGuard:
     def __init__(self, what: str, error: type[FerEdgeError], *keep: object) -> None:
         self._what = what
         self._error = error
-        self._keep = keep
+        self._keep: tuple[object, ...] = keep
         self.forked = False
         """Whether this is such a child."""
         watch_forks(self)
@@ -62,6 +62,10 @@ class ForkGuard:
                 "threads are left there.",
                 hint=_HINT,
             )
+
+    def let_go(self) -> None:
+        """Hold nothing any longer, as what is guarded is closed."""
+        self._keep = ()
 
     def after_fork(self) -> None:
         self.forked = True

@@ -156,6 +156,7 @@ class OpenVinoEngine(DescribedEngine):
     def close(self) -> None:
         """Free the model once calls under way have ended."""
         self._request = None
+        self._guard.let_go()
 
 
 def load_openvino() -> Any:

@@ -114,6 +114,7 @@ class OnnxRuntimeEngine(DescribedEngine):
     def close(self) -> None:
         """Free the session once calls under way have ended."""
         self._session = None
+        self._guard.let_go()
 
 
 def onnxruntime_version() -> str:

@@ -1,3 +1,4 @@
+import gc
 import os
 import platform
 import subprocess
@@ -139,6 +140,14 @@ def test_precision_given_wins_and_fp32_is_the_default(monkeypatch: pytest.Monkey
     unmarked = make_graph("int8", metadata=False)
     assert OpenVinoEngine(unmarked).describe().precision == "fp32"
     assert OpenVinoEngine(unmarked, precision="int8").describe().precision == "int8"
+
+
+def test_one_core_serves_the_process() -> None:
+    """Several put back each other's stack for signal handlers, freed or not."""
+    with OpenVinoEngine(make_graph()), OpenVinoEngine(make_graph()):
+        assert openvino.shared_core() is openvino.shared_core()
+        (core,) = [one for one in gc.get_objects() if type(one).__name__ == "Core"]
+        assert core is openvino.shared_core()
 
 
 def test_batches_of_changing_size(faces: MakeFaces) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -115,6 +116,14 @@ def test_closed_engine_says_so(faces: MakeFaces) -> None:
     engine.close()
     with pytest.raises(InferenceError, match="closed"):
         engine.run(faces(1))
+
+
+def test_a_closed_engine_frees_its_session() -> None:
+    engine = OnnxRuntimeEngine(make_graph())
+    session = weakref.ref(engine._session)
+    assert session() is not None
+    engine.close()
+    assert session() is None
 
 
 def test_many_threads_at_once(faces: MakeFaces) -> None:
