@@ -47,8 +47,9 @@ REFUSED = "was opened by the process that this one was forked from"
 
 
 def run(script: str) -> list[str]:
+    # Unbuffered: a child inherits what its parent has not written yet.
     done = subprocess.run(
-        [sys.executable, "-c", PARENT + script], capture_output=True, text=True, timeout=300
+        [sys.executable, "-u", "-c", PARENT + script], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
