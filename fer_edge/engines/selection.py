@@ -231,7 +231,9 @@ def build_command(artifact: Artifact, precision: Precision | None, backend: Tens
 def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> TensorRTEngine:
     plan = artifact.read(record.file)
     if record.backend == "tensorrt-rtx":
-        check_validity(plan)
+        # The runtime tells it of the GPU whose context is current.
+        with cuda.Device(ordinal):
+            check_validity(plan)
     return TensorRTEngine(plan, record.backend, precision=record.precision, device=ordinal)
 
 

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, EngineRecord, GraphRecord, Manifest, seal
-from fer_edge.engines import open_engine, openvino, selection
+from fer_edge.engines import cuda, open_engine, openvino, selection
 from fer_edge.engines.base import EngineInfo, Faces
 from fer_edge.engines.device_name import device_ordinal
 from fer_edge.engines.trial import try_backend
@@ -451,6 +451,27 @@ class TestDevice:
         for device in ("auto", "cuda", "cuda:1"):
             open_engine(artifact, device=device)
         assert opened == [0, 0, 1]
+
+
+def test_tensorrt_rtx_is_asked_of_the_gpu_that_is_named(
+    make_artifact: Callable[..., Artifact],
+    fake_tensorrt: FakeTensorRT,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_tensorrt.gpu.count = 2
+    asked: list[int] = []
+
+    def refuse(_: bytes) -> None:
+        asked.append(fake_tensorrt.gpu.current())
+        raise EngineLoadError("not for this GPU")
+
+    monkeypatch.setattr(selection, "check_validity", refuse)
+    monkeypatch.setattr(selection, "RTX_PORTABLE", [cuda.compute_capability()])
+    artifact = make_artifact(engine_record(backend="tensorrt-rtx", gpu=None))
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(EngineLoadError, match="not for this GPU"):
+            open_engine(artifact, device=device, backend="tensorrt-rtx")
+    assert asked == [0, 1]
 
 
 @pytest.mark.usefixtures("fake_tensorrt")
