@@ -58,6 +58,7 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
 def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
     from fer_edge.engines.cuda import described
     from fer_edge.engines.speed import summary
+    from fer_edge.engines.tensorrt.rtx_validity import RTX_PORTABLE, listed
 
     manifest = artifact.manifest
     facts = [
@@ -101,7 +102,7 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
         gpu = (
             described(engine.gpu, engine.capability, engine.multiprocessors)
             if engine.gpu
-            else "any GPU of compute capability 8.0 or later"
+            else f"any GPU of compute capability {listed(RTX_PORTABLE)}"
         )
         facts.append(
             (

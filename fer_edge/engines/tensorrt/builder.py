@@ -48,7 +48,7 @@ def build_engine(
 
     The network is strongly typed: every tensor keeps the type that it has in the graph. TensorRT
     needs the GPU that the engine is for. TensorRT-RTX needs none, and its engine runs on GPUs of
-    compute capability 8.0 and later.
+    the compute capabilities in :mod:`.rtx_validity`.
 
     Parameters
     ----------
