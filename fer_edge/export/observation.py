@@ -12,7 +12,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.bias_correction import RoundedWeights
@@ -40,7 +39,7 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
 
     Returns
     -------
-    uint8 array, shape (samples, 1, 48, 48)
+    uint8 array, shape (samples, channels, size, size)
 
     Raises
     ------
@@ -48,7 +47,7 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
         An emotion has no face at all.
     """
     chosen = balanced(data, samples, seed)
-    return np.ascontiguousarray(data.faces[chosen])[:, None]
+    return data.batch(chosen)
 
 
 def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
@@ -62,7 +61,7 @@ def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
         )
     generator = np.random.default_rng(seed)
     labels = np.asarray(data.labels)
-    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(EMOTIONS))]
+    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(data.classes))]
     rounds = [
         queue[depth]
         for depth in range(max(map(len, queues)))

@@ -162,7 +162,7 @@ def measure_sensitivity(
         The table is of another graph, or an emotion has no face.
     """
     chosen = data.subset(balanced(data, samples, table.seed))
-    faces, labels = chosen.faces[:, None], np.asarray(chosen.labels)
+    faces, labels = chosen.batch(slice(None)), np.asarray(chosen.labels)
     cache = _cache(table, chosen)
     known = _read(cache)
     graph = GatedGraph(model, table)
