@@ -40,7 +40,7 @@ def meet_transposes(graph: Editable) -> bool:
         new = helper.make_node("Transpose", [end], taker.output, taker.name, perm=both)
         graph.replace([taker], [new])
         graph.nodes = [one for one in graph.nodes if one is not node]
-        graph.touch()
+        graph.forget_shapes()
         return True
     return False
 

@@ -225,7 +225,10 @@ def merge_constants(graph: Editable) -> bool:
             or graph.only_taker(node.input[0]) is None
         ):
             continue
-        one, two = (graph.constants[n.input[1]].astype(np.float64) for n in (before, node))
+        both = [graph.constants[n.input[1]] for n in (before, node)]
+        if any(value.dtype != np.float32 for value in both):
+            continue
+        one, two = (value.astype(np.float64) for value in both)
         source = before.input[0]
         value = (one + two if node.op_type == "Add" else one * two).astype(np.float32)
         name = graph.constant(value, node.input[1])
