@@ -52,12 +52,14 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
 
 def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
     """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
-    absent = [name for name, count in data.counts().items() if count == 0]
+    # What is none of the seven emotions, such as contempt, most data have no face of.
+    known = {name: count for name, count in data.counts().items() if name not in data.unknown}
+    absent = [name for name, count in known.items() if count == 0]
     if absent:
         raise CalibrationError(
             f"The calibration data has no {absent[0]} face; scales measured on it would be blind "
             "to one emotion.",
-            hint="Calibrate on data with all seven emotions.",
+            hint=f"Calibrate on data with all of {', '.join(known)}.",
         )
     generator = np.random.default_rng(seed)
     labels = np.asarray(data.labels)
