@@ -7,10 +7,13 @@ from typing import Any
 import onnx
 
 from fer_edge.artifact import MANIFEST, Artifact
-from fer_edge.errors import ExportError, MissingDependencyError
+from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import GraphView, load_graph
 from fer_edge.export.table import CalibrationTable
+
+RUN_CONFIG = "config.json"
+"""What makes a folder a training run."""
 
 
 @dataclass
@@ -87,6 +90,11 @@ def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 
 def _run(path: Path) -> Source:
+    if not (path / RUN_CONFIG).is_file():
+        raise TrainingError(
+            f"{path} is neither an artifact nor a training run: it has no {RUN_CONFIG}.",
+            hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
+        )
     try:
         from fer_edge.export.torch_export import export_run
     except ModuleNotFoundError as error:
