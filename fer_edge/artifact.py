@@ -2,18 +2,26 @@
 
 import hashlib
 import json
-import re
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME, Precision
+from fer_edge.contract import (
+    COLOR_NAMES,
+    EMOTIONS,
+    FER2013,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Contract,
+    Precision,
+    contract_of_shapes,
+)
 from fer_edge.errors import ArtifactError
 from fer_edge.files import sha256, storage_errors, write_text
 from fer_edge.metrics import SIGNIFICANT
-from fer_edge.version import __version__
+from fer_edge.version import __version__, version_numbers
 
 MANIFEST = "manifest.json"
 ENGINES = "engines"
@@ -142,6 +150,8 @@ class Score(_Record):
     f1: dict[str, float] | None = None
     ece: float | None = None
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
+    left_out: dict[str, int] = {}
+    """Faces of the split per emotion that the model has no label for; ``n`` does not count them."""
     changed: int | None = None
     """Faces with another label than fp32's."""
     changed_faces: list[ChangedFace] = []
@@ -161,10 +171,18 @@ class InputContract(_Record):
 
     name: str = INPUT_NAME
     dtype: str = "uint8"
-    shape: tuple[str, int, int, int] = ("batch", 1, FACE_SIZE, FACE_SIZE)
-    color: str = "grayscale"
+    shape: tuple[str, int, int, int] = ("batch", *FER2013.face_shape)
+    color: str = COLOR_NAMES[FER2013.color]
     output: str = OUTPUT_NAME
-    output_shape: tuple[str, int] = ("batch", len(EMOTIONS))
+    output_shape: tuple[str, int] = ("batch", len(FER2013.labels))
+
+    @classmethod
+    def of(cls, contract: Contract) -> "InputContract":
+        return cls(
+            shape=("batch", *contract.face_shape),
+            color=COLOR_NAMES[contract.color],
+            output_shape=("batch", len(contract.labels)),
+        )
 
 
 class Manifest(_Record):
@@ -192,6 +210,22 @@ class Manifest(_Record):
     versions: dict[str, str] = {"fer-edge": __version__}
     files: dict[_Name, FileRecord] = {}
 
+    @property
+    def contract(self) -> Contract:
+        """What the graphs take and give.
+
+        Raises
+        ------
+        ValueError
+            Input and labels do not make a contract, or disagree.
+        """
+        contract = contract_of_shapes(self.input.shape[1:], self.input.output_shape[1], self.labels)
+        for field, wanted in InputContract.of(contract):
+            found = getattr(self.input, field)
+            if found != wanted:
+                raise ValueError(f"input.{field} is {found}, not {wanted}")
+        return contract
+
 
 class Artifact:
     """An artifact folder whose manifest has been read.
@@ -203,6 +237,11 @@ class Artifact:
         self.folder = folder
         self.manifest = manifest
 
+    @property
+    def contract(self) -> Contract:
+        """What its graphs and engines take and give."""
+        return self.manifest.contract
+
     @classmethod
     def load(cls, folder: Path) -> "Artifact":
         """Read ``folder/manifest.json``.
@@ -211,7 +250,7 @@ class Artifact:
         ------
         ArtifactError
             No such folder, no manifest, a manifest that is not one, made by a newer version, or
-            for other labels or another input.
+            whose input and labels do not go together.
         """
         path = folder / MANIFEST
         if not folder.exists():
@@ -249,18 +288,13 @@ class Artifact:
             raise ArtifactError(
                 f"{path} is damaged: {_first_problem(error)}.", hint="Export the model again."
             ) from error
-        if manifest.labels != EMOTIONS:
+        try:
+            _ = manifest.contract
+        except ValueError as error:
             raise ArtifactError(
-                f"{path} has other labels: {', '.join(manifest.labels)}.",
-                hint=f"Export a model with the labels {', '.join(EMOTIONS)}, in this order.",
-            )
-        for field, wanted in InputContract():
-            found = getattr(manifest.input, field)
-            if found != wanted:
-                raise ArtifactError(
-                    f"{path} describes another input: {field} is {found}, not {wanted}.",
-                    hint="Export the model again with this version.",
-                )
+                f"{path} describes no input and labels that go together: {error}.",
+                hint="Export the model again with this version.",
+            ) from error
         for name in _named(manifest):
             if name not in manifest.files:
                 raise ArtifactError(
@@ -355,13 +389,9 @@ def _newer_maker(raw: Any) -> str | None:
     """The version that a manifest says it was made with, where that is above this one."""
     try:
         maker = raw["versions"]["fer-edge"]
-        return maker if _numbers(maker) > _numbers(__version__) else None
+        return maker if version_numbers(maker) > version_numbers(__version__) else None
     except (LookupError, TypeError):
         return None
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def _first_problem(error: Exception) -> str:

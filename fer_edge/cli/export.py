@@ -107,6 +107,7 @@ def export(
         from fer_edge.export.calibration import CHOICES
         from fer_edge.export.engine_plan import BatchRange
         from fer_edge.export.pipeline import check_out, export_model
+        from fer_edge.export.sources import open_source
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -146,13 +147,20 @@ def export(
     backends = _backends(engine)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
+        opened = open_source(origin)
         faces = (
-            load_dataset(data, "val", labels=labels, progress=counted(tell, "Reading faces"))
+            load_dataset(
+                data,
+                "val",
+                labels=labels,
+                contract=opened.contract,
+                progress=counted(tell, "Reading faces"),
+            )
             if data
             else None
         )
         artifact = export_model(
-            origin,
+            opened,
             target,
             precisions=precisions,
             data=faces,

@@ -8,11 +8,16 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE
+from fer_edge.contract import FER2013, OUTPUT_NAME, Contract
 from fer_edge.errors import InferenceError, InputError
 
 Faces = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
+
+_SUM_TOLERANCE = 0.01
+"""How far a row's sum may be from 1. In float16, the narrowest type that a softmax is computed in,
+each share is rounded by at most 2**-11 of itself and the sum that they are divided by once a term:
+with 16 labels that is 0.8 %."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class EngineInfo:
     """What was loaded of an artifact, relative to it; None where it came from elsewhere."""
     passed_over: tuple[str, ...] = ()
     """What :func:`fer_edge.engines.open_engine` would have taken before this one, and why not."""
+    contract: Contract = FER2013
+    """Size and colour of the faces that go in, and the labels of what comes out."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +84,19 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        faces : uint8 array, shape (N, 1, 48, 48)
+        faces : uint8 array, shape (N, channels, size, size) of ``describe().contract``
             N between ``describe().min_batch`` and ``describe().max_batch``.
 
         Returns
         -------
-        float32 array, shape (N, 7)
+        float32 array, shape (N, labels)
 
         Raises
         ------
         InputError
             Wrong shape, dtype or batch size.
         InferenceError
-            The backend failed, or returned NaN.
+            The backend failed, or returned NaN; in the first run, what are no probabilities.
         """
         ...
 
@@ -109,6 +116,8 @@ class DescribedEngine(ABC):
     """What engines share: what they say of themselves, and that a ``with`` block closes them."""
 
     _info: EngineInfo
+    _values_known = False
+    """Whether a run has shown that the graph gives probabilities."""
 
     @abstractmethod
     def run(self, faces: Faces) -> Probabilities:
@@ -120,6 +129,20 @@ class DescribedEngine(ABC):
     def describe(self) -> EngineInfo:
         """What this engine is and where it runs."""
         return self._info
+
+    def checked(self, probabilities: Probabilities) -> Probabilities:
+        """Check what came out: each time that it is finite, the first time that these are shares.
+
+        Raises
+        ------
+        InferenceError
+            Another shape, NaN or infinity; values that are negative or do not sum to 1.
+        """
+        check_probabilities(probabilities, self._info)
+        if not self._values_known and len(probabilities):
+            check_shares(probabilities)
+            self._values_known = True
+        return probabilities
 
     def add_facts(self, **facts: object) -> None:
         """Set fields of what :meth:`describe` returns that only the one who opened it knows."""
@@ -149,9 +172,9 @@ def check_faces(faces: Faces, info: EngineInfo) -> None:
     """Raise InputError unless ``faces`` is a batch that the engine takes."""
     if not isinstance(faces, np.ndarray):
         raise InputError(f"Faces must be a numpy array, got {type(faces).__name__}.")
-    if faces.dtype != np.uint8 or faces.shape[1:] != (1, FACE_SIZE, FACE_SIZE):
+    if faces.dtype != np.uint8 or faces.shape[1:] != info.contract.face_shape:
         raise InputError(
-            f"Faces must be uint8 (N, 1, {FACE_SIZE}, {FACE_SIZE}), "
+            f"Faces must be uint8 {_batch_of(info.contract.face_shape)}, "
             f"got {faces.dtype} {faces.shape}.",
             hint="fer_edge.Recognizer takes images of any size.",
         )
@@ -165,9 +188,12 @@ def check_faces(faces: Faces, info: EngineInfo) -> None:
 
 
 def check_probabilities(probabilities: Probabilities, info: EngineInfo) -> Probabilities:
-    """Raise InferenceError unless every value is finite."""
-    if probabilities.shape[1:] != (len(EMOTIONS),):
-        raise InferenceError(f"{info.backend} returned shape {probabilities.shape}, not (N, 7).")
+    """Raise InferenceError unless there is a finite value for every label."""
+    labels = len(info.contract.labels)
+    if probabilities.shape[1:] != (labels,):
+        raise InferenceError(
+            f"{info.backend} returned shape {probabilities.shape}, not (N, {labels})."
+        )
     if not np.isfinite(probabilities).all():
         raise InferenceError(
             f"{info.backend} returned NaN or infinity at {info.precision}.",
@@ -176,18 +202,35 @@ def check_probabilities(probabilities: Probabilities, info: EngineInfo) -> Proba
     return probabilities
 
 
+def check_shares(probabilities: Probabilities) -> None:
+    """Raise InferenceError unless rows are probabilities: none negative, each row's sum 1."""
+    lowest, sums = probabilities.min(), probabilities.sum(axis=1)
+    worst = sums[np.abs(sums - 1).argmax()]
+    if lowest < 0 or abs(worst - 1) > _SUM_TOLERANCE:
+        found = f"{lowest:.3g} is among them" if lowest < 0 else f"a face's sum is {worst:.3g}"
+        raise InferenceError(
+            f"This graph's '{OUTPUT_NAME}' are no probabilities: {found}. Logits, probably.",
+            hint="Bring the softmax into the graph by fer-edge import FILE.",
+        )
+
+
+def _batch_of(face: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(map(str, face))})"
+
+
 def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
     """Classify any number of faces, split and padded into batches that the engine takes.
 
     Parameters
     ----------
-    faces : uint8 array, shape (N, 48, 48) or (N, 1, 48, 48); N may be 0
+    faces : uint8 array, shape (N, channels, size, size), of gray (N, size, size), too
+        As ``engine.describe().contract`` has them; N may be 0.
     batch : int
         Largest batch in one call; lowered to what the engine takes.
 
     Returns
     -------
-    float32 array, shape (N, 7)
+    float32 array, shape (N, labels)
 
     Raises
     ------
@@ -196,16 +239,16 @@ def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
     InferenceError
         The backend failed, or returned NaN.
     """
-    face = (FACE_SIZE, FACE_SIZE)
-    if faces.shape[1:] not in (face, (1, *face)):
+    info = engine.describe()
+    contract = info.contract
+    if faces.shape[1:] not in (contract.crop_shape, contract.face_shape):
         raise InputError(
-            f"Faces must be (N, {FACE_SIZE}, {FACE_SIZE}), got {faces.shape}.",
+            f"Faces must be {_batch_of(contract.crop_shape)}, got {faces.shape}.",
             hint="fer_edge.Recognizer takes images of any size.",
         )
-    info = engine.describe()
-    faces = faces.reshape(-1, 1, FACE_SIZE, FACE_SIZE)
+    faces = faces.reshape(-1, *contract.face_shape)
     batch = max(info.min_batch, min(batch, info.max_batch or batch))
-    out = np.empty((len(faces), len(EMOTIONS)), np.float32)
+    out = np.empty((len(faces), len(contract.labels)), np.float32)
     for start in range(0, len(faces), batch):
         part = np.ascontiguousarray(faces[start : start + batch])
         n = len(part)

@@ -5,11 +5,11 @@ by the CUDA Array Interface, https://nvidia.github.io/numba-cuda/user/cuda_array
 """
 
 import ctypes
+import math
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
 from fer_edge.engines import cuda
 from fer_edge.errors import InputError
 
@@ -33,21 +33,23 @@ DeviceArray = SupportsDlpack | SupportsCudaArrayInterface
 
 
 class DeviceFaces(NamedTuple):
-    """Faces in GPU memory: uint8, C-contiguous, (number, 1, 48, 48)."""
+    """Faces in GPU memory: uint8, C-contiguous, (number, channels, size, size)."""
 
     pointer: int
     number: int
+    face_bytes: int
+    """Of one face."""
     owner: object
     """Keeps the memory from being freed or used again."""
 
     @property
     def nbytes(self) -> int:
-        return self.number * FACE_SIZE * FACE_SIZE
+        return self.number * self.face_bytes
 
     def part(self, start: int, number: int) -> "DeviceFaces":
         """At most ``number`` of them from ``start`` on."""
-        pointer = self.pointer + start * FACE_SIZE * FACE_SIZE
-        return DeviceFaces(pointer, min(number, self.number - start), self.owner)
+        pointer = self.pointer + start * self.face_bytes
+        return self._replace(pointer=pointer, number=min(number, self.number - start))
 
 
 class _Layout(NamedTuple):
@@ -67,13 +69,20 @@ def is_device_array(faces: object) -> TypeGuard[DeviceArray]:
     return hasattr(faces, "__dlpack__") or hasattr(faces, "__cuda_array_interface__")
 
 
-def import_faces(faces: DeviceArray, device: cuda.Device, stream: cuda.Stream) -> DeviceFaces:
+def import_faces(
+    faces: DeviceArray, device: cuda.Device, stream: cuda.Stream, face: tuple[int, int, int]
+) -> DeviceFaces:
     """Take faces without a copy; what is queued on ``stream`` from now on finds them written.
+
+    Parameters
+    ----------
+    face : tuple of int
+        Shape of one: (channels, size, size).
 
     Raises
     ------
     InputError
-        Not uint8, not (N, 1, 48, 48), not C-contiguous, or not on ``device``.
+        Not uint8, not (N, *face), not C-contiguous, or not on ``device``.
     """
     # DLPack first: it orders streams, and torch's array interface does not.
     if hasattr(faces, "__dlpack__"):
@@ -85,9 +94,9 @@ def import_faces(faces: DeviceArray, device: cuda.Device, stream: cuda.Stream) -
             f"These faces are on GPU {layout.device}, and the engine is on GPU {device.index}.",
             hint="Copy them, or open the engine on their GPU.",
         )
-    if layout.dtype != "uint8" or layout.shape[1:] != (1, FACE_SIZE, FACE_SIZE):
+    if layout.dtype != "uint8" or layout.shape[1:] != face:
         raise InputError(
-            f"Faces must be uint8 (N, 1, {FACE_SIZE}, {FACE_SIZE}), "
+            f"Faces must be uint8 (N, {', '.join(map(str, face))}), "
             f"got {layout.dtype} {layout.shape}."
         )
     if not layout.shape[0]:
@@ -96,11 +105,11 @@ def import_faces(faces: DeviceArray, device: cuda.Device, stream: cuda.Stream) -
         raise InputError(
             "Faces on the GPU must be C-contiguous.", hint="Make a contiguous copy of them."
         )
-    return DeviceFaces(layout.pointer, layout.shape[0], layout.owner)
+    return DeviceFaces(layout.pointer, layout.shape[0], math.prod(face), layout.owner)
 
 
 def _contiguous(layout: _Layout) -> bool:
-    wanted = (FACE_SIZE * FACE_SIZE, FACE_SIZE * FACE_SIZE, FACE_SIZE, 1)
+    wanted = [math.prod(layout.shape[axis + 1 :]) for axis in range(len(layout.shape))]
     return layout.strides is None or all(
         size == 1 or stride == contiguous
         for size, stride, contiguous in zip(layout.shape, layout.strides, wanted, strict=True)

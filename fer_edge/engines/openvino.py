@@ -2,16 +2,16 @@
 
 import functools
 import threading
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
+from fer_edge.contract import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, Precision, split_labels
 from fer_edge.engines.base import (
     DescribedEngine,
     EngineInfo,
     Faces,
     Probabilities,
     check_faces,
-    check_probabilities,
 )
 from fer_edge.engines.integer_products import (
     are_exact,
@@ -46,6 +46,9 @@ class OpenVinoEngine(DescribedEngine):
     threads : int, optional
         CPU threads for one call. By default the physical cores among those that this process is
         confined to.
+    labels : sequence of str, optional
+        Names of the outputs of a graph whose ONNX metadata have none under
+        :data:`fer_edge.contract.LABELS_KEY`; by default FER2013's, where they are as many.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class OpenVinoEngine(DescribedEngine):
         # on a processor with AVX-512 but without AMX it took 1.5 times as long as f32.
         inference_precision: InferencePrecision = "f32",
         threads: int | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
@@ -96,7 +100,7 @@ class OpenVinoEngine(DescribedEngine):
             model = core.read_model(graph)
         except Exception as error:
             raise _unloadable(with_version, error) from error
-        batch = check_signature(
+        signature = check_signature(
             [_tensor(node, INPUT_NAME) for node in model.inputs],
             [_tensor(node, OUTPUT_NAME) for node in model.outputs],
             EngineLoadError,
@@ -127,11 +131,14 @@ class OpenVinoEngine(DescribedEngine):
         self._info = EngineInfo(
             backend="openvino",
             backend_version=openvino_version(),
-            precision=precision or _recorded_precision(model) or "fp32",
+            precision=precision or _metadata(model, PRECISION_KEY) or "fp32",
             device=processor,
-            min_batch=batch or 1,
-            max_batch=batch,
+            min_batch=signature.batch or 1,
+            max_batch=signature.batch,
             inference_precision=computes,
+            contract=signature.contract(
+                EngineLoadError, split_labels(_metadata(model, LABELS_KEY)) or labels
+            ),
         )
 
     def run(self, faces: Faces) -> Probabilities:
@@ -151,7 +158,7 @@ class OpenVinoEngine(DescribedEngine):
                 f"openvino failed on {len(faces)} faces: {_reason(error)}.",
                 hint="Try a smaller batch.",
             ) from error
-        return check_probabilities(probabilities, self._info)
+        return self.checked(probabilities)
 
     def close(self) -> None:
         """Free the model once calls under way have ended."""
@@ -242,9 +249,9 @@ def _tensor(node: Any, name: str) -> Tensor:
     return Tensor(name if name in names else min(names, default=""), _DTYPES.get(kind, kind), shape)
 
 
-def _recorded_precision(model: Any) -> str | None:
-    key = ["framework", PRECISION_KEY]  # where OpenVINO keeps ONNX metadata
-    return model.get_rt_info(key).astype(str) if model.has_rt_info(key) else None
+def _metadata(model: Any, key: str) -> Any:
+    path = ["framework", key]  # where OpenVINO keeps ONNX metadata
+    return model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
 
 
 def _reason(error: Exception) -> str:

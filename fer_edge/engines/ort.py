@@ -1,9 +1,10 @@
 """ONNX Runtime on the CPU and on CUDA."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Precision
+from fer_edge.contract import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, Precision, split_labels
 from fer_edge.engines import cuda
 from fer_edge.engines.base import (
     DescribedEngine,
@@ -11,7 +12,6 @@ from fer_edge.engines.base import (
     Faces,
     Probabilities,
     check_faces,
-    check_probabilities,
 )
 from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
@@ -45,6 +45,9 @@ class OnnxRuntimeEngine(DescribedEngine):
     threads : int, optional
         CPU threads for one call. By default the physical cores, or the cores that this process is
         confined to.
+    labels : sequence of str, optional
+        Names of the outputs of a graph whose ONNX metadata have none under
+        :data:`fer_edge.contract.LABELS_KEY`; by default FER2013's, where they are as many.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class OnnxRuntimeEngine(DescribedEngine):
         precision: Precision | None = None,
         device: str = CPU,
         threads: int | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
@@ -79,7 +83,7 @@ class OnnxRuntimeEngine(DescribedEngine):
         self._guard = ForkGuard(
             "This engine", InferenceError, self._session, getattr(self._session, "_sess", None)
         )
-        batch = check_signature(
+        signature = check_signature(
             [_tensor(node) for node in self._session.get_inputs()],
             [_tensor(node) for node in self._session.get_outputs()],
             EngineLoadError,
@@ -90,9 +94,12 @@ class OnnxRuntimeEngine(DescribedEngine):
             backend_version=load_onnxruntime().__version__,
             precision=precision or metadata.get(PRECISION_KEY, "fp32"),
             device=describe_processor()[0] if ordinal is None else gpu_name(ordinal),
-            min_batch=batch or 1,
-            max_batch=batch,
+            min_batch=signature.batch or 1,
+            max_batch=signature.batch,
             integers=None if integers is None else str(integers),
+            contract=signature.contract(
+                EngineLoadError, split_labels(metadata.get(LABELS_KEY)) or labels
+            ),
         )
 
     def run(self, faces: Faces) -> Probabilities:
@@ -109,7 +116,7 @@ class OnnxRuntimeEngine(DescribedEngine):
                 f"{self._info.backend} failed on {len(faces)} faces: {reason(error)}.",
                 hint="Try a smaller batch.",
             ) from error
-        return check_probabilities(probabilities, self._info)
+        return self.checked(probabilities)
 
     def close(self) -> None:
         """Free the session once calls under way have ended."""

@@ -234,7 +234,14 @@ def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> Tens
         # The runtime tells it of the GPU whose context is current.
         with cuda.Device(ordinal):
             check_validity(plan)
-    return TensorRTEngine(plan, record.backend, precision=record.precision, device=ordinal)
+    engine = TensorRTEngine(
+        plan,
+        record.backend,
+        precision=record.precision,
+        device=ordinal,
+        labels=artifact.manifest.labels,
+    )
+    return _keeps_contract(engine, artifact, record.file)
 
 
 def _of(file: str, error: EngineError) -> EngineError:
@@ -300,16 +307,25 @@ def _open_graph(
     tune: bool,
     passed_over: list[EngineError],
 ) -> Engine:
+    labels = artifact.manifest.labels
+
     def on_cuda() -> DescribedEngine:
         gpu = _cuda_name(device)
         require_cuda_provider()
-        return opened("onnxruntime-cuda", lambda graph: OnnxRuntimeEngine(graph, device=gpu))
+        return opened(
+            "onnxruntime-cuda", lambda graph: OnnxRuntimeEngine(graph, device=gpu, labels=labels)
+        )
 
     def on_cpu() -> DescribedEngine:
-        return opened("onnxruntime-cpu", lambda graph: OnnxRuntimeEngine(graph, threads=threads))
+        return opened(
+            "onnxruntime-cpu",
+            lambda graph: OnnxRuntimeEngine(graph, threads=threads, labels=labels),
+        )
 
     def in_openvino() -> DescribedEngine:
-        return opened("openvino", lambda graph: OpenVinoEngine(graph, threads=threads))
+        return opened(
+            "openvino", lambda graph: OpenVinoEngine(graph, threads=threads, labels=labels)
+        )
 
     def opened(name: str, make: Callable[[bytes], DescribedEngine]) -> DescribedEngine:
         def open_one(chosen: Precision) -> DescribedEngine:
@@ -364,6 +380,18 @@ def _checked(
         engine.close()
         raise ArtifactError(
             f"The manifest gives {path} as {precision}, and it is {have}.",
+            hint="Export the model again.",
+        )
+    return _keeps_contract(engine, artifact, file)
+
+
+def _keeps_contract(engine: _Opened, artifact: Artifact, file: str) -> _Opened:
+    """The engine; ArtifactError if it takes other faces or gives others labels than is recorded."""
+    have, wanted = engine.describe().contract, artifact.contract
+    if have != wanted:
+        engine.close()
+        raise ArtifactError(
+            f"The manifest gives {artifact.folder / file} as {wanted}, and it is {have}.",
             hint="Export the model again.",
         )
     return engine

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME
+from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, SIZES, Contract, contract_of_shapes
 from fer_edge.errors import EngineError
+
+IMPORT = "Make an artifact of it by fer-edge import FILE."
+"""What to do with a graph of another form."""
 
 
 class Tensor(NamedTuple):
@@ -19,35 +22,76 @@ class Tensor(NamedTuple):
         return f"{self.name} {self.dtype} ({sizes})"
 
 
+class Signature(NamedTuple):
+    """What a graph takes and gives, as far as its shapes tell."""
+
+    face: tuple[int, int, int]
+    """Shape of one face: (channels, size, size)."""
+    classes: int
+    batch: int | None
+    """The number of faces that it is fixed to; None where any goes."""
+
+    def contract(
+        self,
+        error: type[EngineError],
+        labels: Sequence[str] | None = None,
+    ) -> Contract:
+        """The contract with these labels; by default FER2013's, where they are as many.
+
+        Raises
+        ------
+        error
+            Another number of labels, or nothing that tells them.
+        """
+        try:
+            return contract_of_shapes(self.face, self.classes, labels)
+        except ValueError as problem:
+            raise error(f"This graph cannot be named: {problem}.", hint=IMPORT) from problem
+
+
 _NEEDED = (
-    Tensor(INPUT_NAME, "uint8", (None, 1, FACE_SIZE, FACE_SIZE)),
-    Tensor(OUTPUT_NAME, "float32", (None, len(EMOTIONS))),
+    f"{INPUT_NAME} uint8 (N, 1 or 3, S, S) with S from {SIZES[0]} to {SIZES[1]} to "
+    f"{OUTPUT_NAME} float32 (N, K)"
 )
 
 
 def check_signature(
     inputs: Sequence[Tensor], outputs: Sequence[Tensor], error: type[EngineError]
-) -> int | None:
-    """Return the batch size that the graph is fixed to, or None where any size goes.
+) -> Signature:
+    """Return what the graph takes and gives.
 
     Raises
     ------
     error
         The graph has other inputs or outputs than :mod:`fer_edge.contract` says.
     """
-    found = (*inputs, *outputs)
     # One input and one output: else two inputs could pass for an input and an output.
-    if len(inputs) != 1 or len(outputs) != 1 or not all(map(_fits, found, _NEEDED)):
-        have = f"{_listed(inputs)} to {_listed(outputs)}"
-        raise error(
-            f"This graph takes {have}; FER-Edge runs {_NEEDED[0]} to {_NEEDED[1]}.",
-            hint="Export it with: fer-edge export",
-        )
-    return inputs[0].shape[0]
+    if len(inputs) == len(outputs) == 1 and _takes_faces(inputs[0]) and _gives_shares(outputs[0]):
+        batch, channels, size, _ = inputs[0].shape
+        return Signature((channels, size, size), outputs[0].shape[1], batch)  # type: ignore[arg-type]
+    have = f"{_listed(inputs)} to {_listed(outputs)}"
+    raise error(f"This graph takes {have}; FER-Edge runs {_NEEDED}.", hint=IMPORT)
 
 
-def _fits(found: Tensor, needed: Tensor) -> bool:
-    return found[:2] == needed[:2] and found.shape[1:] == needed.shape[1:]
+def _takes_faces(found: Tensor) -> bool:
+    if found[:2] != (INPUT_NAME, "uint8") or len(found.shape) != 4:
+        return False
+    _, channels, height, width = found.shape
+    return (
+        channels in (1, 3)
+        and height is not None
+        and height == width
+        and SIZES[0] <= height <= SIZES[1]
+    )
+
+
+def _gives_shares(found: Tensor) -> bool:
+    return (
+        found[:2] == (OUTPUT_NAME, "float32")
+        and len(found.shape) == 2
+        and found.shape[1] is not None
+        and found.shape[1] >= 2
+    )
 
 
 def _listed(tensors: Sequence[Tensor]) -> str:

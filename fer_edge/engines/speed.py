@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE, PRECISIONS, Precision
+from fer_edge.contract import PRECISIONS, Contract, Precision
 from fer_edge.engines.base import Engine, Faces
 from fer_edge.engines.processor import available_cores, describe_processor, instruction_sets
 from fer_edge.files import cache_folder, without_cache, write_text
@@ -68,9 +68,10 @@ def measure_speed(
     with ExitStack() as stack:
         engines = {p: stack.enter_context(open_one(p)) for p in precisions}
         infos = [engine.describe() for engine in engines.values()]
+        contracts = {p: engine.describe().contract for p, engine in engines.items()}
         for turn in range(len(BATCHES)):
             sizes = {p: _sizes(engine)[turn:][:1] for p, engine in engines.items()}
-            faces = {p: _faces(n) for p, own in sizes.items() for n in own}
+            faces = {p: _faces(contracts[p], n) for p, own in sizes.items() for n in own}
             times = _in_turn(engines, faces, seconds)
             for precision, own in times.items():
                 medians[precision][len(faces[precision])] = float(np.median(own)) * 1e3
@@ -93,10 +94,9 @@ def _sizes(engine: Engine) -> list[int]:
     return taken or [info.min_batch]
 
 
-def _faces(batch: int) -> Faces:
-    return np.random.default_rng(0).integers(
-        0, 256, (batch, 1, FACE_SIZE, FACE_SIZE), dtype=np.uint8
-    )
+def _faces(contract: Contract, batch: int) -> Faces:
+    shape = (batch, *contract.face_shape)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _in_turn(

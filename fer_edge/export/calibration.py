@@ -54,7 +54,7 @@ def choose_table(
     """
     if choice != "auto":
         return observed.table(choice)
-    faces = calibration_faces(data, FACES, observed.seed + 1)[:, 0]
+    faces = calibration_faces(data, FACES, observed.seed + 1)
     tables = [observed.table(method, reach) for method in METHODS for reach in REACHES]
 
     def probabilities(graph: onnx.ModelProto, done: int) -> Probabilities:

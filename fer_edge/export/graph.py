@@ -13,7 +13,15 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.contract import FACE_SIZE, INPUT_NAME, OUTPUT_NAME
+from fer_edge.contract import (
+    INPUT_NAME,
+    LABELS_KEY,
+    OUTPUT_NAME,
+    SIZES,
+    Contract,
+    contract_of_shapes,
+    split_labels,
+)
 from fer_edge.errors import ExportError
 
 IR_VERSION = 9
@@ -57,6 +65,8 @@ class GraphView:
 def load_graph(source: Path | bytes) -> onnx.ModelProto:
     """Read an ONNX file and check that it keeps the input contract.
 
+    What it takes and gives in particular, :func:`read_contract` tells.
+
     Raises
     ------
     ExportError
@@ -74,25 +84,51 @@ def load_graph(source: Path | bytes) -> onnx.ModelProto:
     ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ExportError(f"{where} is not a valid ONNX graph: {reason}.") from error
-    expected = {
-        INPUT_NAME: (TensorProto.UINT8, [1, FACE_SIZE, FACE_SIZE]),
-        OUTPUT_NAME: (TensorProto.FLOAT, [7]),
-    }
-    values = [*model.graph.input, *model.graph.output]
-    actual = {
-        v.name: (
-            v.type.tensor_type.elem_type,
-            [d.dim_value for d in v.type.tensor_type.shape.dim[1:]],
-        )
-        for v in values
-    }
-    if actual != expected:
-        raise ExportError(
-            f"{where} does not take uint8 '{INPUT_NAME}' (N, 1, {FACE_SIZE}, {FACE_SIZE}) and "
-            f"return float32 '{OUTPUT_NAME}' (N, 7).",
-            hint="Export it with fer-edge export.",
-        )
+    read_contract(model, where)
     return model
+
+
+def read_contract(model: onnx.ModelProto, where: Path | str = "The graph") -> Contract:
+    """What a graph takes and gives: size and colour from its shapes, labels from its metadata.
+
+    A graph without labels in its metadata has those of FER2013, where they are as many.
+
+    Raises
+    ------
+    ExportError
+        Another input or output, which the message names, or as many labels as it has not outputs.
+    """
+    inputs, outputs = (
+        [(v.name, v.type.tensor_type.elem_type, _sizes(v)) for v in values]
+        for values in (model.graph.input, model.graph.output)
+    )
+    try:
+        if [one[:2] for one in inputs] != [(INPUT_NAME, TensorProto.UINT8)]:
+            raise ValueError(f"it takes {_listed(inputs)}")
+        if [one[:2] for one in outputs] != [(OUTPUT_NAME, TensorProto.FLOAT)]:
+            raise ValueError(f"it returns {_listed(outputs)}")
+        facts = {p.key: p.value for p in model.metadata_props}
+        (_, _, face), (_, _, shares) = *inputs, *outputs
+        classes = shares[-1] if len(shares) == 2 else None
+        return contract_of_shapes(face[1:], classes, split_labels(facts.get(LABELS_KEY)))
+    except ValueError as error:
+        raise ExportError(
+            f"{where} does not take uint8 '{INPUT_NAME}' (N, 1 or 3, S, S), S from {SIZES[0]} to "
+            f"{SIZES[1]}, and return float32 '{OUTPUT_NAME}' (N, K) with labels: {error}.",
+            hint="Make an artifact of it by fer-edge import FILE.",
+        ) from error
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int | None]:
+    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+
+
+def _listed(values: Iterable[tuple[str, int, list[int | None]]]) -> str:
+    return ", ".join(
+        f"{name} {TensorProto.DataType.Name(kind).lower()} "
+        f"({', '.join('N' if size is None else str(size) for size in sizes)})"
+        for name, kind, sizes in values
+    )
 
 
 def _current(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -273,6 +309,13 @@ def set_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
     """Write ``fer_edge.<key>`` metadata, so that a lone file explains itself."""
     del model.metadata_props[:]
     helper.set_model_props(model, {f"fer_edge.{k}": v for k, v in facts.items()})
+
+
+def name_outputs(model: onnx.ModelProto, contract: Contract) -> None:
+    """Write the labels into the metadata, which every rewrite of the graph keeps."""
+    facts = {p.key: p.value for p in model.metadata_props} | {LABELS_KEY: ",".join(contract.labels)}
+    del model.metadata_props[:]
+    helper.set_model_props(model, facts)
 
 
 def count_parameters(model: onnx.ModelProto) -> int:

@@ -14,7 +14,6 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.bias_correction import RoundedWeights
@@ -42,7 +41,7 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
 
     Returns
     -------
-    uint8 array, shape (samples, 1, 48, 48)
+    uint8 array, shape (samples, channels, size, size)
 
     Raises
     ------
@@ -50,21 +49,23 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
         An emotion has no face at all.
     """
     chosen = balanced(data, samples, seed)
-    return np.ascontiguousarray(data.faces[chosen])[:, None]
+    return data.batch(chosen)
 
 
 def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
     """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
-    absent = [name for name, count in data.counts().items() if count == 0]
+    # What is none of the seven emotions, such as contempt, most data have no face of.
+    known = {name: count for name, count in data.counts().items() if name not in data.unknown}
+    absent = [name for name, count in known.items() if count == 0]
     if absent:
         raise CalibrationError(
             f"The calibration data has no {absent[0]} face; scales measured on it would be blind "
             "to one emotion.",
-            hint="Calibrate on data with all seven emotions.",
+            hint=f"Calibrate on data with all of {', '.join(known)}.",
         )
     generator = np.random.default_rng(seed)
     labels = np.asarray(data.labels)
-    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(EMOTIONS))]
+    queues = [generator.permutation(np.flatnonzero(labels == i)) for i in range(len(data.classes))]
     rounds = [
         queue[depth]
         for depth in range(max(map(len, queues)))

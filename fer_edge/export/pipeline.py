@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 import onnxruntime
 
@@ -14,13 +13,13 @@ from fer_edge.artifact import (
     CalibrationRecord,
     EngineRecord,
     GraphRecord,
+    InputContract,
     Manifest,
     seal,
 )
-from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PRECISIONS, Precision
+from fer_edge.contract import LABELS_KEY, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
-from fer_edge.engines.base import Faces
 from fer_edge.engines.built_for import built_for
 from fer_edge.engines.cuda import describe_gpu
 from fer_edge.engines.device_name import AUTO, gpu_of
@@ -41,6 +40,7 @@ from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
 from fer_edge.export.inspection import not_int8
+from fer_edge.export.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.quantize import quantize
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
@@ -56,7 +56,7 @@ FLOAT16_FACES = 128
 
 
 def export_model(
-    source: Path,
+    source: Path | Source,
     out: Path,
     *,
     precisions: Iterable[Precision] = ("fp32",),
@@ -80,13 +80,14 @@ def export_model(
 
     Parameters
     ----------
-    source : Path
-        Training run, artifact folder or float32 ONNX file.
+    source : Path or Source
+        Training run, artifact folder or float32 ONNX file; or what was made of something else.
     out : Path
         Replaced as a whole when everything has succeeded, untouched otherwise.
     precisions : iterable of {"fp32", "fp16", "int8", "fp8"}
     data : FaceDataset, optional
-        Calibrates INT8 and FP8, and scores every precision.
+        Calibrates INT8 and FP8, and scores every precision. At the size and colour and with the
+        labels of the model, as ``contract`` of :func:`fer_edge.data.load_dataset` makes them.
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
     method
@@ -128,18 +129,24 @@ def export_model(
     """
     tell = progress or (lambda _stage, _done: None)
     wanted = [p for p in PRECISIONS if p == "fp32" or p in set(precisions)]
-    check_out(source, out)
+    path = source.path if isinstance(source, Source) else source
+    check_out(path, out)
     ordinal = gpu_of(device)
     planned = plan_engines(backends, wanted, fp32_engine=fp32_engine, ordinal=ordinal, note=note)
     tell("Graph", 0)
-    origin = open_source(source)
+    origin = source if isinstance(source, Source) else open_source(source)
+    contract = origin.contract
+    if data is not None:
+        data.require(contract)
     if half_weights:
         rounded = round_weights(origin.graph)
-        origin.parity["half_weights"] = _largest_difference(origin.graph, rounded)
+        origin.parity["half_weights"] = largest_difference(origin.graph, rounded, contract)
         origin.graph = rounded
     tell("Graph", 1)
     manifest = Manifest(
         model=origin.name,
+        labels=contract.labels,
+        input=InputContract.of(contract),
         training=origin.training,
         parity=dict(origin.parity),
         parameters=count_parameters(origin.graph),
@@ -152,7 +159,9 @@ def export_model(
         },
     )
     graphs: dict[Precision, onnx.ModelProto] = {"fp32": origin.graph}
-    faces = probe_faces() if data is None else data.faces[:FLOAT16_FACES, None]
+    probes = probe_faces(contract)
+    check_values(origin.graph, probes)
+    faces = probes if data is None else data.batch(slice(FLOAT16_FACES))
     kept: dict[Precision, dict[str, str]] = {}
     in_float32: dict[Precision, dict[str, str]] = {}
     if "fp16" in wanted:
@@ -186,15 +195,13 @@ def export_model(
         if "int8" in wanted:
             graphs["int8"] = quantize(origin.graph, table)
             kept["int8"] = table.kept
-            _write(
-                cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin.name, "int8", "cpu"
-            )
+            _write(cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin, "int8", "cpu")
         if "fp8" in wanted:
             graphs["fp8"] = quantize_float8(origin.graph, table)
             kept["fp8"] = kept_from_float8(origin.graph, table)
         for precision, graph in graphs.items():
             stored = store_half(graph) if precision == "fp32" and half_weights else graph
-            _write(stored, folder / f"{precision}.onnx", origin.name, precision, "record")
+            _write(stored, folder / f"{precision}.onnx", origin, precision, "record")
             manifest.graphs[precision] = GraphRecord(
                 file=f"{precision}.onnx",
                 cpu_file="int8.cpu.onnx" if precision == "int8" else None,
@@ -203,7 +210,9 @@ def export_model(
             )
         for precision in graphs:
             if precision != "fp32":
-                manifest.parity[precision] = _largest_difference(origin.graph, graphs[precision])
+                manifest.parity[precision] = largest_difference(
+                    origin.graph, graphs[precision], contract
+                )
         manifest.engines = _build(
             *(folder, graphs, kept, in_float32, planned, ordinal),
             *(batch or BatchRange(), workspace_mib, tell),
@@ -217,14 +226,14 @@ def export_model(
     return Artifact(out, artifact.manifest)
 
 
-def check_out(source: Path, out: Path) -> None:
+def check_out(source: Path | None, out: Path) -> None:
     """Raise UsageError unless an export of ``source`` may replace ``out``."""
     if out.exists() and not _replaceable(out):
         raise UsageError(
             f"{out} exists and is not an artifact; it is left as it is.",
             hint="Choose another --out.",
         )
-    if out.exists() and source.exists() and out.samefile(source):
+    if out.exists() and source is not None and source.exists() and out.samefile(source):
         raise UsageError(
             f"{out} is what is being exported, and would lose what this export does not make.",
             hint="Choose another --out.",
@@ -273,40 +282,22 @@ def _table(
 def _write(
     graph: onnx.ModelProto,
     path: Path,
-    name: str,
+    origin: Source,
     precision: Precision,
     form: Literal["record", "cpu"],
 ) -> None:
     set_metadata(
         graph,
         {
-            "model": name,
+            "model": origin.name,
             "precision": precision,
             "form": form,
-            "labels": ",".join(EMOTIONS),
-            "input": "uint8 grayscale faces (N, 1, 48, 48), normalised inside",
+            LABELS_KEY.removeprefix("fer_edge."): ",".join(origin.contract.labels),
+            "input": f"{origin.contract.input_text}, normalised inside",
             "version": __version__,
         },
     )
     path.write_bytes(graph.SerializeToString(deterministic=True))
-
-
-def _largest_difference(one: onnx.ModelProto, other: onnx.ModelProto) -> float:
-    faces = probe_faces()
-    probabilities = []
-    for graph in (one, other):
-        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
-            probabilities.append(engine.run(faces))
-    return float(np.abs(probabilities[0] - probabilities[1]).max())
-
-
-def probe_faces() -> Faces:
-    """Gradients in all directions and contrasts, uint8 (16, 1, 48, 48)."""
-    y, x = np.mgrid[-1:1:48j, -1:1:48j]
-    angles = np.arange(16) * np.pi / 8
-    ramps = np.cos(angles)[:, None, None] * x + np.sin(angles)[:, None, None] * y
-    contrast = np.linspace(10, 90, 16)[:, None, None]
-    return np.clip(ramps * contrast + PIXEL_MEAN, 0, 255).astype(np.uint8)[:, None]
 
 
 def _build(

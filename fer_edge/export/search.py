@@ -144,7 +144,7 @@ def _ranked(
 ) -> tuple[list[str], dict[str, float]]:
     """Layers, those first that are best left in floating point; and what that costs, in seconds."""
     layers = place(model).layers
-    faces = data.faces[:_PROFILED_FACES, None]
+    faces = data.batch(slice(_PROFILED_FACES))
     slow = layer_latencies(model, layers, faces)
     fast = layer_latencies(cpu_form(model, table), layers, faces)
     costs = {layer: max(slow[layer] - fast[layer], _LEAST_COST) for layer in layers}

@@ -7,9 +7,10 @@ from typing import Any
 import onnx
 
 from fer_edge.artifact import MANIFEST, Artifact
+from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.float16 import widen
-from fer_edge.export.graph import GraphView, load_graph
+from fer_edge.export.graph import GraphView, load_graph, name_outputs, read_contract
 from fer_edge.export.table import CalibrationTable
 
 RUN_CONFIG = "config.json"
@@ -28,6 +29,13 @@ class Source:
     table: CalibrationTable | None = None
     """The calibration that came with it."""
     versions: dict[str, str] = field(default_factory=dict)
+    contract: Contract = FER2013
+    """What the graph takes and gives."""
+    path: Path | None = None
+    """What was opened; None where the graph was made on the spot."""
+
+    def __post_init__(self) -> None:
+        name_outputs(self.graph, self.contract)
 
 
 def open_source(path: Path) -> Source:
@@ -43,14 +51,17 @@ def open_source(path: Path) -> Source:
         A run was named and torch is not installed.
     """
     if (path / MANIFEST).is_file():
-        return _artifact(Artifact.load(path))
-    if path.is_dir():
-        return _run(path)
-    if not path.is_file():
+        source = _artifact(Artifact.load(path))
+    elif path.is_dir():
+        source = _run(path)
+    elif path.is_file():
+        source = _file(path)
+    else:
         raise ExportError(
             f"There is no {path}.", hint="Name a training run, an artifact or an ONNX file."
         )
-    return _file(path)
+    source.path = path
+    return source
 
 
 def _artifact(artifact: Artifact) -> Source:
@@ -67,13 +78,14 @@ def _artifact(artifact: Artifact) -> Source:
         {k: v for k, v in manifest.parity.items() if k in ("fp32", "half_weights")},
         table,
         {k: v for k, v in manifest.versions.items() if k == "torch"},
+        artifact.contract,
     )
 
 
 def _file(path: Path) -> Source:
     graph = _float32(load_graph(path), str(path))
     facts = {p.key: p.value for p in graph.metadata_props}
-    return Source(facts.get("fer_edge.model", path.stem), graph)
+    return Source(facts.get("fer_edge.model", path.stem), graph, contract=read_contract(graph))
 
 
 def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fer_edge.contract import FER2013
 from fer_edge.engines import cuda
 from fer_edge.engines.device_array import import_faces, is_device_array, read_capsule
 from fer_edge.errors import InputError
@@ -50,7 +51,7 @@ def test_faces_are_taken_where_they_are_once_written(gpu: FakeGpu, kind: type[Gp
         out = cuda.PinnedBuffer(device, FACES.shape, "uint8")
         buffer = cuda.DeviceBuffer(device, FACES.nbytes)
         copies = gpu.calls.count("cuMemcpyHtoDAsync")
-        taken = import_faces(array, device, stream)
+        taken = import_faces(array, device, stream, FER2013.face_shape)
         assert (taken.pointer, taken.number) == (array.pointer, 3)
         assert gpu.calls.count("cuMemcpyHtoDAsync") == copies
 
@@ -85,7 +86,7 @@ def test_other_arrays_are_refused(
     with cuda.Device() as device:
         stream = cuda.Stream(device)
         with pytest.raises(InputError, match=message):
-            import_faces(given, device, stream)
+            import_faces(given, device, stream, FER2013.face_shape)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,7 +94,7 @@ def test_strides_of_sides_of_one_do_not_matter(gpu: FakeGpu, kind: type[GpuArray
     array = kind(gpu, FACES[:1])
     array.strides = (7, 11, 48, 1)
     with cuda.Device() as device:
-        assert import_faces(array, device, cuda.Stream(device)).number == 1
+        assert import_faces(array, device, cuda.Stream(device), FER2013.face_shape).number == 1
 
 
 def test_faces_elsewhere_are_refused(gpu: FakeGpu) -> None:
@@ -102,10 +103,10 @@ def test_faces_elsewhere_are_refused(gpu: FakeGpu) -> None:
         stream = cuda.Stream(device)
         array.device = (1, 0)
         with pytest.raises(InputError, match="numpy array or on the GPU, got WithDlpack elsewhere"):
-            import_faces(array, device, stream)
+            import_faces(array, device, stream, FER2013.face_shape)
         array.device = (2, 1)
         with pytest.raises(InputError, match="on GPU 1, and the engine is on GPU 0"):
-            import_faces(array, device, stream)
+            import_faces(array, device, stream, FER2013.face_shape)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_what_the_array_interface_forbids(
     with cuda.Device() as device:
         stream = cuda.Stream(device)
         with pytest.raises(InputError, match=message):
-            import_faces(array, device, stream)
+            import_faces(array, device, stream, FER2013.face_shape)
 
 
 def test_a_producer_that_refuses(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,4 +134,4 @@ def test_a_producer_that_refuses(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) 
     with cuda.Device() as device:
         stream = cuda.Stream(device)
         with pytest.raises(InputError, match="by DLPack: it is sparse"):
-            import_faces(array, device, stream)
+            import_faces(array, device, stream, FER2013.face_shape)

@@ -439,9 +439,14 @@ class TestDevice:
         opened: list[int] = []
 
         class Engine:
-            def __init__(self, _: bytes, backend: str, *, precision: str, device: int) -> None:
+            def __init__(
+                self, _: bytes, backend: str, *, precision: str, device: int, **_labels: object
+            ) -> None:
                 opened.append(device)
                 self.info = EngineInfo(backend, "10.3.0", precision, "Fake GPU", 1, None)
+
+            def describe(self) -> EngineInfo:
+                return self.info
 
             def add_facts(self, **facts: object) -> None:
                 self.info = replace(self.info, **facts)

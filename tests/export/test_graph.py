@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ExportError
 from fer_edge.export.graph import (
     copy_of,
@@ -12,6 +13,7 @@ from fer_edge.export.graph import (
     count_parameters,
     graph_hash,
     load_graph,
+    read_contract,
     set_constant,
     set_metadata,
 )
@@ -39,8 +41,37 @@ def test_load_graph_names_a_missing_file():
 def test_load_graph_refuses_another_input(residual):
     other = copy_of(residual)
     other.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
-    with pytest.raises(ExportError, match=r"does not take uint8 'faces' \(N, 1, 48, 48\)"):
+    with pytest.raises(
+        ExportError, match=r"does not take uint8 'faces' \(N, 1 or 3, S, S\).*faces are not"
+    ) as caught:
         load_graph(other.SerializeToString())
+    assert "fer-edge import FILE" in caught.value.hint
+
+
+def test_the_contract_is_read_from_shapes_and_metadata(residual):
+    assert read_contract(residual) == FER2013
+    other = copy_of(residual)
+    labels = "neutral,happy,surprise,sad,angry,disgust,contempt"
+    set_metadata(other, {"labels": labels})
+    for dim in other.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = 64
+    assert read_contract(other) == Contract(64, "gray", tuple(labels.split(",")))
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "message"),
+    [
+        (8, "", "nothing tells the labels of its 8 outputs"),
+        (8, "happy,sad", r"2 labels \(happy, sad\) for 8 outputs"),
+        (2, "happy,happy", "each may stand only once"),
+    ],
+)
+def test_labels_and_outputs_go_together(residual, classes, labels, message):
+    other = copy_of(residual)
+    set_metadata(other, {"labels": labels})
+    other.graph.output[0].type.tensor_type.shape.dim[1].dim_value = classes
+    with pytest.raises(ExportError, match=message):
+        read_contract(other)
 
 
 def test_hash_sees_weights_and_attributes_but_not_metadata(residual):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.contract import FACE_SIZE, INPUT_NAME
+from fer_edge.contract import INPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.signature import check_signature
 from fer_edge.engines.tensorrt import rtx
@@ -115,7 +115,7 @@ def _build(
     # Networks of TensorRT 11 and RTX are always strongly typed, and ignore the flag.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
-    _parse(parser, network, graph, batches)
+    face = _parse(parser, network, graph, batches)
 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * _MIB)
@@ -124,7 +124,7 @@ def _build(
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT_NAME, *((size, 1, FACE_SIZE, FACE_SIZE) for size in batches))
+    profile.set_shape(INPUT_NAME, *((size, *face) for size in batches))
     config.add_optimization_profile(profile)
     if backend == "tensorrt-rtx":
         rtx.allow_capture(config)
@@ -149,7 +149,10 @@ def _build(
     return bytes(plan)
 
 
-def _parse(parser: Any, network: Any, graph: bytes, batches: tuple[int, int, int]) -> None:
+def _parse(
+    parser: Any, network: Any, graph: bytes, batches: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Read the graph into the network; returns the shape of one face."""
     if not parser.parse(graph):
         reported = [parser.get_error(index) for index in range(parser.num_errors)]
         raise EngineBuildError(
@@ -158,16 +161,18 @@ def _parse(parser: Any, network: Any, graph: bytes, batches: tuple[int, int, int
         )
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    fixed = check_signature(
+    signature = check_signature(
         [describe_tensor(tensor.name, tensor.dtype, tensor.shape) for tensor in inputs],
         [describe_tensor(tensor.name, tensor.dtype, tensor.shape) for tensor in outputs],
         EngineBuildError,
     )
+    fixed = signature.batch
     if fixed is not None and set(batches) != {fixed}:
         raise UsageError(
             f"This graph takes batches of {fixed} only, not {', '.join(map(str, batches))}.",
             hint=f"Build with --batch {fixed}, or export with a dynamic batch.",
         )
+    return signature.face
 
 
 def _parser_error(error: Any) -> str:

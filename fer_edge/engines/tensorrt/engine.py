@@ -20,7 +20,6 @@ from fer_edge.engines.base import (
     Faces,
     Probabilities,
     check_faces,
-    check_probabilities,
 )
 from fer_edge.engines.device_array import (
     DeviceArray,
@@ -29,7 +28,7 @@ from fer_edge.engines.device_array import (
     is_device_array,
 )
 from fer_edge.engines.old_driver import is_old_driver
-from fer_edge.engines.signature import Tensor, check_signature
+from fer_edge.engines.signature import Signature, Tensor, check_signature
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.lanes import Lane, Scratch, Stopwatch, capture_all
 from fer_edge.engines.tensorrt.module import (
@@ -70,6 +69,9 @@ class TensorRTEngine(DescribedEngine):
         Precision of the graph that ``plan`` was built from.
     device : int
         CUDA's index of the GPU.
+    labels : sequence of str, optional
+        Names of the outputs, of which an engine has none; by default FER2013's, where they are as
+        many.
 
     Raises
     ------
@@ -83,7 +85,13 @@ class TensorRTEngine(DescribedEngine):
     """
 
     def __init__(
-        self, plan: bytes, backend: TensorRTBackend, *, precision: Precision, device: int = 0
+        self,
+        plan: bytes,
+        backend: TensorRTBackend,
+        *,
+        precision: Precision,
+        device: int = 0,
+        labels: Sequence[str] | None = None,
     ) -> None:
         version = module_version(backend)
         with raised_as(EngineLoadError):
@@ -96,6 +104,8 @@ class TensorRTEngine(DescribedEngine):
             self._runtime, self._engine = deserialize(plan, backend)
             stack.callback(setattr, self, "_runtime", None)
             stack.callback(setattr, self, "_engine", None)
+            signature, smallest, largest = _signature(self._engine)
+            self._contract = signature.contract(EngineLoadError, labels)
             self._scratch = Scratch(self._device, self._engine)
             stack.callback(self._scratch.close)
             self._contexts = (
@@ -106,7 +116,7 @@ class TensorRTEngine(DescribedEngine):
             stack.callback(self._contexts.close)
             self._arrived = cuda.Event(self._device)
             stack.callback(self._arrived.free)
-            buckets = _buckets(*_batch_range(self._engine))
+            buckets = _buckets(smallest, largest)
             self._lanes = [self._open_lane(batch, stack) for batch in buckets]
             # For the second of two batches in flight. What is larger than all goes in parts of the
             # largest; who wants more of a smaller one, waits once for another.
@@ -120,6 +130,7 @@ class TensorRTEngine(DescribedEngine):
                 min_batch=1,
                 max_batch=None,
                 buckets=buckets,
+                contract=self._contract,
                 launch=capture_all([*self._lanes, *self._twins.values()]),
             )
             self._resources = stack.pop_all()
@@ -130,7 +141,7 @@ class TensorRTEngine(DescribedEngine):
 
         Parameters
         ----------
-        faces : uint8 array, shape (N, 1, 48, 48)
+        faces : uint8 array, shape (N, channels, size, size) of ``describe().contract``
             In host memory; or on the engine's GPU, C-contiguous, as an array with ``__dlpack__`` or
             ``__cuda_array_interface__``. That is copied on the GPU, at any address, and not before
             what its library has queued to write it.
@@ -143,7 +154,7 @@ class TensorRTEngine(DescribedEngine):
             number = taken.number if isinstance(taken, DeviceFaces) else len(taken)
             parts = [_part(taken, start, largest) for start in range(0, number, largest)]
             probabilities = np.concatenate(self._run_parts(parts))
-        return check_probabilities(probabilities, self._info)
+        return self.checked(probabilities)
 
     def run_timed(self, faces: Faces) -> tuple[Probabilities, DeviceTimes]:
         """As :meth:`run`, of at most ``describe().buckets[-1]`` faces, with its times."""
@@ -157,7 +168,7 @@ class TensorRTEngine(DescribedEngine):
             lane.submit(faces, watch)
             probabilities = lane.collect(len(faces)).copy()
             times = watch.times()
-        return check_probabilities(probabilities, self._info), times
+        return self.checked(probabilities), times
 
     def run_many(self, batches: Sequence[Faces]) -> list[Probabilities]:
         """As :meth:`run` of each batch, of at most ``describe().buckets[-1]`` faces, two of them in
@@ -170,7 +181,7 @@ class TensorRTEngine(DescribedEngine):
                 )
         with self._in_use():
             found = self._run_parts(batches)
-        return [check_probabilities(probabilities, self._info) for probabilities in found]
+        return [self.checked(probabilities) for probabilities in found]
 
     def close(self) -> None:
         """Free the GPU's memory, after a call under way has ended; raises nothing.
@@ -197,7 +208,7 @@ class TensorRTEngine(DescribedEngine):
                 yield
 
     def _open_lane(self, batch: int, stack: ExitStack) -> Lane:
-        lane = Lane(self._device, self._contexts, self._scratch, self._log, batch)
+        lane = Lane(self._device, self._contexts, self._scratch, self._log, self._contract, batch)
         stack.callback(lane.close)
         return lane
 
@@ -243,7 +254,7 @@ class TensorRTEngine(DescribedEngine):
 
     def _import(self, faces: DeviceArray) -> DeviceFaces:
         stream = self._lanes[-1].stream
-        taken = import_faces(faces, self._device, stream)
+        taken = import_faces(faces, self._device, stream, self._contract.face_shape)
         self._arrived.record(stream)
         return taken
 
@@ -301,13 +312,14 @@ def _refusal(errors: list[str]) -> str:
     return f"{meaning} ({text})" if meaning else text
 
 
-def _batch_range(engine: Any) -> tuple[int, int]:
+def _signature(engine: Any) -> tuple[Signature, int, int]:
+    """What an engine takes and gives, and its smallest and largest batch."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     tensors: dict[str, list[Tensor]] = {"INPUT": [], "OUTPUT": []}
     for name in names:
         tensors[engine.get_tensor_mode(name).name].append(
             describe_tensor(name, engine.get_tensor_dtype(name), engine.get_tensor_shape(name))
         )
-    check_signature(tensors["INPUT"], tensors["OUTPUT"], EngineLoadError)
+    signature = check_signature(tensors["INPUT"], tensors["OUTPUT"], EngineLoadError)
     shortest, _, longest = engine.get_tensor_profile_shape(INPUT_NAME, 0)
-    return int(shortest[0]), int(longest[0])
+    return signature, int(shortest[0]), int(longest[0])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fer_edge.contract import FACE_SIZE, INPUT_NAME
+from fer_edge.contract import INPUT_NAME
 from fer_edge.engines import cuda
 from fer_edge.engines.tensorrt.engine import deserialize
 from fer_edge.engines.tensorrt.module import (
@@ -96,7 +96,8 @@ def inspect_engine(
                     f"TensorRT cannot make an execution context: {cause(errors)}.",
                     hint="Free GPU memory, or build with a smaller --batch.",
                 )
-            context.set_input_shape(INPUT_NAME, (batch, 1, FACE_SIZE, FACE_SIZE))
+            face = tuple(engine.get_tensor_shape(INPUT_NAME))[1:]
+            context.set_input_shape(INPUT_NAME, (batch, *face))
             inspector = engine.create_engine_inspector()
             inspector.execution_context = context
             report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)

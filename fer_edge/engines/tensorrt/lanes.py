@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, INPUT_NAME, OUTPUT_NAME
+from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Contract
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DeviceTimes, Faces, Probabilities
 from fer_edge.engines.device_array import DeviceFaces
@@ -86,9 +86,16 @@ class Lane:
     _graph: cuda.Graph | None = None
 
     def __init__(
-        self, device: cuda.Device, contexts: Contexts, scratch: Scratch, log: Log, batch: int
+        self,
+        device: cuda.Device,
+        contexts: Contexts,
+        scratch: Scratch,
+        log: Log,
+        contract: Contract,
+        batch: int,
     ) -> None:
         self.batch = batch
+        self._contract = contract
         self._device = device
         self._contexts = contexts
         self._scratch = scratch
@@ -103,10 +110,10 @@ class Lane:
     def _open(self) -> None:
         device = self._device
         self.stream = self._own(cuda.Stream(device))
-        shape = (self.batch, 1, FACE_SIZE, FACE_SIZE)
+        shape = (self.batch, *self._contract.face_shape)
         self._faces = self._own(cuda.PinnedBuffer(device, shape, "uint8"))
         self._input = self._own(cuda.DeviceBuffer(device, self._faces.array.nbytes))
-        outputs = (self.batch, len(EMOTIONS))
+        outputs = (self.batch, len(self._contract.labels))
         self._probabilities = self._own(cuda.PinnedBuffer(device, outputs, "float32"))
         self._output = self._own(cuda.DeviceBuffer(device, self._probabilities.array.nbytes))
         with self._log.collect() as errors:
@@ -186,7 +193,7 @@ class Lane:
                 raise _failed(self.batch, errors)
 
     def collect(self, n: int) -> Probabilities:
-        """Wait for the batch; a view of its first ``n`` probabilities, shape (n, 7)."""
+        """Wait for the batch; a view of its first ``n`` probabilities, shape (n, labels)."""
         self.stream.synchronize()
         return self._probabilities.array[:n]
 

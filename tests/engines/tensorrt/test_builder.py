@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_batches_out_of_order(batches: tuple[int, int, int]) -> None:
     [
         (make_graph()[:-300], ["Failed to parse the ONNX model"]),
         (b"", ["takes nothing to nothing"]),
-        (make_graph(size=64), [r"faces uint8 (N, 1, 64, 64)", "FER-Edge runs faces uint8"]),
+        (make_graph(size=16), [r"faces uint8 (N, 1, 16, 16)", "FER-Edge runs faces uint8"]),
         (make_graph(output="scores"), ["scores float32 (N, 7)"]),
         (
             make_unsupported_graph(),
@@ -81,7 +82,7 @@ def test_refused_graph_says_every_reason_in_one_line(graph: bytes, messages: lis
         assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "/_src/" not in str(caught.value)
-    assert "fer-edge export" in str(caught.value)
+    assert re.search("fer-edge (export|import)", str(caught.value))
 
 
 def test_build_failure_carries_the_builders_reason() -> None:

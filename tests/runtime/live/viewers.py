@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Frame
 from fer_edge.runtime.moment import Moment, SeenFace
 
