@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,13 @@ def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
         if depth < len(queue)
     ]
     return np.sort(rounds[:samples])
+
+
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, MemoryError),
+    *(RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy, zipfile and json raise at histograms that were cut or changed."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +192,7 @@ class Observation:
                 magnitudes[name] = one
             facts["cpu_only"] = tuple(facts["cpu_only"])
             return cls(**facts, magnitudes=magnitudes)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise CalibrationError(
                 f"{path} does not hold the histograms of a calibration by this version.",
                 hint="Make them with: fer-edge calibrate RUN --data FER2013",

@@ -254,7 +254,13 @@ def _table(
     tell: Progress,
 ) -> CalibrationTable:
     if calibration is not None:
-        return CalibrationTable.load(calibration)
+        table = CalibrationTable.load(calibration)
+        try:
+            table.check(origin.graph)
+            table.prepared(origin.graph)
+        except CalibrationError as error:
+            raise CalibrationError(f"{calibration}: {error.message}", hint=error.hint) from error
+        return table
     if data is not None:
         return calibrate(
             origin.graph,

@@ -60,7 +60,7 @@ def export_run(run: Path) -> ExportedRun:
     Raises
     ------
     TrainingError
-        Not a run, or one without a finished epoch.
+        No finished epoch.
     ExportError
         A probability differs from torch by more than 1e-4.
     ModelError
@@ -89,14 +89,9 @@ def read_run(run: Path) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        Not a run, or one without a finished epoch.
+        No finished epoch.
     """
     config, metrics = run / "config.json", run / "metrics.jsonl"
-    if not config.is_file():
-        raise TrainingError(
-            f"{run} is neither an artifact nor a training run: it has no {config.name}.",
-            hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
-        )
     if not metrics.is_file() or not (run / BEST).is_file():
         raise TrainingError(
             f"{run} has no finished epoch yet.", hint="Train on with: fer-edge train --resume RUN"

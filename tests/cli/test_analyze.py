@@ -130,6 +130,7 @@ def test_a_damaged_image_costs_its_own_row_and_keeps_the_times(
 def test_json_has_what_was_not_read(
     fer_edge: Command, exported: Path, frames: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra analyze")
     result = fer_edge("analyze", frames, "--out", "a.parquet", "--json", "-m", exported)
     told = json.loads(result.out)
     assert (result.code, told["frames"]) == (1, 10)

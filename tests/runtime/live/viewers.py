@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from websockets.sync.client import connect
+import pytest
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Frame
 from fer_edge.runtime.moment import Moment, SeenFace
+
+client = pytest.importorskip("websockets.sync.client", reason="needs the extra web")
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
@@ -65,7 +67,7 @@ class Viewer:
         address = address if "?" in address else f"{address}live"
         self._stack = ExitStack()
         self.socket = self._stack.enter_context(
-            connect(address, max_size=None, compression=None, close_timeout=0.1, **options)
+            client.connect(address, max_size=None, compression=None, close_timeout=0.1, **options)
         )
         self.socket.send(json.dumps({"see": see}))
 
