@@ -39,7 +39,7 @@ lint: .venv/.dev
 
 .venv-floors/.done: pyproject.toml tests/floors.py
 	$(OLDEST) -m venv --clear .venv-floors
-	.venv-floors/bin/python tests/floors.py export > .venv-floors/floors.txt
+	.venv-floors/bin/python tests/floors.py export openvino > .venv-floors/floors.txt
 	.venv-floors/bin/pip install --quiet --editable '.[camera,plot]' --requirement .venv-floors/floors.txt \
 		hypothesis packaging pytest
 	touch $@

@@ -20,11 +20,12 @@ from rich.progress import track
 
 from fer_edge import Recognizer, metrics
 from fer_edge.data import load_dataset
-from fer_edge.data.face_crop import Box, crop_face, find_face
-from fer_edge.data.face_image import resize_face
+from fer_edge.data.face_crop import find_face
 from fer_edge.data.labels import emotion_label
 from fer_edge.data.sources import open_source
 from fer_edge.engines.base import Faces
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.crops import crop_face, to_face
 
 SIDES = (0.9, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45)
 """Of the mean side of the detected box."""
@@ -102,7 +103,7 @@ def sweep(label: Callable[[Faces], NDArray[np.int64]], photos: list[Photo]) -> d
         labels.append(emotion)
         angles.append(abs(angle))
         for (side, upright), own in crops.items():
-            own.append(resize_face(centre(turned if upright else region, side / DEFAULT / WIDE)))
+            own.append(to_face(centre(turned if upright else region, side / DEFAULT / WIDE)))
     right = {key: label(np.stack(own)) == np.array(labels) for key, own in crops.items()}
     return {
         "n": len(labels),

@@ -14,10 +14,13 @@ RESULTS = Path(__file__).parent / "results"
 
 def record(path: Path, result: dict[str, Any]) -> None:
     """Write ``result`` with the command that made it and the machine."""
+    module = sys.modules["__main__"].__spec__
+    script = [f"bench/{Path(sys.argv[0]).name}"] if module is None else ["-m", module.name]
     origin = {
-        "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", *script, *sys.argv[1:]]),
         "machine": describe_machine().model_dump(mode="json"),
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(origin | result, indent=1) + "\n")
 
 

@@ -17,7 +17,8 @@ from rich.progress import track
 from fer_edge import Recognizer, metrics
 from fer_edge.contract import FACE_SIZE
 from fer_edge.data import load_dataset
-from fer_edge.data.face_crop import crop_face, find_face
+from fer_edge.data.face_crop import find_face
+from fer_edge.pixels.crops import crop_face
 
 METHODS = ("LANCZOS", "HAMMING", "BILINEAR", "BOX")
 SIDES = (60, 90, 132, 250)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image as Pillow
 
-from fer_edge.data.face_crop import Box
 from fer_edge.engines.base import Faces
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Source
 from fer_edge.runtime.capture.base import Image
 

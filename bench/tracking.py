@@ -16,7 +16,7 @@ import trackers
 from recording import RESULTS, record, table
 from simulation import FPS, HEIGHT, WIDTH
 
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.tracking import Tracker, iou
 
 INTERVALS = (1, 3, 6)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -22,7 +21,7 @@ from fer_edge.contract import (
 from fer_edge.errors import ArtifactError
 from fer_edge.files import sha256, storage_errors, write_text
 from fer_edge.metrics import SIGNIFICANT
-from fer_edge.version import __version__
+from fer_edge.version import __version__, version_numbers
 
 MANIFEST = "manifest.json"
 ENGINES = "engines"
@@ -151,6 +150,8 @@ class Score(_Record):
     f1: dict[str, float] | None = None
     ece: float | None = None
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
+    left_out: dict[str, int] = {}
+    """Faces of the split per emotion that the model has no label for; ``n`` does not count them."""
     changed: int | None = None
     """Faces with another label than fp32's."""
     changed_faces: list[ChangedFace] = []
@@ -388,13 +389,9 @@ def _newer_maker(raw: Any) -> str | None:
     """The version that a manifest says it was made with, where that is above this one."""
     try:
         maker = raw["versions"]["fer-edge"]
-        return maker if _numbers(maker) > _numbers(__version__) else None
+        return maker if version_numbers(maker) > version_numbers(__version__) else None
     except (LookupError, TypeError):
         return None
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def _first_problem(error: Exception) -> str:

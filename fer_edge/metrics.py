@@ -1,6 +1,7 @@
 """Classification metrics, calibration of probabilities, and McNemar's paired test."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,8 @@ Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
 
 
-def confusion_matrix(truth: Labels, predicted: Labels) -> NDArray[np.int64]:
-    """Counts, shape (7, 7): row = true label, column = predicted label."""
-    n = len(EMOTIONS)
+def confusion_matrix(truth: Labels, predicted: Labels, n: int = len(EMOTIONS)) -> NDArray[np.int64]:
+    """Counts, shape (n, n) of n labels: row = true label, column = predicted label."""
     return np.bincount(truth.astype(np.int64) * n + predicted, minlength=n * n).reshape(n, n)
 
 
@@ -31,39 +31,47 @@ def standard_error(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def precisions(matrix: NDArray[np.int64]) -> dict[str, float]:
+def precisions(matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS) -> dict[str, float]:
     """Precision per emotion, 0..1; NaN for an emotion that was never predicted."""
-    return _per_emotion(np.diag(matrix), matrix.sum(axis=0))
+    return _named(classes, np.diag(matrix), matrix.sum(axis=0))
 
 
-def recalls(matrix: NDArray[np.int64]) -> dict[str, float]:
+def recalls(matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS) -> dict[str, float]:
     """Recall per emotion, 0..1; NaN for an emotion without faces."""
-    return _per_emotion(np.diag(matrix), matrix.sum(axis=1))
+    return _named(classes, np.diag(matrix), matrix.sum(axis=1))
 
 
-def f1s(matrix: NDArray[np.int64]) -> dict[str, float]:
+def f1s(matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS) -> dict[str, float]:
     """F1 per emotion, 0..1; NaN for one that occurs in neither truth nor prediction."""
-    return _per_emotion(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
+    return _named(classes, 2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
-def macro_f1(matrix: NDArray[np.int64]) -> float:
-    """Unweighted mean of F1 over the emotions that occur in truth or prediction, 0..1."""
-    values = [value for value in f1s(matrix).values() if not np.isnan(value)]
+def macro_f1(
+    matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS, without: Collection[str] = ()
+) -> float:
+    """Unweighted mean of F1 over the emotions that occur in truth or prediction, 0..1.
+
+    Those of ``without`` do not count, of which the data know nothing.
+    """
+    found = f1s(matrix, classes).items()
+    values = [value for name, value in found if name not in without and not np.isnan(value)]
     return float(np.mean(values)) if values else 0.0
 
 
-def taken_for(matrix: NDArray[np.int64], most: int = 2) -> dict[str, dict[str, float]]:
+def taken_for(
+    matrix: NDArray[np.int64], most: int = 2, classes: Sequence[str] = EMOTIONS
+) -> dict[str, dict[str, float]]:
     """For each emotion the ``most`` others that its faces were mistaken for, most often first.
 
     Values are shares of the emotion's faces, 0..1; emotions without mistakes have none.
     """
     mistakes = {}
-    for i, emotion in enumerate(EMOTIONS):
+    for i, emotion in enumerate(classes):
         wrong = matrix[i].copy()
         wrong[i] = 0
         order = np.argsort(-wrong, kind="stable")[:most]
         total = int(matrix[i].sum())
-        mistakes[emotion] = {EMOTIONS[j]: int(wrong[j]) / total for j in order if wrong[j]}
+        mistakes[emotion] = {classes[j]: int(wrong[j]) / total for j in order if wrong[j]}
     return mistakes
 
 
@@ -87,7 +95,7 @@ def reliability(
 
     Parameters
     ----------
-    probabilities : float array, shape (N, 7)
+    probabilities : float array, shape (N, labels)
     labels : int array, shape (N,)
 
     References
@@ -130,7 +138,7 @@ def fit_temperature(logits: Probabilities, labels: Labels) -> float:
 
     Parameters
     ----------
-    logits : float array, shape (N, 7)
+    logits : float array, shape (N, labels)
         Logarithms of probabilities serve as well.
     labels : int array, shape (N,)
         At least one.
@@ -178,6 +186,8 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
     return min(1.0, 2 * tail / 2**n)
 
 
-def _per_emotion(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> dict[str, float]:
+def _named(
+    classes: Sequence[str], counts: NDArray[np.int64], totals: NDArray[np.int64]
+) -> dict[str, float]:
     with np.errstate(invalid="ignore"):
-        return dict(zip(EMOTIONS, map(float, counts / totals), strict=True))
+        return dict(zip(classes, map(float, counts / totals), strict=True))

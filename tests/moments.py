@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Frame
 from fer_edge.runtime.moment import Moment, SeenFace
 

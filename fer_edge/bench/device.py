@@ -49,7 +49,7 @@ def measure_device(engine: Engine, batch: int, *, seconds: float = 0.5) -> Devic
     """
     if not isinstance(engine, DeviceEngine) or batch > max(engine.describe().buckets, default=0):
         return None
-    faces = random_faces(batch)
+    faces = random_faces(batch, engine.describe().contract)
     _parts(engine, faces, WARM_UP_S, 1)
     parts = _parts(engine, faces, seconds, _LEAST)
     _rate(engine, faces, WARM_UP_S)

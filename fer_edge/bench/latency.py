@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydantic
 
-from fer_edge.contract import FACE_SIZE
+from fer_edge.contract import FER2013, Contract
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Faces
 from fer_edge.errors import UsageError
@@ -68,7 +68,7 @@ def measure_latencies(
         Timed seconds for each engine.
     min_repeats : int
         Timed calls for each engine, even where they take longer than ``seconds``.
-    faces : uint8 array, shape (batch, 1, 48, 48), optional
+    faces : uint8 array, shape (batch, channels, size, size), optional
         By default random pixels, the same in every run. Speed depends on shapes, not on content.
     progress : callable, optional
         Called with the part done, 0..1.
@@ -88,7 +88,7 @@ def measure_latencies(
                 hint="Choose other batch sizes, or build an engine for this one.",
             )
     if faces is None:
-        faces = random_faces(batch)
+        faces = random_faces(batch, engines[0].describe().contract)
     times: list[list[int]] = [[] for _ in engines]
     turn_calls = -(-min_repeats // _ROUNDS)
     for turn in range(_ROUNDS):
@@ -100,9 +100,9 @@ def measure_latencies(
     return [_summary(batch, own) for own in times]
 
 
-def random_faces(batch: int) -> Faces:
-    """Random pixels, uint8 (batch, 1, 48, 48), the same in every run."""
-    shape = (batch, 1, FACE_SIZE, FACE_SIZE)
+def random_faces(batch: int, contract: Contract = FER2013) -> Faces:
+    """Random pixels, uint8 (batch, channels, size, size), the same in every run."""
+    shape = (batch, *contract.face_shape)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
 from fer_edge.engines import open_engine
 from fer_edge.errors import FerEdgeError, InferenceError
 
@@ -59,10 +58,10 @@ def measure_peak_memory(
 def _measure(
     model: str, precision: str, backend: str, threads: int | None, batch: int, device: str
 ) -> None:
-    faces = np.zeros((batch, 1, FACE_SIZE, FACE_SIZE), np.uint8)
     with open_engine(
         Path(model), precision=precision, backend=backend, threads=threads, device=device
     ) as engine:
+        faces = np.zeros((batch, *engine.describe().contract.face_shape), np.uint8)
         for _ in range(3):
             engine.run(faces)
     print(json.dumps(_peak_mib()))

@@ -1,5 +1,7 @@
 """A bench result as tables for a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -7,8 +9,7 @@ from rich.text import Text
 
 from fer_edge.artifact import Score
 from fer_edge.bench.suite import BenchResult, PrecisionResult
-from fer_edge.contract import EMOTIONS
-from fer_edge.tables import plain_table
+from fer_edge.tables import plain_table, without_label
 
 
 def render(result: BenchResult) -> Group:
@@ -25,7 +26,7 @@ def render(result: BenchResult) -> Group:
     scored = [(row, shown) for row, shown in rows if shown is not None]
     if scored:
         source = "measured" if measured else "recorded in the manifest"
-        parts += [_accuracy(scored, source), _recall(scored, source)]
+        parts += [_accuracy(scored, source), _recall(result.labels, scored, source)]
     if not measured:
         parts.append(Text("\nAccuracy was not measured: it needs data (--data fer2013.zip)."))
     return Group(*parts)
@@ -133,6 +134,9 @@ def _remarks(result: BenchResult) -> list[str]:
         remarks += [f"{row.precision} passed over {reason}" for reason in row.passed_over]
         if row.integers:
             remarks.append(f"{row.precision} is computed as {row.integers}.")
+    measured = next((row.score for row in result.precisions if row.score), None)
+    if measured is not None and measured.left_out:
+        remarks.append(without_label(measured.left_out))
     return remarks
 
 
@@ -157,14 +161,16 @@ def _accuracy(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table
     return table
 
 
-def _recall(scored: list[tuple[PrecisionResult, Score]], source: str) -> Table:
-    table = _table(f"Recall in %, {source}", *(emotion.capitalize() for emotion in EMOTIONS))
+def _recall(
+    labels: Sequence[str], scored: list[tuple[PrecisionResult, Score]], source: str
+) -> Table:
+    table = _table(f"Recall in %, {source}", *(label.capitalize() for label in labels))
     for row, shown in scored:
         table.add_row(
             row.precision,
             *(
                 f"{100 * shown.recall[emotion]:.1f}" if emotion in shown.recall else "-"
-                for emotion in EMOTIONS
+                for emotion in labels
             ),
         )
     return table

@@ -15,7 +15,7 @@ from fer_edge.bench.device import DeviceLatency, measure_device
 from fer_edge.bench.latency import Latency, measure_latencies
 from fer_edge.bench.machine import Machine, describe_machine
 from fer_edge.bench.memory import measure_peak_memory
-from fer_edge.contract import PRECISIONS, Precision
+from fer_edge.contract import EMOTIONS, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.selection import build_command
@@ -71,6 +71,8 @@ class BenchResult(pydantic.BaseModel):
     command: str
     threads: int | None
     machine: Machine
+    labels: tuple[str, ...] = EMOTIONS
+    """Of the model."""
     precisions: list[PrecisionResult]
     left_out: dict[Precision, str] = {}
     """Precisions of the artifact that the backend which was named has no engine of, and the command
@@ -96,8 +98,8 @@ def run_bench(
     model : Path
         Artifact folder.
     data : FaceDataset, optional
-        Faces to score on. Agreement and McNemar's p compare with fp32 when it is among
-        ``precisions``.
+        Faces to score on, read for the artifact's contract. Agreement and McNemar's p compare with
+        fp32 when it is among ``precisions``.
     batches : ints
         Batch sizes for latency.
     precisions : optional
@@ -204,6 +206,7 @@ def run_bench(
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         threads=threads,
         machine=describe_machine(),
+        labels=artifact.manifest.labels,
         precisions=results,
         left_out=left_out,
     )

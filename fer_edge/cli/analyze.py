@@ -86,7 +86,6 @@ def analyze(
     detector = face_detector(yunet, min_score, detector_size)
     path = model_or_carried(model)
     name = model_name(path)
-    summary = Summary()
     with (
         Camera(recording, fps=fps) as camera,
         Recognizer(
@@ -95,6 +94,8 @@ def analyze(
         staged_progress(quiet=json) as tell,
     ):
         engine = recognizer.describe()
+        labels = recognizer.contract.labels
+        summary = Summary(labels)
         facts = {
             "recording": camera.name,
             "model": name,
@@ -115,10 +116,11 @@ def analyze(
             detector,
             detect_every=detect_every,
             smooth_seconds=smoothing,
+            contract=recognizer.contract,
             # OpenCV's detector remembers the size of its frame.
             workers=1 if yunet else min(os.cpu_count() or 1, _MOST_WORKERS),
         )
-        with open_rows(out, facts) as write:
+        with open_rows(out, facts, labels) as write:
             for moment in moments:
                 write(moment.to_rows())
                 summary.add(moment)

@@ -67,12 +67,18 @@ def bench(
     sizes = batches(batch)
     path = model_or_carried(model)
     # Before the data, which may take a minute to read, and the measurement, which takes more.
-    Artifact.load(path)
+    contract = Artifact.load(path).contract
     if plot is not None:
         check_plot(plot)
     with staged_progress(quiet=json) as tell:
         faces = (
-            load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+            load_dataset(
+                data,
+                split,  # type: ignore[arg-type]
+                labels=labels,
+                contract=contract,
+                progress=counted(tell, "Reading faces"),
+            )
             if data
             else None
         )

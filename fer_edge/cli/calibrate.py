@@ -83,10 +83,14 @@ def calibrate(
         if data is None:
             raise UsageError("Calibration needs faces.", hint="Pass --data fer2013.zip")
         with staged_progress(quiet=json) as tell:
-            faces = load_dataset(
-                data, "val", labels=labels, progress=counted(tell, "Reading faces")
-            )
             origin = open_source(model_or_carried(source))
+            faces = load_dataset(
+                data,
+                "val",
+                labels=labels,
+                contract=origin.contract,
+                progress=counted(tell, "Reading faces"),
+            )
             observed = observe_ranges(
                 origin.graph,
                 origin.name,

@@ -1,6 +1,7 @@
 """fer-edge data"""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from fer_edge.cli.arguments import (
     model_or_carried,
 )
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.contract import EMOTIONS
+from fer_edge.emotions import meaning
 from fer_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +66,9 @@ def data(
     name = None if path is None else model_name(path)
     with staged_progress(quiet=json) as tell:
         splits, left_out = _load(source, labels, counted(tell, "Reading faces"))
-        probabilities = {} if path is None else _classify(path, splits, backend, threads, tell)
+        probabilities = (
+            {} if path is None else _classify(path, source, labels, splits, backend, threads, tell)
+        )
         report = analyse(
             splits,
             probabilities,
@@ -102,26 +107,42 @@ def _load(
 
 def _classify(
     model: Path,
+    source: Path,
+    labels: str | None,
     splits: "dict[Split, FaceDataset]",
     backend: str,
     threads: int | None,
     tell: "Callable[[str, float | None], None]",
 ) -> "dict[Split, Probabilities]":
+    """What a model says of the faces, in the order of the seven emotions."""
+    from fer_edge.data import load_dataset
+    from fer_edge.data.relabel import emotion_shares
     from fer_edge.engines import open_engine
-    from fer_edge.evaluation import score
+    from fer_edge.evaluation.scoring import classify
 
     with open_engine(model, backend=backend, threads=threads) as engine:
-        return {
-            split: score(engine, faces, progress=counted(tell, f"Classifying {split}"))[1]
-            for split, faces in splits.items()
-        }
+        contract = engine.describe().contract
+        lacking = {*EMOTIONS} - {*map(meaning, contract.labels)}
+        if lacking:
+            raise UsageError(
+                f"{model} has no label for {', '.join(sorted(lacking))}: every face of it would "
+                "be doubted.",
+                hint="Take a model that knows all seven emotions, or --no-model.",
+            )
+        found = {}
+        for split in splits:
+            # Of its size and colour; the labels are those of the report.
+            seen = dataclasses.replace(contract, labels=EMOTIONS)
+            faces = load_dataset(source, split, labels=labels, contract=seen).faces
+            told = counted(tell, f"Classifying {split}")
+            found[split] = emotion_shares(classify(engine, faces, progress=told), contract)
+        return found
 
 
 def _render(report: "DataReport") -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    from fer_edge.contract import EMOTIONS
     from fer_edge.data.analysis import REASONS
 
     splits = report.splits

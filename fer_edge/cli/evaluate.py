@@ -15,8 +15,9 @@ from fer_edge.cli.arguments import (
     model_or_carried,
 )
 from fer_edge.cli.console import counted, print_json, staged_progress
-from fer_edge.contract import EMOTIONS, PRECISIONS
+from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
+from fer_edge.tables import faces_of, without_label
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -51,7 +52,8 @@ def evaluate(
     """Show what a model gets wrong: per emotion, and how far its probabilities go.
 
     ECE is the expected calibration error: how far confidence is from accuracy, on
-    average. worst.png has the faces that the model gets most wrong.
+    average. worst.png has the faces that the model gets most wrong. Faces that it has
+    no label for are left out and counted; a label that the data do not know is wrong.
 
     Example:
     fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
@@ -75,7 +77,13 @@ def evaluate(
         ) as engine,
         staged_progress(quiet=json) as tell,
     ):
-        faces = load_dataset(data, split, labels=labels, progress=counted(tell, "Reading faces"))  # type: ignore[arg-type]
+        faces = load_dataset(
+            data,
+            split,  # type: ignore[arg-type]
+            labels=labels,
+            contract=engine.describe().contract,
+            progress=counted(tell, "Reading faces"),
+        )
         evaluation, probabilities = evaluate(
             engine, faces, name, progress=counted(tell, "Classifying")
         )
@@ -113,7 +121,7 @@ def _render(evaluation: "Evaluation") -> "Group":
     for column in ("", "faces", "precision %", "recall %", "F1 %"):
         table.add_column(column, justify="right" if column else "left")
     table.add_column("taken for (% of its faces)")
-    for emotion in EMOTIONS:
+    for emotion in evaluation.support:
         table.add_row(
             emotion,
             str(evaluation.support[emotion]),
@@ -126,8 +134,26 @@ def _render(evaluation: "Evaluation") -> "Group":
                 for other, share in evaluation.taken_for[emotion].items()
             ),
         )
+    remarks = [Text(f"\n{line}") for line in _remarks(evaluation)]
     heading = f"{evaluation.model} {evaluation.precision} on {score.split}, {score.n} faces"
-    return Group(Text(heading, "bold"), "", facts, "", table)
+    return Group(Text(heading, "bold"), "", facts, "", table, *remarks)
+
+
+def _remarks(evaluation: "Evaluation") -> list[str]:
+    """What was not scored, and what no face could be right for."""
+    score = evaluation.score
+    remarks = []
+    if score.left_out:
+        remarks.append(without_label(score.left_out))
+    said = [sum(column) for column in zip(*evaluation.confusion, strict=True)]
+    foreign = {
+        label: count
+        for (label, faces), count in zip(evaluation.support.items(), said, strict=True)
+        if not faces and count and label not in (score.f1 or {})
+    }
+    if foreign:
+        remarks.append(f"Wrong, as the data have no such faces: {faces_of(foreign)}.")
+    return remarks
 
 
 def _percent(share: float | None, digits: int) -> str:

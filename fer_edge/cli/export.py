@@ -10,6 +10,7 @@ from fer_edge.cli.arguments import Device, Json, Labels, batches, model_or_carri
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
+from fer_edge.tables import without_label
 
 LISTED = 8
 """Nodes that are named where some stay out of a precision."""
@@ -107,6 +108,7 @@ def export(
         from fer_edge.export.calibration import CHOICES
         from fer_edge.export.engine_plan import BatchRange
         from fer_edge.export.pipeline import check_out, export_model
+        from fer_edge.export.sources import open_source
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -146,13 +148,20 @@ def export(
     backends = _backends(engine)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
+        opened = open_source(origin)
         faces = (
-            load_dataset(data, "val", labels=labels, progress=counted(tell, "Reading faces"))
+            load_dataset(
+                data,
+                "val",
+                labels=labels,
+                contract=opened.contract,
+                progress=counted(tell, "Reading faces"),
+            )
             if data
             else None
         )
         artifact = export_model(
-            origin,
+            opened,
             target,
             precisions=precisions,
             data=faces,
@@ -258,6 +267,8 @@ def _show(artifact: "Artifact") -> None:
     for precision, score in manifest.scores.items():
         if base is not None and precision != "fp32":
             typer.echo(f"{precision} {verdict(base, score)}.")
+    if base is not None and base.left_out:
+        typer.echo(without_label(base.left_out))
     for speed in manifest.speeds:
         taken = fastest(speed, list(reversed(speed.ms)))
         typer.echo(

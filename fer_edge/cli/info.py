@@ -60,7 +60,7 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
     from fer_edge.engines.speed import summary
     from fer_edge.engines.tensorrt.rtx_validity import RTX_PORTABLE, listed
 
-    manifest = artifact.manifest
+    manifest, contract = artifact.manifest, artifact.contract
     facts = [
         ("model", manifest.model),
         ("folder", str(artifact.folder)),
@@ -70,8 +70,8 @@ def _facts(artifact: "Artifact") -> list[tuple[str, str]]:
             + ", ".join(f"{k} {v}" for k, v in manifest.versions.items()),
         ),
         ("labels", ", ".join(manifest.labels)),
-        ("input", "uint8 grayscale faces (N, 1, 48, 48); normalisation is inside"),
-        ("output", "float32 probabilities (N, 7)"),
+        ("input", f"{contract.input_text}; normalisation is inside"),
+        ("output", contract.output_text),
     ]
     if manifest.parameters is not None and manifest.multiply_adds is not None:
         facts.append(

@@ -70,7 +70,11 @@ def inspect(
     else:
         with staged_progress(quiet=json) as tell:
             faces = load_dataset(
-                data, "val", labels=labels, progress=counted(tell, "Reading faces")
+                data,
+                "val",
+                labels=labels,
+                contract=artifact.contract,
+                progress=counted(tell, "Reading faces"),
             )
             layers = measured_layers(artifact, chosen, faces, progress=counted(tell, "Sensitivity"))
     title = f"{artifact.manifest.model}, {artifact.graph(chosen).file}"

@@ -80,7 +80,8 @@ def predict(
             elif detector is not None:
                 answer["faces"] = [_found(one) for one in recognizer.find(image, detector=detector)]
             else:
-                answer |= _facts(recognizer([image]).probabilities[0])
+                found = recognizer([image])
+                answer |= _facts(found.classes, found.probabilities[0])
             if json or len(images) > 1 or "error" not in answer:
                 tell(answer)
             counted(progress, "Photos")(count, len(images))
@@ -92,16 +93,14 @@ def _found(face: "SeenFace") -> dict[str, object]:
     return {
         "box": [round(float(value), 1) for value in face.box],
         "score": face.score,
-        **_facts(face.probabilities),
+        **_facts(face.classes, face.probabilities),
     }
 
 
-def _facts(probabilities: "Vector") -> dict[str, object]:
-    from fer_edge.contract import EMOTIONS
-
+def _facts(classes: tuple[str, ...], probabilities: "Vector") -> dict[str, object]:
     return {
-        "emotion": EMOTIONS[probabilities.argmax()],
-        "probabilities": dict(zip(EMOTIONS, probabilities.tolist(), strict=True)),
+        "emotion": classes[probabilities.argmax()],
+        "probabilities": dict(zip(classes, probabilities.tolist(), strict=True)),
     }
 
 
@@ -123,5 +122,6 @@ def _print_answer(answer: dict[str, Any]) -> None:
 def _print_face(what: str, facts: dict[str, Any]) -> None:
     typer.echo(f"{what}: {facts['emotion']}")
     probabilities: dict[str, float] = facts["probabilities"]
+    wide = max(9, *map(len, probabilities))
     for emotion, value in sorted(probabilities.items(), key=lambda pair: -pair[1]):
-        typer.echo(f"  {emotion:<9}{100 * value:6.2f} %  {'█' * round(30 * value)}")
+        typer.echo(f"  {emotion:<{wide}}{100 * value:6.2f} %  {'█' * round(30 * value)}")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
+from fer_edge.contract import FER2013
 from fer_edge.data.dataset import FaceDataset, content_fingerprint
 from fer_edge.data.labels import SPLITS, Split
 from fer_edge.data.listing import LegendReport
@@ -30,7 +30,14 @@ class Decoded(NamedTuple):
     report: LegendReport | None = None
 
 
-def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded]) -> Decoded:
+def cached(
+    folder: Path,
+    source_fingerprint: str,
+    decode: Callable[[], Decoded],
+    *,
+    face: tuple[int, ...] = FER2013.crop_shape,
+    classes: tuple[str, ...] = FER2013.labels,
+) -> Decoded:
     """Return what ``decode`` returns, from the cache where it holds it undamaged.
 
     Parameters
@@ -41,6 +48,10 @@ def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded])
         Key.
     decode : callable
         Called at most once; what it raises leaves the cache as it was.
+    face : tuple of int
+        Shape of a face.
+    classes : tuple of str
+        What labels mean.
 
     Returns
     -------
@@ -49,12 +60,12 @@ def cached(folder: Path, source_fingerprint: str, decode: Callable[[], Decoded])
     """
     key = hashlib.sha256(f"{_VERSION}:{source_fingerprint}".encode()).hexdigest()[:32]
     entry = folder / "faces" / key
-    if (found := _load(entry)) is not None:
+    if (found := _load(entry, face, classes)) is not None:
         return found
     decoded = decode()
     with without_cache(), atomic_folder(entry) as temporary:
         _save(temporary, decoded)
-    return _load(entry) or decoded
+    return _load(entry, face, classes) or decoded
 
 
 def _save(folder: Path, decoded: Decoded) -> None:
@@ -70,7 +81,7 @@ def _save(folder: Path, decoded: Decoded) -> None:
     (folder / _INDEX).write_text(json.dumps(index))
 
 
-def _load(folder: Path) -> Decoded | None:
+def _load(folder: Path, face: tuple[int, ...], classes: tuple[str, ...]) -> Decoded | None:
     """Return what :func:`_save` wrote, or None where it is missing or not what was written."""
     try:
         index = json.loads((folder / _INDEX).read_text())
@@ -83,13 +94,15 @@ def _load(folder: Path) -> Decoded | None:
                 )
                 fingerprint = index["splits"][split]
                 whole = (
-                    faces.shape == (len(labels), FACE_SIZE, FACE_SIZE)
+                    faces.shape == (len(labels), *face)
                     and names.shape == labels.shape
                     and content_fingerprint(faces, labels) == fingerprint
                 )
                 if not whole:
                     return None
-                splits[split] = FaceDataset(faces, labels, split, fingerprint, names=names)
+                splits[split] = FaceDataset(
+                    faces, labels, split, fingerprint, names=names, classes=classes
+                )
         report = LegendReport(**index["report"]) if "report" in index else None
         return Decoded(index["kind"], splits, report)
     except (OSError, ValueError, KeyError, TypeError):

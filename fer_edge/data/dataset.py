@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.data.labels import Split
+from fer_edge.emotions import meaning
 from fer_edge.errors import DataError
 
 
@@ -63,6 +64,15 @@ class FaceDataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Classes beside the seven emotions of which there is no face, contempt, say."""
+        return tuple(
+            name
+            for name, count in self.counts().items()
+            if not count and meaning(name) not in EMOTIONS
+        )
 
     def counts(self) -> dict[str, int]:
         """Faces per class."""

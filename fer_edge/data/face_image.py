@@ -1,4 +1,4 @@
-"""Image files as faces: grayscale, 48x48."""
+"""Image files as faces."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import FACE_SIZE
-from fer_edge.data.image_file import ImageFileError, opened_bytes
+from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import DataError
+from fer_edge.pixels.crops import to_face
+from fer_edge.pixels.image_file import ImageFileError, opened_bytes
 
 if TYPE_CHECKING:
-    import PIL.Image
+    from PIL.Image import Image
 
 
-def decode_face(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Decode an image file to a face, uint8 (48, 48), resized with antialiasing if need be.
+def decode_face(data: bytes, where: str, contract: Contract = FER2013) -> NDArray[np.uint8]:
+    """Decode an image file to a face, resized with antialiasing if need be.
+
+    Returns
+    -------
+    uint8 array, shape ``contract.crop_shape``
 
     Raises
     ------
@@ -24,12 +29,11 @@ def decode_face(data: bytes, where: str) -> NDArray[np.uint8]:
         The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
     """
     with open_image(data, where) as image:
-        gray = image.convert("L")
-    return resize_face(gray)
+        return to_face(image, contract)
 
 
 @contextlib.contextmanager
-def open_image(data: bytes, where: str) -> Iterator["PIL.Image.Image"]:
+def open_image(data: bytes, where: str) -> Iterator["Image"]:
     """Open an image file, upright; decode it within the block.
 
     Raises
@@ -45,15 +49,3 @@ def open_image(data: bytes, where: str) -> Iterator["PIL.Image.Image"]:
             f"{where} is not an image that can be read: {error if data else 'it is empty'}.",
             hint=f"{error.hint} Or remove it." if data else "Get it again, or remove it.",
         ) from error
-
-
-def resize_face(gray: "PIL.Image.Image") -> NDArray[np.uint8]:
-    """Make a face, uint8 (48, 48), of a grayscale image of any size, with antialiasing."""
-    from PIL import Image as Pillow
-
-    if gray.size != (FACE_SIZE, FACE_SIZE):
-        # Hamming reduces as well as Lanczos, in a third of the time; bench/resampling.py.
-        larger = min(gray.size) > FACE_SIZE
-        method = Pillow.Resampling.HAMMING if larger else Pillow.Resampling.LANCZOS
-        gray = gray.resize((FACE_SIZE, FACE_SIZE), method)
-    return np.asarray(gray)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.labels import USAGES, Split
 from fer_edge.data.pixel_csv import read_columns, shorten
+from fer_edge.emotions import meaning
 from fer_edge.errors import DataError
 from fer_edge.files import storage_errors
 
@@ -57,18 +57,18 @@ def apply_votes(
 
     The label is the choice with most votes. A tie goes to the FER2013 label if that is among the
     tied, else to the first of them in the order of ``CHOICES``. Faces whose choice is contempt,
-    unknown or not a face are left out.
+    unknown or not a face are left out, contempt only where it is not among ``data.classes``.
 
     Parameters
     ----------
     data : FaceDataset
-        A split of FER2013 read from csv.
+        A split of FER2013 read from csv. Its classes may go on after the seven emotions.
     votes : int64 array, shape (N, 10)
         From :func:`read_votes` for the same split: both files list faces in the same order.
     where : str
         Name of the file of votes in messages.
     soft : bool
-        Add ``soft_labels``: the shares of the votes for the seven emotions.
+        Add ``soft_labels``: the shares of the votes for the classes.
 
     Raises
     ------
@@ -88,11 +88,18 @@ def apply_votes(
         )
     weights = votes.astype(np.float32)
     weights[np.arange(len(data)), data.labels] += 0.5
-    choice = weights.argmax(axis=1)
-    keep = np.flatnonzero(choice < len(EMOTIONS))
+    names = [meaning(choice) for choice in CHOICES]
+    # A class that is no choice has the column after the last, which nobody votes for.
+    columns = [names.index(name) if name in names else len(names) for name in data.classes]
+    numbers = np.full(len(names), -1)
+    for label, column in enumerate(columns):
+        if column < len(names):
+            numbers[column] = label
+    choice = numbers[weights.argmax(axis=1)]
+    keep = np.flatnonzero(choice >= 0)
     if not len(keep):
         raise DataError(f"{where} leaves no face of split {data.split}.", hint="Get it again.")
-    emotions = votes[keep, : len(EMOTIONS)]
+    emotions = np.pad(votes[keep], ((0, 0), (0, 1)))[:, columns]
     shares = (emotions / emotions.sum(axis=1, keepdims=True)).astype(np.float32)
     return FaceDataset.from_arrays(
         data.faces[keep],
@@ -100,6 +107,7 @@ def apply_votes(
         data.split,
         soft_labels=shares if soft else None,
         names=None if data.names is None else data.names[keep],
+        classes=data.classes,
     )
 
 

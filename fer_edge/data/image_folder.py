@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.data.image_file import SUFFIXES
 from fer_edge.data.labels import SPLIT_FOLDERS, USAGES, Split, emotion_label, is_other
 from fer_edge.data.listing import Entry, Listing
 from fer_edge.data.numbering import NUMBERINGS, Numbering, is_number, named
 from fer_edge.data.sources import Source
 from fer_edge.errors import DataError
+from fer_edge.pixels.image_file import SUFFIXES
 
 _RAF_DB_NAME = re.compile(r"(train|test)_\d{4,5}(_aligned)?\.\w+")
 
@@ -29,7 +29,9 @@ class _Place(NamedTuple):
     emotion: str
 
 
-def find_splits(source: Source, numbering: Numbering | None = None) -> Listing | None:
+def find_splits(
+    source: Source, numbering: Numbering | None = None, extra: tuple[str, ...] = ()
+) -> Listing | None:
     """List images in ``<split>/<emotion>/``; None where no folder is one of the seven emotions.
 
     Names like ``PublicTest_123.jpg`` decide the split, whatever folder they are in. Where no name
@@ -45,10 +47,12 @@ def find_splits(source: Source, numbering: Numbering | None = None) -> Listing |
     numbering = numbering or _raf_db(places)
     if not _labels(places, numbering):
         return None
-    return _listing(source, places, numbering)
+    return _listing(source, places, numbering, extra)
 
 
-def find_emotions(source: Source, numbering: Numbering | None = None) -> Listing | None:
+def find_emotions(
+    source: Source, numbering: Numbering | None = None, extra: tuple[str, ...] = ()
+) -> Listing | None:
     """List images in ``<emotion>/`` without splits, as CK+48 has them; else as find_splits.
 
     Two emotions at least make it such a source.
@@ -59,7 +63,7 @@ def find_emotions(source: Source, numbering: Numbering | None = None) -> Listing
         return None
     # What lies beside folders of emotions is meant to be one.
     roots = {place.root for place in known}
-    return _listing(source, [place for place in found if place.root in roots], numbering)
+    return _listing(source, [place for place in found if place.root in roots], numbering, extra)
 
 
 def refuse_folders(source: Source, numbering: Numbering | None = None) -> None:
@@ -74,7 +78,12 @@ def holds_emotion_folders(source: Source, numbering: Numbering | None = None) ->
     return bool(_labels(places, numbering or _raf_db(places)))
 
 
-def _listing(source: Source, places: list[_Place], numbering: Numbering | None) -> Listing:
+def _listing(
+    source: Source,
+    places: list[_Place],
+    numbering: Numbering | None,
+    extra: tuple[str, ...] = (),
+) -> Listing:
     # A well-known archive on Kaggle holds itself a second time, one folder deeper.
     depth = min(len(place.root) for place in places)
     places = [place for place in places if len(place.root) == depth]
@@ -89,7 +98,7 @@ def _listing(source: Source, places: list[_Place], numbering: Numbering | None) 
     dropped: Counter[str] = Counter()
     for place in places:
         name = named(place.emotion, numbering)
-        label = emotion_label(name)
+        label = emotion_label(name, extra)
         if label is not None:
             entries.append(Entry(place.member, label, place.split))
         elif is_other(name):

@@ -4,6 +4,7 @@ import re
 from typing import Final, Literal, get_args
 
 from fer_edge.contract import EMOTIONS
+from fer_edge.emotions import meaning
 
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
@@ -25,28 +26,6 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "testing": "test",
 }
 
-_COUNT = re.compile(r"^[0-9]+[ _.-]+")
-
-SPELLINGS: Final[dict[str, str]] = {
-    **{name: name for name in EMOTIONS},
-    "anger": "angry",
-    "angriness": "angry",
-    "disgusted": "disgust",
-    "afraid": "fear",
-    "fearful": "fear",
-    "fearfulness": "fear",
-    "scared": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "joyful": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-    "suprise": "surprise",
-    "neutrality": "neutral",
-}
-"""Emotions of ``EMOTIONS`` as data sets spell them, lower case. Numbers are none of them: every
-data set numbers emotions in its own order."""
-
 OTHERS: Final = frozenset(
     {
         *("contempt", "contemptuous", "compound", "none", "nf", "no-face", "non-face", "other"),
@@ -56,18 +35,19 @@ OTHERS: Final = frozenset(
 """What data sets have beside the seven emotions, lower case: dropped, and counted."""
 
 
-def emotion_label(name: str) -> int | None:
-    """Return the label 0..6 of a spelling, in any case and with spaces around, or else None.
+def emotion_label(name: str, extra: tuple[str, ...] = ()) -> int | None:
+    """Return the label of a spelling, as :func:`fer_edge.emotions.meaning` reads it, or None.
 
-    A number may stand before it, as in ``0_angry``.
+    It is 0..6 for ``EMOTIONS``, and goes on with ``extra``: what else is not to be dropped.
     """
-    emotion = SPELLINGS.get(_COUNT.sub("", name.strip().lower()))
-    return None if emotion is None else EMOTIONS.index(emotion)
+    classes = (*EMOTIONS, *extra)
+    emotion = meaning(name)
+    return classes.index(emotion) if emotion in classes else None
 
 
 def is_other(name: str) -> bool:
     """Tell whether a label is one of :data:`OTHERS`, spelled as :func:`emotion_label` takes it."""
-    return _COUNT.sub("", name.strip().lower()) in OTHERS
+    return meaning(name) in OTHERS
 
 
 def split_of_file(name: str) -> Split | None:

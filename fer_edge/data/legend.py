@@ -45,7 +45,9 @@ class _Line(NamedTuple):
     """Once it is known."""
 
 
-def find_legend(source: Source, numbering: Numbering | None = None) -> Listing | None:
+def find_legend(
+    source: Source, numbering: Numbering | None = None, extra: tuple[str, ...] = ()
+) -> Listing | None:
     """List the images that csv files name; faces are found and cut out of photos.
 
     A source whose images lie in ``<split>/<emotion>/`` needs no legend and is taken to have none.
@@ -65,7 +67,7 @@ def find_legend(source: Source, numbering: Numbering | None = None) -> Listing |
             hint="Give a folder with one of them and its images, or begin their names with train, "
             "val and test.",
         )
-    return list_images(source, found, numbering)
+    return list_images(source, found, numbering, extra)
 
 
 def is_legend(source: Source, member: str) -> bool:
@@ -100,7 +102,10 @@ def _header_line(source: Source, member: str) -> str | None:
 
 
 def list_images(
-    source: Source, legends: Sequence[str], numbering: Numbering | None = None
+    source: Source,
+    legends: Sequence[str],
+    numbering: Numbering | None = None,
+    extra: tuple[str, ...] = (),
 ) -> Listing:
     """List the images that csv files name.
 
@@ -108,7 +113,7 @@ def list_images(
     (``IMAGE_COLUMNS``, ``EMOTION_COLUMNS``, ``SPLIT_COLUMNS``; spaces and punctuation do not
     count). Fields are separated by comma, semicolon, tab or ``|``; text is UTF-8, UTF-16 or
     Latin-1. An image is looked for beside the csv first, then wherever the end of its path agrees
-    best with the name. Emotions are spelled as in ``fer_edge.data.labels.SPELLINGS``, or are
+    best with the name. Emotions are spelled as in ``fer_edge.emotions.SPELLINGS``, or are
     numbers of ``numbering``; lines with another label are dropped and counted. An image named
     twice counts once. All are ``train`` where neither a column nor the csv's name tells a split.
 
@@ -122,7 +127,7 @@ def list_images(
     entries: dict[str, Entry] = {}
     for legend in legends:
         by_name = split_of_file(legend) if len(legends) > 1 else None
-        lines = _known(source, legend, by_name or "train", numbering, dropped)
+        lines = _known(source, legend, by_name or "train", numbering, extra, dropped)
         for member, line in _locate(source, legend, lines).items():
             entries.setdefault(member, Entry(member, line.label, line.split))
     if not entries:
@@ -142,13 +147,14 @@ def _known(
     legend: str,
     by_name: Split,
     numbering: Numbering | None,
+    extra: tuple[str, ...],
     dropped: Counter[str],
 ) -> list[_Line]:
     """Return the lines with one of the seven emotions; count the others per label."""
     lines: list[_Line] = []
     for line in _read_lines(source, legend, by_name):
         name = named(line.emotion, numbering)
-        label = emotion_label(name)
+        label = emotion_label(name, extra)
         if label is None:
             dropped[name.strip().lower() or "no label"] += 1
         else:

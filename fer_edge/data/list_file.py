@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from fer_edge.data.face_crop import Box
 from fer_edge.data.labels import emotion_label, is_other, split_of_file
 from fer_edge.data.listing import Entry, Listing, best_matches, images_by_name
 from fer_edge.data.numbering import NUMBERINGS, Numbering, is_number, named
@@ -18,6 +17,7 @@ from fer_edge.data.pixel_csv import shorten
 from fer_edge.data.sources import Source
 from fer_edge.data.text import decode, split_lines
 from fer_edge.errors import DataError
+from fer_edge.pixels.boxes import Box
 
 _SUFFIXES = (".lst", ".txt", ".list")
 _HEAD_BYTES = 4096
@@ -55,7 +55,9 @@ _KINDS = (
 )
 
 
-def find_list(source: Source, numbering: Numbering | None = None) -> Listing | None:
+def find_list(
+    source: Source, numbering: Numbering | None = None, extra: tuple[str, ...] = ()
+) -> Listing | None:
     """List the images that a text file names; None where there is no such file.
 
     Of an image that is there as ``NAME_aligned`` too, that one is taken, and is a face; otherwise
@@ -76,7 +78,7 @@ def find_list(source: Source, numbering: Numbering | None = None) -> Listing | N
             f"{source.path} holds several lists of images: {', '.join(name for name, _ in found)}.",
             hint="Give a folder with one of them and its images.",
         )
-    return _read(source, *found[0], numbering)
+    return _read(source, *found[0], numbering, extra)
 
 
 def _kind(source: Source, member: str) -> _Kind | None:
@@ -91,7 +93,13 @@ def _kind(source: Source, member: str) -> _Kind | None:
     return next((kind for kind in _KINDS if kind.line.fullmatch(line)), None)
 
 
-def _read(source: Source, member: str, kind: _Kind, numbering: Numbering | None) -> Listing:
+def _read(
+    source: Source,
+    member: str,
+    kind: _Kind,
+    numbering: Numbering | None,
+    extra: tuple[str, ...],
+) -> Listing:
     where = source.where(member)
     if numbering is None and kind.file.fullmatch(PurePosixPath(member).name):
         numbering = NUMBERINGS[kind.numbering]
@@ -112,7 +120,7 @@ def _read(source: Source, member: str, kind: _Kind, numbering: Numbering | None)
                 hint="Mend that line.",
             )
         name = named(match["emotion"], numbering)
-        label = emotion_label(name)
+        label = emotion_label(name, extra)
         if label is None:
             if is_number(name):
                 raise DataError(

@@ -1,9 +1,11 @@
 """From a path to a data set."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from fer_edge.contract import EMOTIONS
+from fer_edge.contract import EMOTIONS, FER2013, Contract
 from fer_edge.data.cache import Decoded, cached
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.ferplus import apply_votes, read_votes
@@ -14,12 +16,13 @@ from fer_edge.data.list_file import find_list
 from fer_edge.data.listing import LegendReport, Listing, Progress, read_listing
 from fer_edge.data.named_images import find_named
 from fer_edge.data.numbering import Numbering, parse_numbering
-from fer_edge.data.pixel_csv import find_csv, read_csv
+from fer_edge.data.pixel_csv import find_csv, fit_faces, read_csv
+from fer_edge.data.relabel import own_labels, relabel
 from fer_edge.data.sources import LoneFile, Source, open_source
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import cache_folder
 
-READERS: tuple[Callable[[Source, Numbering | None], Listing | None], ...] = (
+READERS: tuple[Callable[[Source, Numbering | None, tuple[str, ...]], Listing | None], ...] = (
     find_splits,
     find_legend,
     find_list,
@@ -36,11 +39,12 @@ def load_dataset(
     fer_plus: str | Path | None = None,
     soft: bool = False,
     labels: str | None = None,
+    contract: Contract = FER2013,
     cache: bool = True,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> FaceDataset:
-    """Read one split of FER2013, or of a data set in one of its layouts.
+    """Read one split of FER2013, or of a data set in one of its layouts, for a model.
 
     Parameters
     ----------
@@ -61,6 +65,10 @@ def load_dataset(
     labels : str, optional
         What numbers mean where a source has them in the place of emotions: one of
         :data:`fer_edge.data.numbering.NUMBERINGS`, or ``0=angry,1=disgust`` and so on.
+    contract : Contract
+        Of the model that the faces are for. Faces have its size and colour, made from the file's
+        own pixels, and labels are numbers of its labels. What it has no label for is left out, and
+        counted in ``left_out``. By default as the networks of this package have it.
     cache : bool
         Decode once into the cache and map it into memory afterwards.
     cache_dir : Path, optional
@@ -88,26 +96,29 @@ def load_dataset(
         raise UsageError(f"There is no split {split!r}.", hint=f"Choose from {', '.join(SPLITS)}.")
     if soft and fer_plus is None:
         raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
+    wanted = _Wanted(labels, own_labels(contract), contract)
+    if contract.face_shape != FER2013.face_shape:
+        # At other sizes faces take much memory, and so only those asked for are made.
+        wanted = wanted._replace(only=split)
+    folder = cache_dir or cache_folder() if cache else None
     with open_source(Path(source)) as opened:
-        if cache:
-            kind, splits, _ = _cached(opened, labels, cache_dir, progress)
-        else:
-            kind, splits, _ = _decode(opened, labels, progress)
-    if split not in splits:
-        have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
-        raise DataError(
-            f"{source} has no faces in split {split}; it has {have}.",
-            hint="Choose one of these.",
-        )
+        kind, splits, _ = _read(opened, wanted, folder, progress)
+        if split not in splits:
+            kind, splits, _ = _read(opened, _Wanted(labels), folder, progress)
+            have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
+            raise DataError(
+                f"{source} has no faces in split {split}; it has {have}.",
+                hint="Choose one of these.",
+            )
     data = splits[split]
-    if fer_plus is None:
-        return data
-    if kind != "csv":
-        raise DataError(
-            f"FER+ votes are joined to FER2013 by row, and {source} holds images.",
-            hint="Give fer2013.csv or icml_face_data.csv.",
-        )
-    return apply_votes(data, read_votes(Path(fer_plus), split), str(fer_plus), soft=soft)
+    if fer_plus is not None:
+        if kind != "csv":
+            raise DataError(
+                f"FER+ votes are joined to FER2013 by row, and {source} holds images.",
+                hint="Give fer2013.csv or icml_face_data.csv.",
+            )
+        data = apply_votes(data, read_votes(Path(fer_plus), split), str(fer_plus), soft=soft)
+    return relabel(data, contract.labels)
 
 
 def describe_source(
@@ -127,18 +138,56 @@ def describe_source(
         None where nothing was left out and no face looked for.
     """
     with open_source(Path(source)) as opened:
-        return _cached(opened, labels, cache_dir, progress).report
+        return _read(opened, _Wanted(labels), cache_dir or cache_folder(), progress).report
 
 
-def _cached(
-    source: Source, labels: str | None, folder: Path | None, progress: Progress | None
+class _Wanted(NamedTuple):
+    """What is to be read of a source."""
+
+    labels: str | None
+    extra: tuple[str, ...] = ()
+    """Labels to keep beside the seven emotions."""
+    contract: Contract = FER2013
+    """Its size and colour."""
+    only: Split | None = None
+
+    @property
+    def key(self) -> str:
+        """What the faces depend on beside the source."""
+        key = f":{self.labels}" if self.labels else ""
+        if self.extra:
+            key += f":with {','.join(self.extra)}"
+        if self.only is not None:
+            key += f":{self.contract.color} {self.contract.size} {self.only}"
+        return key
+
+
+def _read(
+    source: Source, wanted: _Wanted, folder: Path | None, progress: Progress | None
 ) -> Decoded:
-    key = source.fingerprint() + (f":{labels}" if labels else "")
-    return cached(folder or cache_folder(), key, lambda: _decode(source, labels, progress))
+    """Read a source, through the cache in ``folder`` if there is one."""
+    if folder is None:
+        return _decode(source, wanted, progress)
+    return cached(
+        folder,
+        source.fingerprint() + wanted.key,
+        lambda: _decode(source, wanted, progress),
+        face=wanted.contract.crop_shape,
+        classes=(*EMOTIONS, *wanted.extra),
+    )
 
 
-def _decode(source: Source, labels: str | None, progress: Progress | None) -> Decoded:
-    numbering = None if labels is None else parse_numbering(labels)
+def _decode(source: Source, wanted: _Wanted, progress: Progress | None) -> Decoded:
+    decoded = _decoded(source, wanted, progress)
+    classes = (*EMOTIONS, *wanted.extra)
+    splits = {
+        split: dataclasses.replace(data, classes=classes) for split, data in decoded.splits.items()
+    }
+    return decoded._replace(splits=splits)
+
+
+def _decoded(source: Source, wanted: _Wanted, progress: Progress | None) -> Decoded:
+    numbering = None if wanted.labels is None else parse_numbering(wanted.labels)
     lone = isinstance(source, LoneFile)
     if lone and is_legend(source, source.members[0]):
         raise DataError(
@@ -149,20 +198,31 @@ def _decode(source: Source, labels: str | None, progress: Progress | None) -> De
     if name is not None:
         where = source.where(name)
         with source.open(name) as stream:
-            splits, dropped = read_csv(stream, where, source.size(name), progress, numbering)
+            splits, dropped = read_csv(
+                stream, where, source.size(name), progress, numbering, wanted.extra
+            )
         if not splits:
             raise DataError(f"{where} holds no faces.", hint="Get the file again.")
         count = sum(map(len, splits.values()))
+        if wanted.only is not None:
+            splits = {
+                split: fit_faces(data, wanted.contract)
+                for split, data in splits.items()
+                if split == wanted.only
+            }
         return Decoded("csv", splits, LegendReport(count, dropped, 0) if dropped else None)
     for find in READERS:
-        if (listing := find(source, numbering)) is not None:
+        if (listing := find(source, numbering, wanted.extra)) is not None:
             if not listing.entries:
                 raise DataError(
                     f"{source.path} has no image of one of the seven emotions, only of "
                     f"{', '.join(listing.dropped)}.",
                     hint=f"Those are {', '.join(EMOTIONS)}.",
                 )
-            return Decoded("images", *read_listing(source, listing, progress))
+            found = read_listing(
+                source, listing, progress, contract=wanted.contract, only=wanted.only
+            )
+            return Decoded("images", *found)
     refuse_folders(source, numbering)
     raise _no_faces(source)
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import PurePosixPath
 
-from fer_edge.data.image_file import SUFFIXES
 from fer_edge.data.labels import emotion_label
 from fer_edge.data.listing import Entry, Listing
 from fer_edge.data.numbering import Numbering
 from fer_edge.data.sources import Source
+from fer_edge.pixels.image_file import SUFFIXES
 
 _CODES = {
     "AF": "afraid",  # KDEF
@@ -25,7 +25,9 @@ _NAMES = (
 )
 
 
-def find_named(source: Source, numbering: Numbering | None = None) -> Listing | None:
+def find_named(
+    source: Source, numbering: Numbering | None = None, extra: tuple[str, ...] = ()
+) -> Listing | None:
     """List images named as those of JAFFE or KDEF are; None unless most are.
 
     Faces are found and cut out. Nobody is in two splits.
@@ -35,7 +37,7 @@ def find_named(source: Source, numbering: Numbering | None = None) -> Listing | 
     Lyons et al., "Coding Facial Expressions with Gabor Wavelets", FG 1998 (JAFFE).
     Lundqvist, Flykt, Öhman, "The Karolinska Directed Emotional Faces", 1998 (KDEF).
     """
-    del numbering
+    del numbering, extra
     images = [
         path for path in map(PurePosixPath, source.members) if path.suffix.lower() in SUFFIXES
     ]

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
+from fer_edge.contract import FACE_SIZE, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.hold_out import choose_held_out
 from fer_edge.data.labels import SPLITS, Split, emotion_label, is_other, split_name
@@ -15,6 +15,7 @@ from fer_edge.data.numbering import NUMBERINGS, Numbering, named
 from fer_edge.data.sources import Source
 from fer_edge.data.text import decode, fields, read_lines, sniff, split_lines
 from fer_edge.errors import DataError
+from fer_edge.pixels.crops import to_face
 
 COLUMNS = ("emotion", "pixels")
 _USAGE = "usage"
@@ -62,6 +63,7 @@ def read_csv(
     size: int,
     progress: Callable[[int, int], None] | None = None,
     numbering: Numbering | None = None,
+    extra: tuple[str, ...] = (),
 ) -> tuple[dict[Split, FaceDataset], dict[str, int]]:
     """Read ``fer2013.csv``, ``icml_face_data.csv`` or what has their columns.
 
@@ -80,6 +82,8 @@ def read_csv(
         Called with bytes read and ``size``.
     numbering : Numbering, optional
         What the numbers mean; by default FER2013's 0..6.
+    extra : tuple of str
+        Labels to keep beside the seven emotions, after which they count.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def read_csv(
                 hint=_AGAIN,
             )
         name = named(emotion, numbering or NUMBERINGS["fer2013"])
-        label = emotion_label(name)
+        label = emotion_label(name, extra)
         if label is None:
             if is_other(name):
                 dropped[name.strip().lower()] += 1
@@ -149,6 +153,16 @@ def _datasets(
                 names=np.array([names[i] for i in chosen]),
             )
     return datasets
+
+
+def fit_faces(data: FaceDataset, contract: Contract) -> FaceDataset:
+    """The same faces at the size and in the colour of a model."""
+    from PIL import Image as Pillow
+
+    faces = np.empty((len(data), *contract.crop_shape), np.uint8)
+    for place, face in enumerate(data.faces):
+        faces[place] = to_face(Pillow.fromarray(face), contract)
+    return FaceDataset.from_arrays(faces, data.labels, data.split, names=data.names)
 
 
 def read_columns(

@@ -151,10 +151,12 @@ def _open_session(
     if integers is not None:
         integers.apply_to(options)
     if _FP8_MARK in graph:
-        # They fold ReLU and Clip into the quantisation that follows, and know integers only: a
-        # ReLU before FP8 is lost, and a Clip fails the session (ONNX Runtime 1.32).
+        # They fold ReLU and Clip into the quantisation that follows, and move it past pooling, but
+        # know integers only: a ReLU before FP8 is lost, a Clip fails the session (ONNX Runtime
+        # 1.32), and so does pooling (1.18 to 1.20).
         options.add_session_config_entry(
-            "optimization.disable_specified_optimizers", "ReluQuantRewrite;ClipQuantRewrite"
+            "optimization.disable_specified_optimizers",
+            "ReluQuantRewrite;ClipQuantRewrite;QDQPropagationTransformer",
         )
     if ordinal is not None:
         return open_cuda_session(graph, options, ordinal)

@@ -18,11 +18,11 @@ class Evaluation(pydantic.BaseModel):
     precision: str
     score: Score
     support: dict[str, int]
-    """Faces per emotion."""
+    """Faces per label of the model, in its order."""
     taken_for: dict[str, dict[str, float]]
     """For each emotion the two that it is mistaken for most, with the share of its faces."""
     confusion: list[list[int]]
-    """Faces, 7 x 7: row = true label, column = predicted label."""
+    """Faces by the labels of the model: row = true label, column = predicted label."""
     reliability: list[metrics.ReliabilityBin]
     temperature: float
     """The temperature that would fit these faces best; 1 where the probabilities do already."""
@@ -44,25 +44,27 @@ def evaluate(
     Returns
     -------
     Evaluation
-    float32 array, shape (N, 7)
+    float32 array, shape (N, labels)
         The probabilities.
 
     Raises
     ------
     DataError
-        The data set is empty.
+        The data set is empty, or was read for another contract.
     InferenceError
         The engine failed, or returned NaN.
     """
     scored, probabilities = score(engine, dataset, progress=progress)
-    matrix = metrics.confusion_matrix(dataset.labels, probabilities.argmax(axis=1))
+    matrix = metrics.confusion_matrix(
+        dataset.labels, probabilities.argmax(axis=1), len(dataset.classes)
+    )
     smallest = np.finfo(np.float32).tiny
     evaluation = Evaluation(
         model=model,
         precision=engine.describe().precision,
         score=scored,
         support=dataset.counts(),
-        taken_for=metrics.taken_for(matrix),
+        taken_for=metrics.taken_for(matrix, classes=dataset.classes),
         confusion=matrix.tolist(),
         reliability=metrics.reliability(probabilities, dataset.labels),
         temperature=metrics.fit_temperature(

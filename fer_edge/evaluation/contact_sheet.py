@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_edge.artifact import Score
-from fer_edge.contract import EMOTIONS, FACE_SIZE, Precision
+from fer_edge.contract import Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Probabilities
 from fer_edge.files import atomic_path
+from fer_edge.pixels.crops import to_picture
 
 COLUMNS = 8
 
 # All in pixels.
-_SIDE = 3 * FACE_SIZE
+_SIDE = 144
 _GAP = 20
 _CAPTION = 52
 _HEADING = 160
@@ -43,7 +44,7 @@ def draw_worst(dataset: FaceDataset, probabilities: Probabilities, target: Path)
     Parameters
     ----------
     dataset : FaceDataset
-    probabilities : float32 array, shape (N, 7)
+    probabilities : float32 array, shape (N, labels)
         Of the faces of ``dataset``.
     target : Path
 
@@ -55,7 +56,7 @@ def draw_worst(dataset: FaceDataset, probabilities: Probabilities, target: Path)
     counts = dataset.counts()
     predicted = probabilities.argmax(axis=1)
     rows = []
-    for index, emotion in enumerate(EMOTIONS):
+    for index, emotion in enumerate(dataset.classes):
         if not counts[emotion]:
             continue
         own = dataset.labels == index
@@ -65,7 +66,7 @@ def draw_worst(dataset: FaceDataset, probabilities: Probabilities, target: Path)
             faces.append(
                 (
                     int(face),
-                    f"{EMOTIONS[said]} {100 * probabilities[face, said]:.0f} %",
+                    f"{dataset.classes[said]} {100 * probabilities[face, said]:.0f} %",
                     f"{emotion} {100 * probabilities[face, index]:.1f} %",
                 )
             )
@@ -141,7 +142,7 @@ def _draw(dataset: FaceDataset, title: str, rows: Sequence[_Row], target: Path) 
         draw.text((_MARGIN, y + 40), row.note, _FADED, medium)
         for column, (face, first, second) in enumerate(row.faces):
             x = _MARGIN + _HEADING + column * (_SIDE + _GAP)
-            picture = Image.fromarray(np.asarray(dataset.faces[face]))
+            picture = to_picture(np.asarray(dataset.faces[face]))
             sheet.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), (x, y))
             for line, (text, colour, font) in enumerate(
                 ((first, _INK, medium), (second, _FADED, small))

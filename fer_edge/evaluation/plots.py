@@ -46,8 +46,10 @@ def check_plot(path: Path, option: str = "") -> None:
     check_matplotlib()
 
 
-def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:
-    """Draw a confusion matrix (7, 7) as PNG: shares per true emotion, in percent.
+def plot_confusion(
+    matrix: NDArray[np.int64], target: Path, classes: Sequence[str] = EMOTIONS
+) -> None:
+    """Draw a confusion matrix (classes, classes) as PNG: shares per true emotion, in percent.
 
     The row of an emotion without faces stays empty.
 
@@ -63,7 +65,8 @@ def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:
 
     totals = matrix.sum(axis=1)
     shares = 100 * matrix / np.maximum(totals, 1)[:, None]
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    side = 0.5 * max(len(classes), len(EMOTIONS)) - 0.5 * len(EMOTIONS)
+    figure = Figure(figsize=(6.4 + side, 5.6 + side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(shares.shape):
@@ -71,8 +74,8 @@ def plot_confusion(matrix: NDArray[np.int64], target: Path) -> None:
         colour = "white" if value > 55 else "black"
         text = f"{value:.0f}" if totals[row] else ""
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40)
-    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    axes.set_xticks(range(len(classes)), classes, rotation=40)
+    axes.set_yticks(range(len(classes)), classes)
     total = int(matrix.sum())
     axes.set(
         xlabel="predicted",

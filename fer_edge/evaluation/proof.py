@@ -1,5 +1,7 @@
 """What a lower precision changed, and whether that is more than noise."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,15 +13,20 @@ from fer_edge.metrics import SIGNIFICANT
 
 
 def changed_faces(
-    reference: Probabilities, probabilities: Probabilities, labels: NDArray[np.int64]
+    reference: Probabilities,
+    probabilities: Probabilities,
+    labels: NDArray[np.int64],
+    classes: Sequence[str] = EMOTIONS,
 ) -> list[ChangedFace]:
     """Faces to which the two give different labels, the largest change of a probability first.
 
     Parameters
     ----------
-    reference, probabilities : float32 arrays, shape (N, 7)
+    reference, probabilities : float32 arrays, shape (N, labels)
         Of fp32 and of the other precision.
     labels : int64 array, shape (N,)
+    classes : sequence of str
+        What labels are called.
     """
     before, after = reference.argmax(axis=1), probabilities.argmax(axis=1)
     change = np.abs(probabilities - reference).max(axis=1)
@@ -27,9 +34,9 @@ def changed_faces(
     return [
         ChangedFace(
             index=int(index),
-            label=EMOTIONS[labels[index]],
-            fp32=EMOTIONS[before[index]],
-            now=EMOTIONS[after[index]],
+            label=classes[labels[index]],
+            fp32=classes[before[index]],
+            now=classes[after[index]],
             change=round(float(change[index]), 4),
         )
         for index in indices[np.argsort(-change[indices], kind="stable")]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Probabilities
 from fer_edge.evaluation.analysis import Evaluation
@@ -20,7 +19,7 @@ def write_report(
 ) -> list[Path]:
     """Write an evaluation's files to ``folder``, which is made if need be, and return their paths.
 
-    ``evaluation.json``, ``predictions.csv`` (name, label, predicted, seven probabilities),
+    ``evaluation.json``, ``predictions.csv`` (name, label, predicted, the probabilities),
     ``confusion_matrix.png``, ``reliability.png`` and ``worst.png``.
 
     Parameters
@@ -42,7 +41,7 @@ def write_report(
     worst = folder / "worst.png"
     write_text(record, evaluation.model_dump_json(indent=2) + "\n")
     write_text(table, predictions_csv(dataset, probabilities))
-    plot_confusion(np.array(evaluation.confusion), confusion)
+    plot_confusion(np.array(evaluation.confusion), confusion, dataset.classes)
     plot_reliability(evaluation.reliability, reliability)
     draw_worst(dataset, probabilities, worst)
     return [record, table, confusion, reliability, worst]
@@ -52,10 +51,11 @@ def predictions_csv(dataset: FaceDataset, probabilities: Probabilities) -> str:
     """One line per face; a face without a name goes by its index in the split."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["name", "label", "predicted", *EMOTIONS])
+    classes = dataset.classes
+    writer.writerow(["name", "label", "predicted", *classes])
     names = range(len(dataset)) if dataset.names is None else dataset.names
     rows = zip(names, dataset.labels, probabilities, strict=True)
     for name, label, values in rows:
         shares = [f"{value:.6f}" for value in values]
-        writer.writerow([name, EMOTIONS[label], EMOTIONS[values.argmax()], *shares])
+        writer.writerow([name, classes[label], classes[values.argmax()], *shares])
     return stream.getvalue()

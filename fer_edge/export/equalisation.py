@@ -52,7 +52,7 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     ----------
     model : onnx.ModelProto
         The float32 graph.
-    faces : uint8 array, shape (N, 1, 48, 48)
+    faces : uint8 array, shape (N, channels, size, size)
         At most 256 of them, evenly chosen, are looked at.
 
     Returns

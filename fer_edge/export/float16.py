@@ -179,7 +179,7 @@ def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
     ----------
     model : onnx.ModelProto
         The float32 graph.
-    faces : uint8 array, shape (N, 1, 48, 48)
+    faces : uint8 array, shape (N, channels, size, size)
 
     Raises
     ------

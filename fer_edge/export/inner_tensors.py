@@ -24,7 +24,7 @@ def observe(
     ----------
     model : onnx.ModelProto
     tensors : sequence of str
-    faces : uint8 array, shape (N, 1, 48, 48)
+    faces : uint8 array, shape (N, channels, size, size)
     """
     observed = copy_of(model)
     observed.graph.output.extend(

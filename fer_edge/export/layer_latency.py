@@ -28,7 +28,7 @@ def layer_latencies(
         At any precision.
     layers : sequence of str
         Names of nodes; a layer that the runtime has merged into another takes no time.
-    faces : uint8 array, shape (N, 1, 48, 48)
+    faces : uint8 array, shape (N, channels, size, size)
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

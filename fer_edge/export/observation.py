@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS, PIXEL_MEAN
+from fer_edge.contract import PIXEL_MEAN
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.bias_correction import RoundedWeights
@@ -54,12 +56,14 @@ def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
 
 def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
     """Indices, ascending, of faces as :func:`calibration_faces` draws them."""
-    absent = [name for name, count in data.counts().items() if count == 0 and name in EMOTIONS]
+    # What is none of the seven emotions, such as contempt, most data have no face of.
+    known = {name: count for name, count in data.counts().items() if name not in data.unknown}
+    absent = [name for name, count in known.items() if count == 0]
     if absent:
         raise CalibrationError(
             f"The calibration data has no {absent[0]} face; scales measured on it would be blind "
             "to one emotion.",
-            hint="Calibrate on data with all seven emotions.",
+            hint=f"Calibrate on data with all of {', '.join(known)}.",
         )
     generator = np.random.default_rng(seed)
     labels = np.asarray(data.labels)
@@ -71,6 +75,13 @@ def balanced(data: FaceDataset, samples: int, seed: int) -> NDArray[np.int64]:
         if depth < len(queue)
     ]
     return np.sort(rounds[:samples])
+
+
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, MemoryError),
+    *(RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What numpy, zipfile and json raise at histograms that were cut or changed."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ class Observation:
                 magnitudes[name] = one
             facts["cpu_only"] = tuple(facts["cpu_only"])
             return cls(**facts, magnitudes=magnitudes)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise CalibrationError(
                 f"{path} does not hold the histograms of a calibration by this version.",
                 hint="Make them with: fer-edge calibrate RUN --data FER2013",

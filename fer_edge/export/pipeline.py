@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 import onnxruntime
 
@@ -18,10 +17,9 @@ from fer_edge.artifact import (
     Manifest,
     seal,
 )
-from fer_edge.contract import FER2013, LABELS_KEY, PIXEL_MEAN, PRECISIONS, Contract, Precision
+from fer_edge.contract import LABELS_KEY, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
-from fer_edge.engines.base import Faces
 from fer_edge.engines.built_for import built_for
 from fer_edge.engines.cuda import describe_gpu
 from fer_edge.engines.device_name import AUTO, gpu_of
@@ -42,6 +40,7 @@ from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
 from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
 from fer_edge.export.inspection import not_int8
+from fer_edge.export.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.quantize import quantize
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
@@ -141,7 +140,7 @@ def export_model(
         data.require(contract)
     if half_weights:
         rounded = round_weights(origin.graph)
-        origin.parity["half_weights"] = _largest_difference(origin.graph, rounded, contract)
+        origin.parity["half_weights"] = largest_difference(origin.graph, rounded, contract)
         origin.graph = rounded
     tell("Graph", 1)
     manifest = Manifest(
@@ -211,7 +210,7 @@ def export_model(
             )
         for precision in graphs:
             if precision != "fp32":
-                manifest.parity[precision] = _largest_difference(
+                manifest.parity[precision] = largest_difference(
                     origin.graph, graphs[precision], contract
                 )
         manifest.engines = _build(
@@ -255,7 +254,13 @@ def _table(
     tell: Progress,
 ) -> CalibrationTable:
     if calibration is not None:
-        return CalibrationTable.load(calibration)
+        table = CalibrationTable.load(calibration)
+        try:
+            table.check(origin.graph)
+            table.prepared(origin.graph)
+        except CalibrationError as error:
+            raise CalibrationError(f"{calibration}: {error.message}", hint=error.hint) from error
+        return table
     if data is not None:
         return calibrate(
             origin.graph,
@@ -293,43 +298,6 @@ def _write(
         },
     )
     path.write_bytes(graph.SerializeToString(deterministic=True))
-
-
-def check_values(graph: onnx.ModelProto, faces: Faces) -> None:
-    """Run a graph once, before anything is made of it.
-
-    Raises
-    ------
-    InferenceError
-        It gives no probabilities, but logits, say.
-    EngineLoadError
-        ONNX Runtime cannot run it.
-    """
-    with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
-        engine.run(faces)
-
-
-def _largest_difference(one: onnx.ModelProto, other: onnx.ModelProto, contract: Contract) -> float:
-    faces = probe_faces(contract)
-    probabilities = []
-    for graph in (one, other):
-        with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
-            probabilities.append(engine.run(faces))
-    return float(np.abs(probabilities[0] - probabilities[1]).max())
-
-
-def probe_faces(contract: Contract = FER2013) -> Faces:
-    """Gradients in all directions and contrasts, uint8 (16, channels, size, size)."""
-    steps = complex(0, contract.size)
-    y, x = np.mgrid[-1:1:steps, -1:1:steps]
-    angles = np.arange(16) * np.pi / 8
-    ramps = np.cos(angles)[:, None, None] * x + np.sin(angles)[:, None, None] * y
-    contrast = np.linspace(10, 90, 16)[:, None, None]
-    pixels = np.clip(ramps * contrast + PIXEL_MEAN, 0, 255).astype(np.uint8)[:, None]
-    # Channels that differ, as a graph that swaps them would show no difference otherwise.
-    return np.concatenate(
-        [np.roll(pixels, channel, axis=0) for channel in range(contract.channels)], axis=1
-    )
 
 
 def _build(

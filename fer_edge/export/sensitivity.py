@@ -1,7 +1,7 @@
 """What quantising each layer alone costs."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,12 +112,12 @@ class GatedGraph:
 
         Parameters
         ----------
-        faces : uint8 array, shape (N, 1, 48, 48)
+        faces : uint8 array, shape (N, channels, size, size)
         quantised : collection of str
 
         Returns
         -------
-        float32 array, shape (N, 7)
+        float32 array, shape (N, labels)
         """
         gates = np.array([layer in quantised for layer in self.layers])
         return np.concatenate(
@@ -183,7 +183,7 @@ def measure_sensitivity(
             continue
         if reference is None:
             reference = graph.run(faces, ())
-        known[layer] = _compare(reference, graph.run(faces, {layer}), labels)
+        known[layer] = _compare(reference, graph.run(faces, {layer}), labels, chosen.classes)
         with without_cache():
             write_text(cache, _Known.dump_json(known).decode())
     if progress:
@@ -195,16 +195,24 @@ _Known = pydantic.TypeAdapter(dict[str, LayerSensitivity])
 
 
 def _compare(
-    reference: Probabilities, probabilities: Probabilities, labels: NDArray[np.int64]
+    reference: Probabilities,
+    probabilities: Probabilities,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
 ) -> LayerSensitivity:
     before, after = (
-        metrics.confusion_matrix(labels, p.argmax(axis=1)) for p in (reference, probabilities)
+        metrics.confusion_matrix(labels, p.argmax(axis=1), len(classes))
+        for p in (reference, probabilities)
     )
-    recalls = metrics.recalls(after)
+    recalls = metrics.recalls(after, classes)
     return LayerSensitivity(
         divergence=divergence(reference, probabilities),
         accuracy_drop=metrics.accuracy(before) - metrics.accuracy(after),
-        recall_drop={name: r - recalls[name] for name, r in metrics.recalls(before).items()},
+        recall_drop={
+            name: r - recalls[name]
+            for name, r in metrics.recalls(before, classes).items()
+            if not np.isnan(r)
+        },
     )
 
 

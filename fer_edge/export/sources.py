@@ -8,10 +8,13 @@ import onnx
 
 from fer_edge.artifact import MANIFEST, Artifact
 from fer_edge.contract import FER2013, Contract
-from fer_edge.errors import ExportError, MissingDependencyError
+from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import GraphView, load_graph, name_outputs, read_contract
 from fer_edge.export.table import CalibrationTable
+
+RUN_CONFIG = "config.json"
+"""What makes a folder a training run."""
 
 
 @dataclass
@@ -99,6 +102,11 @@ def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 
 def _run(path: Path) -> Source:
+    if not (path / RUN_CONFIG).is_file():
+        raise TrainingError(
+            f"{path} is neither an artifact nor a training run: it has no {RUN_CONFIG}.",
+            hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
+        )
     try:
         from fer_edge.export.torch_export import export_run
     except ModuleNotFoundError as error:

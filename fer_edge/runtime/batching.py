@@ -65,7 +65,7 @@ class Batcher(Generic[Result]):
     Parameters
     ----------
     run : callable
-        From uint8 faces (N, 48, 48) to float32 probabilities (N, 7). Called by one
+        From uint8 faces (N, ...) to float32 probabilities (N, labels). Called by one
         thread at a time, and by callbacks of futures.
     result : callable
         Makes what a future gives from the probabilities of its request.
@@ -138,7 +138,7 @@ class Batcher(Generic[Result]):
     def submit(
         self, faces: Faces, *, source: Hashable | None = None, live: bool = False
     ) -> "Future[Result]":
-        """Hand in faces, shape (N, 48, 48). Blocks while the queue is full, unless ``live``.
+        """Hand in faces, shape (N, ...). Blocks while the queue is full, unless ``live``.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ class Batcher(Generic[Result]):
         return request.future
 
     def answer(self, faces: Faces, *, live: bool = False) -> Result:
-        """Hand in faces, shape (N, 48, 48), none included, and wait for their result.
+        """Hand in faces, shape (N, ...), none included, and wait for their result.
 
         As ``submit(faces, live=live).result()``, but where the engine is free and nobody waits, the
         calling thread runs it: handing over takes 0.15 ms, and more on a machine that is busy.

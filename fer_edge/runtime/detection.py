@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image as Pillow
 
-from fer_edge.data.face_crop import Box, load_retinaface
 from fer_edge.engines.ort import session_options
 from fer_edge.engines.ort_package import load_onnxruntime
 from fer_edge.errors import InputError, ModelError, UsageError
 from fer_edge.forking import keep_for_ever, watch_forks
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.retinaface import load_retinaface
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.capture.opencv import load_cv2
 

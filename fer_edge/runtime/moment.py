@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture.base import Frame, State
 
 
@@ -23,19 +23,21 @@ class SeenFace:
     score: float | None
     """How sure the detector is, 0..1; None where it was not asked in this frame."""
     label: int
-    """0..6; keeps until another emotion leads clearly."""
+    """Index into ``classes``; keeps until another emotion leads clearly."""
     probabilities: NDArray[np.float32]
-    """Shape (7,), smoothed over time."""
+    """Shape (classes,), smoothed over time."""
     raw: NDArray[np.float32]
-    """Shape (7,), of this frame alone."""
+    """Shape (classes,), of this frame alone."""
     seen: bool = True
     """False where the detector misses a face that was there less than
     :data:`~fer_edge.runtime.tracking.HOLD_SECONDS` ago: then ``box`` is where it is expected, and
     the probabilities are those of its last sight."""
+    classes: tuple[str, ...] = EMOTIONS
+    """The labels of the model that said so."""
 
     @property
     def emotion(self) -> str:
-        return EMOTIONS[self.label]
+        return self.classes[self.label]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +51,8 @@ class Moment:
     state: State = State.RUNNING
     """Of the camera. In a moment that only says that no frame came (``heartbeat`` of
     :meth:`fer_edge.Recognizer.watch`), what it is then; ``frame`` is the one before."""
+    classes: tuple[str, ...] = EMOTIONS
+    """The labels of the model that looked, also where it saw no face."""
 
     def __repr__(self) -> str:
         return (
@@ -85,8 +89,8 @@ class Moment:
                     "score": None if face.score is None else round(face.score, 4),
                     "seen": face.seen,
                     "emotion": face.emotion,
-                    "probabilities": _named(face.probabilities),
-                    "raw": _named(face.raw),
+                    "probabilities": _named(face.classes, face.probabilities),
+                    "raw": _named(face.classes, face.raw),
                 }
                 for face in self.faces
             ],
@@ -97,7 +101,7 @@ class Moment:
         return json.dumps(self.to_dict())
 
     def to_rows(self) -> list[dict[str, object]]:
-        """A flat row for each face seen, as :data:`fer_edge.runtime.row_files.COLUMNS` tells."""
+        """A flat row for each face seen, as :func:`fer_edge.runtime.row_files.columns` tells."""
         return [
             {
                 "frame": self.frame.index,
@@ -109,9 +113,9 @@ class Moment:
                 "emotion": face.emotion,
                 **{
                     f"p_{name}": float(p)
-                    for name, p in zip(EMOTIONS, face.probabilities, strict=True)
+                    for name, p in zip(face.classes, face.probabilities, strict=True)
                 },
-                **{f"raw_{name}": float(p) for name, p in zip(EMOTIONS, face.raw, strict=True)},
+                **{f"raw_{name}": float(p) for name, p in zip(face.classes, face.raw, strict=True)},
             }
             for face in self.faces
             if face.seen
@@ -123,7 +127,7 @@ def blank_frame(source: str, captured: float) -> Frame:
     return Frame(np.zeros((480, 640, 3), np.uint8), captured, 0, source)
 
 
-def _named(probabilities: NDArray[np.float32]) -> dict[str, float]:
+def _named(classes: tuple[str, ...], probabilities: NDArray[np.float32]) -> dict[str, float]:
     return {
-        name: round(float(value), 4) for name, value in zip(EMOTIONS, probabilities, strict=True)
+        name: round(float(value), 4) for name, value in zip(classes, probabilities, strict=True)
     }

@@ -8,10 +8,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageColor, ImageDraw, ImageFont
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.runtime.capture.base import Image, State
 from fer_edge.runtime.moment import Moment, SeenFace
-from fer_edge.runtime.palette import EMOTION_COLORS
+from fer_edge.runtime.palette import color_of
 
 _DARK, _LIGHT, _ALARM = "#14171c", "#ffffff", "#e5383b"
 _SHADE = 170
@@ -69,7 +68,7 @@ def draw_overlay(
     painter = _Painter(canvas)
     placed = [(face, _area(face)) for face in moment.faces]
     for face, box in placed:
-        painter.box(box, EMOTION_COLORS[face.emotion])
+        painter.box(box, color_of(face.emotion))
     facts = [f"{moment.age_ms:,.0f} ms"]
     if fps is not None:
         facts.insert(0, f"{fps:.1f} fps")
@@ -112,7 +111,7 @@ class _Painter:
         low = min(box.bottom, self._height) - inside
         last = _Area(left, low - height, left + width, low)
         area = self._free(areas, taken) or last
-        self._draw.rounded_rectangle(area, self._px(5), fill=_bgr(EMOTION_COLORS[face.emotion]))
+        self._draw.rounded_rectangle(area, self._px(5), fill=_bgr(color_of(face.emotion)))
         self._text(area, text, self._font, _DARK)
         return area
 
@@ -120,9 +119,9 @@ class _Painter:
         """A bar per emotion on a panel beside the box; None where there is no room."""
         pad, gap, length = self._px(7), self._px(6), self._px(56)
         row = self._px(15)
-        names = max(round(self._small.getlength(name)) for name in EMOTIONS)
+        names = max(round(self._small.getlength(name)) for name in face.classes)
         width = names + length + gap + 2 * pad
-        height = row * len(EMOTIONS) + 2 * pad
+        height = row * len(face.classes) + 2 * pad
         places = [
             (box.right + gap, box.top),
             (box.left - gap - width, box.top),
@@ -134,10 +133,12 @@ class _Painter:
         panel = self._free(areas, taken)
         if panel is None:
             return None
-        outline = _bgr(EMOTION_COLORS[face.emotion], 140)
+        outline = _bgr(color_of(face.emotion), 140)
         self._draw.rounded_rectangle(panel, self._px(5), fill=_bgr(_DARK, _SHADE), outline=outline)
         start = panel.left + pad + names + gap
-        for index, (emotion, share) in enumerate(zip(EMOTIONS, face.probabilities, strict=True)):
+        for index, (emotion, share) in enumerate(
+            zip(face.classes, face.probabilities, strict=True)
+        ):
             top = panel.top + pad + index * row
             middle = top + row / 2
             chosen = index == face.label
@@ -152,7 +153,7 @@ class _Painter:
             self._draw.rectangle(bar, fill=_bgr(_LIGHT, 36))
             filled = start + round(length * float(share))
             if filled > start:
-                color = _bgr(EMOTION_COLORS[emotion], 255 if chosen else 200)
+                color = _bgr(color_of(emotion), 255 if chosen else 200)
                 self._draw.rectangle((*bar[:2], filled, bar[3]), fill=color)
         return panel
 

@@ -1,4 +1,4 @@
-"""Images of any size to the faces of the input contract: uint8 grayscale, 48x48."""
+"""Images of any size to the faces of a model's contract."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,45 +8,53 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer_edge.contract import FACE_SIZE
-from fer_edge.data.face_image import resize_face
-from fer_edge.data.image_file import ImageFileError, opened
+from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import InputError, UsageError
 from fer_edge.files import storage_errors
+from fer_edge.pixels.crops import to_face
+from fer_edge.pixels.image_file import ImageFileError, opened
 
 Color = Literal["rgb", "bgr"]
 UInt8Array: TypeAlias = NDArray[np.uint8]
 
-_CROP = (FACE_SIZE, FACE_SIZE)
 
-
-def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb") -> UInt8Array:
+def to_faces(
+    images: UInt8Array | Sequence[UInt8Array],
+    *,
+    color: Color = "rgb",
+    contract: Contract = FER2013,
+) -> UInt8Array:
     """Turn what a camera or a face detector gives into a batch of faces.
 
-    Each image is taken to be one cropped face. Its shape alone decides how it is read:
+    Each image is taken to be one cropped face. Its shape alone decides how it is read, where S is
+    the size that the model takes, 48 for those of this package:
 
     ===================================  ==========================================
-    array (N, 48, 48), (N, 1, 48, 48)    N grayscale faces, used as they are
+    array (N, S, S), (N, 1, S, S)        N faces for a grayscale model, as they are
+    array (N, 3, S, S)                   N faces for a colour model, as they are
     array (H, W)                         one grayscale image
     array (H, W, 3)                      one colour image
     list or tuple                        one image each, (H, W) or (H, W, 3), any mix
     ===================================  ==========================================
 
-    Colour becomes gray with the ITU-R BT.601 weights (Pillow's ``convert("L")``). Other sizes
-    than 48x48 are stretched to it (the aspect ratio is not kept) with Pillow's bilinear filter,
-    whose support grows with the reduction: it averages over all source pixels, so that shrinking
-    does not alias as OpenCV's bilinear does, and it interpolates when enlarging, where a box
-    filter would leave blocks.
+    For a grayscale model colour becomes gray with the ITU-R BT.601 weights (Pillow's
+    ``convert("L")``), for a colour model gray goes into each channel. Other sizes than the model's
+    are resized to it (the aspect ratio is not kept) with antialiasing, as
+    :func:`fer_edge.pixels.crops.to_face` does: over all source pixels, so that shrinking does not
+    alias as OpenCV's bilinear does.
 
     Parameters
     ----------
     images : uint8 array, or list or tuple of uint8 arrays
     color : {"rgb", "bgr"}
         Channel order of colour images; OpenCV gives BGR.
+    contract : Contract
+        Of the model that the faces are for.
 
     Returns
     -------
-    uint8 array, shape (N, 48, 48)
+    uint8 array, shape (N, *contract.crop_shape)
+        (N, size, size) in gray, (N, 3, size, size) in RGB.
 
     Raises
     ------
@@ -57,17 +65,19 @@ def to_faces(images: UInt8Array | Sequence[UInt8Array], *, color: Color = "rgb")
     """
     _check_color(color)
     if isinstance(images, list | tuple):
-        faces = np.empty((len(images), *_CROP), np.uint8)
+        faces = np.empty((len(images), *contract.crop_shape), np.uint8)
         for index, image in enumerate(images):
-            faces[index] = _to_face(image, color, f"Image {index}")
+            faces[index] = _to_face(image, color, contract, f"Image {index}")
         return faces
-    if isinstance(images, np.ndarray) and (
-        (images.ndim == 3 and images.shape[1:] == _CROP)
-        or (images.ndim == 4 and images.shape[1:] == (1, *_CROP))
+    if isinstance(images, np.ndarray) and images.shape[1:] in (
+        contract.crop_shape,
+        contract.face_shape,
     ):
         _check_dtype(images, "The batch of faces")
-        return images.reshape(-1, *_CROP)
-    return _to_face(images, color, "The image")[None]
+        if contract.color == "rgb" and color == "bgr":
+            return images[:, ::-1]
+        return images.reshape(-1, *contract.crop_shape)
+    return _to_face(images, color, contract, "The image")[None]
 
 
 def to_frame(image: UInt8Array, *, color: Color = "rgb") -> UInt8Array:
@@ -122,13 +132,13 @@ def _read_image(stream: BinaryIO, what: str) -> UInt8Array:
         raise InputError(f"{what} cannot be read as an image: {error}.", hint=error.hint) from error
 
 
-def _to_face(image: Any, color: Color, what: str) -> UInt8Array:
+def _to_face(image: Any, color: Color, contract: Contract, what: str) -> UInt8Array:
     check_image(image, what)
-    if image.shape == _CROP:
+    if image.shape == contract.crop_shape:
         return image
     if image.ndim == 3 and color == "bgr":
         image = image[..., ::-1]
-    return resize_face(Image.fromarray(np.ascontiguousarray(image)).convert("L"))
+    return to_face(Image.fromarray(np.ascontiguousarray(image)), contract)
 
 
 def _check_color(color: str) -> None:

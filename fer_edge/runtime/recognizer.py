@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
+from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import UsageError
 from fer_edge.models.carried import carried_model
+from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
-from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detector, RetinaFace, detect
 from fer_edge.runtime.moment import Moment, SeenFace
 from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces, to_frame
@@ -28,17 +28,19 @@ class Prediction:
     """What a Recognizer saw in N faces; iterates as (emotion, its probability) per face."""
 
     probabilities: NDArray[np.float32]
-    """Shape (N, 7), in the order of :data:`fer_edge.contract.EMOTIONS`; rows sum to 1."""
+    """Shape (N, classes), in the order of ``classes``; rows sum to 1."""
+    classes: tuple[str, ...] = EMOTIONS
+    """The labels of the model, by default those of FER2013."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Most probable label of each face, 0..6, shape (N,)."""
+        """Most probable label of each face, an index into ``classes``, shape (N,)."""
         return self.probabilities.argmax(axis=1).astype(np.int64)
 
     @property
     def emotions(self) -> list[str]:
         """Most probable emotion of each face."""
-        return [EMOTIONS[label] for label in self.labels]
+        return [self.classes[label] for label in self.labels]
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -103,9 +105,10 @@ class Recognizer:
             tune=tune,
         )
         self._batch = batch
+        self._contract = self._engine.describe().contract
         self._batcher = Batcher(
             self._classify,
-            Prediction,
+            self._prediction,
             max_batch=batch,
             max_delay_ms=max_delay_ms,
             max_pending=max_pending,
@@ -118,7 +121,7 @@ class Recognizer:
 
         Parameters
         ----------
-        images : uint8 array (N, 48, 48), or one image, or a list of images of any size
+        images : uint8 array (N, size, size), or one image, or a list of images of any size
             All forms are in :func:`fer_edge.runtime.to_faces`.
         color : {"rgb", "bgr"}
             Channel order of colour images.
@@ -130,7 +133,7 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        return Prediction(self._classify(to_faces(images, color=color)))
+        return self._prediction(self._classify(self._faces(images, color)))
 
     def submit(
         self,
@@ -163,10 +166,10 @@ class Recognizer:
         InferenceError
             The Recognizer is closed.
         """
-        faces = to_faces(images, color=color)
+        faces = self._faces(images, color)
         if len(faces) == 0:
             nothing: Future[Prediction] = Future()
-            nothing.set_result(Prediction(self._classify(faces)))
+            nothing.set_result(self._prediction(self._classify(faces)))
             return nothing
         return self._batcher.submit(faces, source=source, live=live)
 
@@ -200,9 +203,10 @@ class Recognizer:
         """
         frame = to_frame(image, color=color)
         found = detect(detector or RetinaFace(), frame)
-        prediction = self._batcher.answer(crop_faces(frame, [one.box for one in found]))
+        faces = crop_faces(frame, [one.box for one in found], self._contract)
+        prediction = self._batcher.answer(faces)
         return [
-            SeenFace(count, one.box, one.score, int(label), row, row)
+            SeenFace(count, one.box, one.score, int(label), row, row, classes=prediction.classes)
             for count, (one, label, row) in enumerate(
                 zip(found, prediction.labels, prediction.probabilities, strict=True)
             )
@@ -263,7 +267,13 @@ class Recognizer:
             detect_every=detect_every,
             heartbeat=heartbeat,
             smoother=lambda: Smoother(seconds=smooth_seconds, margin=margin),
+            contract=self._contract,
         )
+
+    @property
+    def contract(self) -> Contract:
+        """Size and colour of the faces that the model takes, and its labels."""
+        return self._contract
 
     @property
     def dropped(self) -> int:
@@ -273,6 +283,12 @@ class Recognizer:
     def describe(self) -> EngineInfo:
         """Backend, precision, device and batch range of the loaded engine."""
         return self._engine.describe()
+
+    def _faces(self, images: UInt8Array | Sequence[UInt8Array], color: Color) -> UInt8Array:
+        return to_faces(images, color=color, contract=self._contract)
+
+    def _prediction(self, probabilities: Probabilities) -> Prediction:
+        return Prediction(probabilities, self._contract.labels)
 
     def _classify(self, faces: Faces) -> Probabilities:
         return run_all(self._engine, faces, self._batch)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
-from fer_edge.data.face_crop import Box
+from fer_edge.contract import FER2013, Contract
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import UsageError
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.capture import Camera, Frame
-from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detection, Detector, detect
 from fer_edge.runtime.moment import Moment, SeenFace
 from fer_edge.runtime.smoothing import Smoother
@@ -34,6 +34,7 @@ def analyze(
     fps: float | None = None,
     workers: int = 1,
     batch: int = 32,
+    contract: Contract = FER2013,
 ) -> Iterator[Moment]:
     """Yield what every frame of a recording shows, in order.
 
@@ -47,7 +48,7 @@ def analyze(
     Parameters
     ----------
     classify : callable
-        From uint8 faces (N, 48, 48) to float32 probabilities (N, 7).
+        From uint8 faces (N, *contract.crop_shape) to float32 probabilities (N, labels).
     recording : Camera
         Not live.
     detector : Detector
@@ -62,6 +63,8 @@ def analyze(
     workers : int
     batch : int
         Faces that go to the engine together.
+    contract : Contract
+        Of the model that classifies.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def analyze(
         raise UsageError(f"detect_every must be at least 1, got {detect_every}.")
     if fps is not None and not fps > 0:
         raise UsageError(f"fps must be above 0, got {fps}.")
-    follower = _Follower(smooth_seconds)
+    follower = _Follower(smooth_seconds, contract)
     return _analyze(classify, recording, detector, follower, detect_every, fps, workers, batch)
 
 
@@ -93,7 +96,8 @@ class _Found(NamedTuple):
 class _Follower:
     """Tracks and smoothing of a recording; of images without a time, afresh for each."""
 
-    def __init__(self, smooth_seconds: float) -> None:
+    def __init__(self, smooth_seconds: float, contract: Contract) -> None:
+        self.contract = contract
         self._seconds = smooth_seconds
         self._tracker = Tracker()
         self._smoother = Smoother(seconds=smooth_seconds)
@@ -121,9 +125,11 @@ class _Follower:
             found.boxes, found.tracks, found.scores, probabilities, strict=True
         ):
             smooth, label = self._smoother.update(track, raw, now)
-            faces.append(SeenFace(track, box, score, label, smooth, raw))
+            faces.append(
+                SeenFace(*(track, box, score, label, smooth, raw), classes=self.contract.labels)
+            )
         self._smoother.keep(found.alive)
-        return Moment(found.frame, faces, monotonic())
+        return Moment(found.frame, faces, monotonic(), classes=self.contract.labels)
 
 
 def _analyze(
@@ -136,11 +142,13 @@ def _analyze(
     workers: int,
     batch: int,
 ) -> Iterator[Moment]:
+    contract = follower.contract
     waiting: list[_Found] = []
     crops: list[Faces] = []
 
     def classified() -> Iterator[Moment]:
-        faces = np.concatenate(crops) if crops else np.empty((0, FACE_SIZE, FACE_SIZE), np.uint8)
+        nothing = np.empty((0, *contract.crop_shape), np.uint8)
+        faces = np.concatenate([nothing, *crops])
         probabilities = classify(faces)
         start = 0
         for found in waiting:
@@ -155,7 +163,7 @@ def _analyze(
             frame = dataclasses.replace(frame, position=frame.index / fps)
         found = follower.follow(frame, detections)
         waiting.append(found)
-        crops.append(crop_faces(frame.image, found.boxes))
+        crops.append(crop_faces(frame.image, found.boxes, contract))
         pixels = sum(one.frame.image.size for one in waiting) / 3
         if sum(map(len, crops)) >= batch or len(waiting) == _MOST_FRAMES or pixels > _MOST_PIXELS:
             yield from classified()

@@ -13,8 +13,10 @@ from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.files import atomic_path
 
 Row = Mapping[str, object]
+Columns = Mapping[str, tuple[str, str]]
+Write = Callable[[Sequence[Row]], None]
 
-COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
+_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "frame": ("int64", "counts from 0"),
     "file": ("string", "name of the image; none for a video"),
     "time": ("double", "seconds since the start; none for images without a time"),
@@ -25,15 +27,27 @@ COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "height": ("float", "of the box, pixels"),
     "score": ("float", "of the detector, 0..1; none where it was not asked"),
     "emotion": ("string", "smoothed label"),
-    **{f"p_{name}": ("float", "probability, smoothed over time") for name in EMOTIONS},
-    **{f"raw_{name}": ("float", "probability, of this frame alone") for name in EMOTIONS},
 }
-"""Columns of a file, a row per face and frame: name to Arrow type and meaning."""
 
 METADATA_KEY: Final = "fer-edge"
 """Under which the metadata of a Parquet schema has the facts, as JSON."""
 
 _ROWS_AT_A_TIME = 10_000
+
+
+def columns(classes: Sequence[str] = EMOTIONS) -> dict[str, tuple[str, str]]:
+    """Columns of a file, a row per face and frame: name to Arrow type and meaning.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        The labels of the model: each has a column of its smoothed and one of its raw probability.
+    """
+    return {
+        **_COLUMNS,
+        **{f"p_{name}": ("float", "probability, smoothed over time") for name in classes},
+        **{f"raw_{name}": ("float", "probability, of this frame alone") for name in classes},
+    }
 
 
 def check_rows(path: Path) -> None:
@@ -47,7 +61,9 @@ def check_rows(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_rows(path: Path, facts: Mapping[str, object]) -> Iterator[Callable[[Sequence[Row]], None]]:
+def open_rows(
+    path: Path, facts: Mapping[str, object], classes: Sequence[str] = EMOTIONS
+) -> Iterator[Write]:
     """Write rows to a file whose ending tells the format; it appears when the block succeeds.
 
     Parameters
@@ -57,11 +73,13 @@ def open_rows(path: Path, facts: Mapping[str, object]) -> Iterator[Callable[[Seq
     facts : mapping
         How the rows were made, ready for JSON: the metadata of a Parquet schema. The other formats
         have no place for it.
+    classes : sequence of str
+        The labels of the model.
 
     Yields
     ------
     callable
-        Takes rows with all of :data:`COLUMNS`.
+        Takes rows with all of :func:`columns`.
 
     Raises
     ------
@@ -73,18 +91,21 @@ def open_rows(path: Path, facts: Mapping[str, object]) -> Iterator[Callable[[Seq
         Another ending.
     """
     check_rows(path)
-    with atomic_path(path) as temporary, _FORMATS[path.suffix.lower()](temporary, facts) as write:
+    with (
+        atomic_path(path) as temporary,
+        _FORMATS[path.suffix.lower()](temporary, facts, columns(classes)) as write,
+    ):
         yield write
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, facts: Mapping[str, object]) -> Iterator[Callable[[Sequence[Row]], None]]:
+def _parquet(path: Path, facts: Mapping[str, object], columns: Columns) -> Iterator[Write]:
     arrow = _load_pyarrow()
     types = {"string": arrow.dictionary(arrow.int8(), arrow.string())}
     schema = arrow.schema(
         [
             arrow.field(name, types.get(kind, kind), metadata={"description": meaning})
-            for name, (kind, meaning) in COLUMNS.items()
+            for name, (kind, meaning) in columns.items()
         ],
         metadata={METADATA_KEY: json.dumps(facts)},
     )
@@ -105,15 +126,15 @@ def _parquet(path: Path, facts: Mapping[str, object]) -> Iterator[Callable[[Sequ
 
 
 @contextlib.contextmanager
-def _csv(path: Path, _: Mapping[str, object]) -> Iterator[Callable[[Sequence[Row]], None]]:
+def _csv(path: Path, _: Mapping[str, object], columns: Columns) -> Iterator[Write]:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         yield writer.writerows
 
 
 @contextlib.contextmanager
-def _json_lines(path: Path, _: Mapping[str, object]) -> Iterator[Callable[[Sequence[Row]], None]]:
+def _json_lines(path: Path, _: Mapping[str, object], __: Columns) -> Iterator[Write]:
     with path.open("w", encoding="utf-8") as stream:
         yield lambda rows: stream.writelines(json.dumps(row) + "\n" for row in rows)
 

@@ -53,14 +53,14 @@ class Smoother:
 
         Parameters
         ----------
-        probabilities : float32 array, shape (7,)
+        probabilities : float32 array, shape (labels,)
 
         Returns
         -------
-        float32 array, shape (7,)
+        float32 array, shape (labels,)
             Smoothed; sums to 1 as the input does.
         int
-            The label, 0..6.
+            The label, an index.
         """
         memory = self._tracks.get(track)
         if memory is None:

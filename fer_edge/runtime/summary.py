@@ -1,7 +1,7 @@
 """What a recording showed, in sum."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,21 @@ SECONDS_PER_BIN = 0.2
 class _Bin:
     """A track for a while."""
 
+    probabilities: NDArray[np.float64]
     frames: int = 0
-    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
 
 
 class Summary:
-    """Adds up moments; its size grows with the seconds of the tracks, not with the frames."""
+    """Adds up moments; its size grows with the seconds of the tracks, not with the frames.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    classes : tuple of str
+        The labels of the model.
+    """
+
+    def __init__(self, classes: tuple[str, ...] = EMOTIONS) -> None:
+        self.classes = classes
         self.frames = 0
         self.faces = 0
         self.seconds: float | None = None
@@ -31,7 +38,7 @@ class Summary:
         self.labels: Counter[str] = Counter()
         """Faces per emotion."""
         self.tracks: defaultdict[int, defaultdict[int, _Bin]] = defaultdict(
-            lambda: defaultdict(_Bin)
+            lambda: defaultdict(lambda: _Bin(np.zeros(len(classes))))
         )
         """Track to number of the bin (of ``SECONDS_PER_BIN``) to what it was then."""
 
@@ -49,7 +56,7 @@ class Summary:
     @property
     def shares(self) -> dict[str, float]:
         """Share of each emotion in the time of all faces, 0..1; all 0 without faces."""
-        return {name: self.labels[name] / max(self.faces, 1) for name in EMOTIONS}
+        return {name: self.labels[name] / max(self.faces, 1) for name in self.classes}
 
     def to_dict(self) -> dict[str, object]:
         """Frames, seconds, faces, tracks and shares, ready for JSON."""
@@ -66,11 +73,11 @@ class Summary:
 
         Returns
         -------
-        float64 array, shape (bins, 7)
+        float64 array, shape (bins, classes)
             NaN while the track was not seen.
         """
         total = int((self.seconds or 0.0) / SECONDS_PER_BIN) + 1
-        sums = np.zeros((bins, len(EMOTIONS)))
+        sums = np.zeros((bins, len(self.classes)))
         counts = np.zeros(bins)
         for index, one in self.tracks[track].items():
             # A short recording has more bins than steps: a step then fills several.

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.evaluation.plots import check_plot
 from fer_edge.files import atomic_path
-from fer_edge.runtime.palette import EMOTION_COLORS
+from fer_edge.runtime.palette import color_of
 from fer_edge.runtime.summary import SECONDS_PER_BIN, Summary
 
 _MOST_TRACKS = 8
@@ -41,7 +40,7 @@ def plot_summary(summary: Summary, title: str, path: Path) -> None:
     )[:, 0]
     left = 0.0
     for name, share in summary.shares.items():
-        top.barh(0, share, left=left, color=EMOTION_COLORS[name], label=name)
+        top.barh(0, share, left=left, color=color_of(name), label=name)
         if share >= 0.06:
             top.text(left + share / 2, 0, f"{100 * share:.0f} %", ha="center", va="center")
         left += share
@@ -55,9 +54,9 @@ def plot_summary(summary: Summary, title: str, path: Path) -> None:
     for axes, track in zip(rows, tracks, strict=True):
         shares = summary.over_time(track, bins)
         low = np.zeros(bins)
-        for index, name in enumerate(EMOTIONS):
+        for index, name in enumerate(summary.classes):
             high = low + shares[:, index]
-            axes.stairs(high, edges, baseline=low, fill=True, color=EMOTION_COLORS[name])
+            axes.stairs(high, edges, baseline=low, fill=True, color=color_of(name))
             low = high
         axes.set(xlim=(0, seconds), ylim=(0, 1), yticks=[])
         axes.set_ylabel(f"track {track}", rotation=0, ha="right", va="center")
@@ -67,7 +66,12 @@ def plot_summary(summary: Summary, title: str, path: Path) -> None:
         rows[-1].set_xlabel("seconds")
     handles, labels = top.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(EMOTIONS), frameon=False, fontsize=9
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(summary.classes),
+        frameon=False,
+        fontsize=9,
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 
 _VELOCITY_SECONDS = 0.15
 """Time constant of the velocity: long enough that a detector's jitter is no motion."""

@@ -11,12 +11,12 @@ from weakref import WeakSet
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE
-from fer_edge.data.face_crop import Box
+from fer_edge.contract import FER2013, Contract
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import UsageError
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.capture import Camera, Frame, State
-from fer_edge.runtime.cropping import crop_faces
 from fer_edge.runtime.detection import Detector, detect
 from fer_edge.runtime.moment import Moment, SeenFace, blank_frame
 from fer_edge.runtime.smoothing import Smoother
@@ -29,7 +29,6 @@ _LOOK_AGAIN = 0.5
 """Seconds after which silent cameras are looked at without being told to."""
 _FRESH = 1.8
 """Times of an answer that a frame may have waited and still count as fresh."""
-_NO_FACES = np.empty((0, FACE_SIZE, FACE_SIZE), np.uint8)
 
 _watched: WeakSet[Camera] = WeakSet()
 _watching = threading.Lock()
@@ -43,6 +42,7 @@ def watch(
     detect_every: int | None = None,
     heartbeat: float | None = None,
     smoother: Callable[[], Smoother] = Smoother,
+    contract: Contract = FER2013,
 ) -> Generator[Moment, None, None]:
     """Yield what the newest frames of ``cameras`` show until all are at their end.
 
@@ -56,13 +56,16 @@ def watch(
     Parameters
     ----------
     classify : callable
-        From uint8 faces (N, 48, 48) and whether they are live to float32 probabilities (N, 7). It
-        may raise CancelledError where live ones were given up: their frame is passed over. Where
-        there are no faces or no frames it is called with none, so that a closed engine is noticed.
+        From uint8 faces (N, *contract.crop_shape) and whether they are live to float32
+        probabilities (N, labels). It may raise CancelledError where live ones were given up: their
+        frame is passed over. Where there are no faces or no frames it is called with none, so that
+        a closed engine is noticed.
     cameras, detector, detect_every, heartbeat
         As in :meth:`fer_edge.Recognizer.watch`.
     smoother : callable
         Makes the smoother of a camera.
+    contract : Contract
+        Of the model that classifies.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def watch(
         raise UsageError(f"heartbeat must be above 0 seconds, got {heartbeat}.")
     watched = _checked(cameras)
     streams = [
-        _Stream(classify, camera, detector, smoother, detect_every, len(watched))
+        _Stream(classify, camera, detector, smoother, detect_every, len(watched), contract)
         for camera in watched
     ]
     return _moments(streams, heartbeat)
@@ -109,7 +112,9 @@ class _Stream:
         smoother: Callable[[], Smoother],
         every: int | None,
         cameras: int,
+        contract: Contract,
     ) -> None:
+        self._contract = contract
         self.camera = camera
         self._started = time.monotonic()
         self.served = self._started
@@ -160,7 +165,8 @@ class _Stream:
             boxes, tracks, scores = [*expected.values()], [*expected], [None] * len(expected)
         started = time.perf_counter()
         try:
-            probabilities = self._classify(crop_faces(frame.image, boxes), self.camera.live)
+            crops = crop_faces(frame.image, boxes, self._contract)
+            probabilities = self._classify(crops, self.camera.live)
         except CancelledError:
             return None
         if boxes:
@@ -168,7 +174,9 @@ class _Stream:
         faces: list[SeenFace] = []
         for track, box, score, raw in zip(tracks, boxes, scores, probabilities, strict=True):
             smooth, label = self._smoother.update(track, raw, now)
-            faces.append(SeenFace(track, box, score, label, smooth, raw))
+            faces.append(
+                SeenFace(*(track, box, score, label, smooth, raw), classes=self._contract.labels)
+            )
         faces += [
             dataclasses.replace(self._faces[track], box=box, score=None, seen=False)
             for track, box in self._tracker.missed(now).items()
@@ -177,7 +185,7 @@ class _Stream:
         self._faces = {face.track: face for face in faces}
         self._smoother.keep(self._tracker.alive)
         self.told = time.monotonic()
-        return Moment(frame, faces, self.told)
+        return Moment(frame, faces, self.told, classes=self._contract.labels)
 
     @property
     def silent(self) -> bool:
@@ -195,13 +203,14 @@ class _Stream:
 
     def check(self) -> None:
         """Raise what the engine would."""
-        self._classify(_NO_FACES, self.camera.live)
+        nothing = np.empty((0, *self._contract.crop_shape), np.uint8)
+        self._classify(nothing, self.camera.live)
 
     def beat(self) -> Moment:
         """What can be said of a camera that has been silent."""
         self.told = time.monotonic()
         frame = self._before or blank_frame(self.camera.name, self._started)
-        return Moment(frame, [], self.told, self.camera.state)
+        return Moment(frame, [], self.told, self.camera.state, self._contract.labels)
 
     def _frames_to_next(self) -> int:
         """How many frames a detection may serve so that the cameras are kept up with."""

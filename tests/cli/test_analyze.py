@@ -13,7 +13,7 @@ from PIL import Image
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import load_dataset
-from fer_edge.runtime.row_files import COLUMNS
+from fer_edge.runtime.row_files import columns
 from tests.pictures import assert_picture
 
 from .conftest import Command, leftovers
@@ -50,7 +50,7 @@ def test_json_tells_the_sum(fer_edge: Command, exported: Path, film: Path, tmp_p
     assert (told["table"], told["plot"]) == ("a.csv", "b.png")
     with (tmp_path / "a.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == list(COLUMNS)
+    assert list(rows[0]) == list(columns())
     assert all(row["p_happy"] == row["raw_happy"] for row in rows)
     assert len(told["shares"]) - list(told["shares"].values()).count(0) == len(
         {row["emotion"] for row in rows}
@@ -130,6 +130,7 @@ def test_a_damaged_image_costs_its_own_row_and_keeps_the_times(
 def test_json_has_what_was_not_read(
     fer_edge: Command, exported: Path, frames: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra analyze")
     result = fer_edge("analyze", frames, "--out", "a.parquet", "--json", "-m", exported)
     told = json.loads(result.out)
     assert (result.code, told["frames"]) == (1, 10)

@@ -152,7 +152,7 @@ def test_a_precision_that_was_not_exported_is_an_error(
 @pytest.mark.parametrize(
     ("name", "graph", "says"),
     [
-        ("shape.onnx", make_graph(size=64), "takes faces uint8 (N, 1, 64, 64)"),
+        ("shape.onnx", make_graph(size=16), "takes faces uint8 (N, 1, 16, 16)"),
         ("cut.onnx", make_graph()[:500], "cannot load this graph"),
         ("empty.onnx", b"", "cannot load this graph"),
         ("nan.onnx", make_nan_graph(), "returned NaN"),

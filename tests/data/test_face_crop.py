@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.data.face_crop import Box, crop_face, decode_photo, find_face
+from fer_edge.data.face_crop import decode_photo, find_face
 from fer_edge.data.face_image import decode_face
 from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.crops import crop_face
 from tests.data.conftest import FACES, encode
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
+from fer_edge.contract import FER2013, INPUT_NAME, OUTPUT_NAME, Contract
 
 from .cuda.fakes import ALIGNMENT, Failure, FakeGpu
 
@@ -43,6 +43,8 @@ class FakeTensorRT:
         self.configs: list[SimpleNamespace] = []
         """Runtime configurations of TensorRT-RTX's contexts."""
         self.outputs = (OUTPUT_NAME,)
+        self.contract: Contract = FER2013
+        """What engines take and give."""
         self.batches: list[int] = []
         """Sizes of the batches that ran."""
         self.deleted: list[str] = []
@@ -95,6 +97,8 @@ class FakeEngine:
         self._device = trt.gpu.current()
         self.names = (INPUT_NAME, *trt.outputs)
         self.num_io_tensors = len(self.names)
+        self.face = trt.contract.face_shape
+        self.classes = len(trt.contract.labels)
 
     def __del__(self) -> None:
         self.trt.deleted.append("engine")
@@ -109,10 +113,10 @@ class FakeEngine:
         return SimpleNamespace(name="UINT8" if name == INPUT_NAME else "FLOAT")
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (-1, 1, 48, 48) if name == INPUT_NAME else (-1, 7)
+        return (-1, *self.face) if name == INPUT_NAME else (-1, self.classes)
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(n, 1, 48, 48) for n in (2, 4, 8)]
+        return [(n, *self.face) for n in (2, 4, 8)]
 
     def create_execution_context(self, config: object = "static") -> "FakeContext | None":
         """Only with a strategy of "user managed" does a context lack memory of its own."""
@@ -120,7 +124,7 @@ class FakeEngine:
         if not self.trt.context_works or self.trt.gpu.current() != self._device:
             self.logger.log(1, "IExecutionContext: no context")
             return None
-        return FakeContext(self.trt, self.logger, self._device, config)
+        return FakeContext(self, config)
 
 
 class FakeRtxEngine(FakeEngine):
@@ -163,10 +167,11 @@ class FakeRuntimeCache:
 
 
 class FakeContext:
-    def __init__(self, trt: FakeTensorRT, logger: FakeLogger, device: int, config: object) -> None:
-        self.trt = trt
-        self.logger = logger
-        self._device = device
+    def __init__(self, engine: FakeEngine, config: object) -> None:
+        self.trt = engine.trt
+        self.logger = engine.logger
+        self.classes = engine.classes
+        self._device = engine._device
         self._config = config
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
@@ -239,6 +244,7 @@ class _Inference:
         self, context: FakeContext, shape: tuple[int, ...], addresses: dict[str, int]
     ) -> None:
         self.trt = context.trt
+        self.classes = context.classes
         self.shape = shape
         self.addresses = addresses
         self.scratch = context.scratch
@@ -256,12 +262,12 @@ class _Inference:
         faces = np.frombuffer(
             gpu.bytes_at(self.addresses[INPUT_NAME], int(np.prod(self.shape))), np.uint8
         )
-        answer = expected_of_fake(faces.reshape(self.shape)).tobytes()
+        answer = expected_of_fake(faces.reshape(self.shape), self.classes).tobytes()
         gpu.bytes_at(self.addresses[OUTPUT_NAME], len(answer))[:] = answer
         self.trt.batches.append(self.shape[0])
         return True
 
 
-def expected_of_fake(faces: np.ndarray) -> np.ndarray:
+def expected_of_fake(faces: np.ndarray, classes: int = 7) -> np.ndarray:
     """What FakeContext computes: the label that a face's first pixel names, with certainty."""
-    return np.eye(7, dtype=np.float32)[faces[:, 0, 0, 0] % 7]
+    return np.eye(classes, dtype=np.float32)[faces[:, 0, 0, 0] % classes]

@@ -56,6 +56,7 @@ class BuildingTensorRT(FakeTensorRT):
                 )
                 for one in (*model.graph.input, *model.graph.output)
             ]
+            network.face, network.classes = tensors[0].shape[1:], tensors[1].shape[-1]
             network.num_inputs = network.num_outputs = 1
             network.get_input, network.get_output = (
                 (lambda index, tensor=tensor: tensor) for tensor in tensors
@@ -91,6 +92,7 @@ class SimulatedBuilder:
 
         def set_shape(name: str, *shapes: tuple[int, ...]) -> None:
             assert name == INPUT_NAME
+            assert len({shape[1:] for shape in shapes}) == 1
             batches.append(tuple(shape[0] for shape in shapes))
 
         return SimpleNamespace(batches=batches, set_shape=set_shape)
@@ -100,6 +102,8 @@ class SimulatedBuilder:
         plan = {
             "precision": network.precision,
             "batches": batches,
+            "face": network.face,
+            "classes": network.classes,
             "tf32": "tf32" in config.flags,
         }
         self.trt.built.append(plan)
@@ -110,16 +114,17 @@ class BuiltRuntime(FakeRuntime):
     def deserialize_cuda_engine(self, plan: bytes) -> "BuiltEngine | None":
         if super().deserialize_cuda_engine(plan) is None:
             return None
-        return BuiltEngine(self.trt, self.logger, json.loads(plan)["batches"])
+        return BuiltEngine(self.trt, self.logger, json.loads(plan))
 
 
 class BuiltEngine(FakeRtxEngine):
-    def __init__(self, trt: FakeTensorRT, logger: FakeLogger, batches: list[int]) -> None:
+    def __init__(self, trt: FakeTensorRT, logger: FakeLogger, plan: dict) -> None:
         super().__init__(trt, logger)
-        self.batches = batches
+        self.batches = plan["batches"]
+        self.face, self.classes = tuple(plan["face"]), plan["classes"]
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(n, 1, 48, 48) for n in self.batches]
+        return [(n, *self.face) for n in self.batches]
 
     def create_execution_context(self, config: object = "static") -> "FakeContext | None":
         context = super().create_execution_context(config)

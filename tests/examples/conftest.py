@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.data import load_dataset
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime import Detection, recognizer
 from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.tiny import FakeEngine

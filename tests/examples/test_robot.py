@@ -6,7 +6,7 @@ import pytest
 
 from examples import robot
 from fer_edge import EMOTIONS
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime import Detection, crop_faces, tracking
 from tests.tiny import FakeEngine, classify
 

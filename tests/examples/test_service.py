@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fer_edge import EMOTIONS, Recognizer
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime import crop_faces
 from tests.tiny import FakeEngine, classify
 

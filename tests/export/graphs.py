@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fer_edge.contract import FER2013, Contract
+
 
 class Builder:
     """Appends nodes with random weights; each method returns the name of its output."""
@@ -51,15 +53,23 @@ class Builder:
         mean = self.constant("mean", np.array(128, np.float32))
         return self.node("Sub", ["faces/cast", mean], "faces/sub")
 
-    def model(self, logits: str) -> onnx.ModelProto:
+    def model(self, logits: str, contract: Contract = FER2013) -> onnx.ModelProto:
         self.nodes.append(
             helper.make_node("Softmax", [logits], ["probabilities"], name="softmax", axis=1)
         )
         graph = helper.make_graph(
             self.nodes,
             "test",
-            [helper.make_tensor_value_info("faces", TensorProto.UINT8, ["batch", 1, 48, 48])],
-            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 7])],
+            [
+                helper.make_tensor_value_info(
+                    "faces", TensorProto.UINT8, ["batch", *contract.face_shape]
+                )
+            ],
+            [
+                helper.make_tensor_value_info(
+                    "probabilities", TensorProto.FLOAT, ["batch", len(contract.labels)]
+                )
+            ],
             self.constants,
         )
         return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 19)])
@@ -86,15 +96,15 @@ def residual_graph(seed: int = 0, swap: bool = False) -> onnx.ModelProto:
     return b.model(b.gemm(x, "classifier", 32, 7))
 
 
-def plain_graph(seed: int = 0) -> onnx.ModelProto:
+def plain_graph(seed: int = 0, contract: Contract = FER2013) -> onnx.ModelProto:
     """Convolutions, ReLUs and a pool in a row: all that only CPUs quantise is around the pool."""
     b = Builder(seed)
-    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.relu(b.conv(b.centred(), "stem", contract.channels, 8, 3, 2))
     x = b.relu(b.conv(x, "a", 8, 16, 3, 2))
     x = b.node("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2])
     x = b.relu(b.conv(x, "b", 16, 32, 3, 1))
     x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
-    return b.model(b.gemm(x, "classifier", 32, 7))
+    return b.model(b.gemm(x, "classifier", 32, len(contract.labels)), contract)
 
 
 def with_outliers(

@@ -11,6 +11,7 @@ from fer_edge.export.calibration import calibrate
 from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.graph import GraphView, count_multiply_adds, count_parameters
 from fer_edge.export.quantize import quantize
+from fer_edge.export.sources import open_source
 from fer_edge.export.torch_export import compare, export_run, torch_to_onnx
 from fer_edge.models import MODELS, build_model
 from fer_edge.models.exported import load_exported
@@ -140,7 +141,7 @@ def test_a_graph_that_differs_from_torch_is_refused(trained, monkeypatch):
 
 def test_a_folder_without_a_config_is_no_run(tmp_path):
     with pytest.raises(TrainingError, match=r"no config\.json"):
-        export_run(tmp_path)
+        open_source(tmp_path)
 
 
 def test_a_run_without_an_epoch_is_told_to_go_on(trained):

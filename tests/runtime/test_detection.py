@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from fer_edge.data import load_dataset
-from fer_edge.data.face_crop import Box
 from fer_edge.errors import InputError, MissingDependencyError, ModelError, UsageError
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.detection import Detection, RetinaFace, YuNet, detect
 from fer_edge.runtime.tracking import iou
 

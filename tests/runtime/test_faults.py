@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import fer_edge
-from fer_edge.data.face_crop import Box
 from fer_edge.errors import InferenceError
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Camera, camera
 from fer_edge.runtime.detection import Detection
 from fer_edge.runtime.watch import watch
@@ -188,7 +188,7 @@ CTRL_C = """
 import sys, time
 import numpy as np
 from fer_edge import Camera, Recognizer
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Source
 from fer_edge.runtime.detection import Detection
 

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.runtime.row_files import COLUMNS
+from fer_edge.runtime.row_files import columns
 from tests.moments import moment, seen
 
 
@@ -28,7 +28,7 @@ def test_rows_are_flat_one_per_face() -> None:
     first, second = moment(
         seen(), seen((1, 2, 3, 4), label=0, track=5), index=7, position=1.5
     ).to_rows()
-    assert list(first) == list(COLUMNS)
+    assert list(first) == list(columns())
     assert (second["frame"], second["time"], second["track"]) == (7, 1.5, 5)
     assert [second[name] for name in ("x", "y", "width", "height")] == [1, 2, 3, 4]
     assert (second["emotion"], second["p_angry"]) == ("angry", pytest.approx(0.7))

@@ -8,9 +8,9 @@ from PIL import Image
 
 import fer_edge
 from fer_edge.data import load_dataset
-from fer_edge.data.face_crop import Box
 from fer_edge.errors import ArtifactError, InferenceError, InputError, ModelError, UsageError
 from fer_edge.models import carried
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime import Detection, crop_faces
 from fer_edge.runtime import recognizer as module
 from tests.tiny import classify, tiny_artifact

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.data.face_crop import Box
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import InferenceError, UsageError
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Camera, Source
 from fer_edge.runtime.detection import Detection
 from fer_edge.runtime.recording import analyze

@@ -7,7 +7,7 @@ import pytest
 
 from fer_edge.errors import MissingDependencyError, StorageError, UsageError
 from fer_edge.runtime import row_files
-from fer_edge.runtime.row_files import COLUMNS, METADATA_KEY, open_rows
+from fer_edge.runtime.row_files import METADATA_KEY, columns, open_rows
 from tests.moments import moment, seen
 
 MOMENTS = [
@@ -30,7 +30,7 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(row_files, "_ROWS_AT_A_TIME", at_a_time)
     table = parquet.read_table(write(tmp_path / "a.parquet"))
-    assert table.column_names == list(COLUMNS)
+    assert table.column_names == list(columns())
     assert json.loads(table.schema.metadata[METADATA_KEY.encode()]) == {"model": "compact"}
     assert table.schema.field("x").metadata[b"description"] == b"left edge of the box, pixels"
     assert table.to_pylist() == [
@@ -43,13 +43,13 @@ def test_a_table_without_faces_has_its_columns(tmp_path: Path) -> None:
     with open_rows(tmp_path / "a.parquet", {}):
         pass
     table = parquet.read_table(tmp_path / "a.parquet")
-    assert (table.num_rows, table.column_names) == (0, list(COLUMNS))
+    assert (table.num_rows, table.column_names) == (0, list(columns()))
 
 
 def test_csv(tmp_path: Path) -> None:
     with write(tmp_path / "a.csv").open(newline="") as stream:
         first, *_, last = csv.DictReader(stream)
-    assert list(first) == list(COLUMNS)
+    assert list(first) == list(columns())
     assert (last["frame"], last["emotion"], last["raw_neutral"]) == ("2", "neutral", "1.0")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.tracking import Tracker, iou
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.data.face_crop import Box
 from fer_edge.errors import InferenceError, UsageError
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime import watch as module
 from fer_edge.runtime.capture import Camera, Source, State, camera
 from fer_edge.runtime.detection import Detection

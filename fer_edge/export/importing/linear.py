@@ -52,7 +52,7 @@ def _mend_gemm(graph: Editable, node: onnx.NodeProto) -> bool:
     if weight is None:
         return False
     rows = weight if found.get("transB") else weight.T
-    plain = {"transB": 1} == {k: v for k, v in found.items() if not _neutral(k, v)}
+    plain = {k: v for k, v in found.items() if not _neutral(k, v)} == {"transB": 1}
     if plain and bias is not None and bias.shape == (len(rows),):
         return False
     if bias is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.data.image_file import SUFFIXES
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
+from fer_edge.pixels.image_file import SUFFIXES
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.preprocess import read_image
 

@@ -9,6 +9,7 @@ from fer_edge.runtime.capture import Camera, State
 from fer_edge.runtime.capture.camera import STALLED_AFTER
 from fer_edge.runtime.live.message import encode_moment
 from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.palette import tones
 
 HISTORY_SECONDS = 60.0
 _HISTORY_STEP = 0.25
@@ -65,6 +66,12 @@ class Stream:
             while now - self._history[0][0] > HISTORY_SECONDS:
                 self._history.popleft()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of what is seen; none before the first moment."""
+        newest = self._newest
+        return () if newest is None else newest.classes
+
     def history(self) -> list[_Past]:
         """The last minute before the newest moment, oldest first."""
         with self._lock:
@@ -97,5 +104,10 @@ class Stream:
             rate = (len(self._times) - 1) / seconds if seconds else 0.0
         assert moment is not None
         self._encoded = count
-        facts = {"time": moment.finished, "fps": round(rate, 1), "dropped": dropped}
+        facts = {
+            "time": moment.finished,
+            "fps": round(rate, 1),
+            "dropped": dropped,
+            "tones": tones(moment.classes),
+        }
         return count, encode_moment(moment, facts)

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.live.stream import HISTORY_SECONDS
+from fer_edge.runtime.palette import tones
 
 _IN_FLIGHT = 2
 """Messages that a viewer may have and not have answered: one to draw while one travels."""
@@ -94,8 +94,14 @@ class Viewer:
         now = time.monotonic()
         if self._wants_history:
             self._wants_history = False
-            past = {s.name: s.history() for s in self._broadcast.streams if self._wants(s.name)}
-            return {"now": now, "past": past, "seconds": HISTORY_SECONDS, "emotions": EMOTIONS}
+            wanted = [s for s in self._broadcast.streams if self._wants(s.name)]
+            return {
+                "now": now,
+                "past": {s.name: s.history() for s in wanted},
+                "seconds": HISTORY_SECONDS,
+                "emotions": {s.name: s.classes for s in wanted},
+                "tones": tones(label for s in wanted for label in s.classes),
+            }
         if now >= self._status_due:
             self._status_due = now + _STATUS_SECONDS
             return {"now": now, "sources": [s.status() for s in self._broadcast.streams]}

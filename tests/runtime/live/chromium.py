@@ -12,7 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
+import pytest
+
+client = pytest.importorskip("websockets.sync.client", reason="needs the extra web")
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -39,7 +41,7 @@ class Chromium:
             (tab, *_) = [tab for tab in json.load(answer) if tab["type"] == "page"]
         self._stack = ExitStack()
         self._socket = self._stack.enter_context(
-            connect(tab["webSocketDebuggerUrl"], max_size=None, compression=None)
+            client.connect(tab["webSocketDebuggerUrl"], max_size=None, compression=None)
         )
         self._numbers = itertools.count(1)
         self.errors: list[str] = []

@@ -12,15 +12,20 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fer_edge.errors import LivePageError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.live import LivePage, stream
 from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.palette import color_of
 from tests.runtime.capture.fakes import FakeDevice, image, wait_until
 
 from .viewers import Viewer, moment, unreading_viewer
+
+exceptions = pytest.importorskip("websockets.exceptions", reason="needs the extra web")
+
+THEIRS = ("anger", "happy", "awe")
+"""Labels of somebody else: one spelled otherwise, one unknown."""
 
 
 @pytest.fixture
@@ -59,6 +64,23 @@ def test_a_viewer_sees_the_picture_and_the_numbers(page: LivePage) -> None:
     assert [face["emotion"] for face in facts["faces"]] == ["happy", "sad"]
     assert facts["faces"][1]["box"] == [80, 30, 40, 50]
     assert Image.open(io.BytesIO(jpeg)).size == (160, 120)
+
+
+def test_labels_of_somebody_else_come_with_their_colours(page: LivePage) -> None:
+    with Viewer(page.start()) as viewer:
+        page.show(moment(0, "ours"))
+        page.show(moment(1, "theirs", emotions=("anger", "awe"), classes=THEIRS))
+        told = {facts["source"]: facts for facts, _ in (viewer.moment(), viewer.moment())}
+        assert told["ours"]["tones"] == {}
+        assert told["theirs"]["tones"] == {"anger": "var(--angry)", "awe": color_of("awe")}
+        assert list(told["theirs"]["faces"][0]["probabilities"]) == list(THEIRS)
+    with Viewer(page.start(), see=["theirs"]) as viewer:
+        first = viewer.next()
+    assert isinstance(first, dict)
+    assert first["emotions"] == {"theirs": list(THEIRS)}
+    assert first["tones"] == told["theirs"]["tones"]
+    ((_, shares),) = first["past"]["theirs"]
+    assert [len(row) for row in shares.values()] == [3, 3]
 
 
 def test_rate_and_drops_are_told(page: LivePage) -> None:
@@ -215,7 +237,7 @@ def test_here_no_token_is_asked_for_but_other_sites_are_refused(page: LivePage) 
     assert status_of(url, Host="rebound.example") == status_of(url, Host="[") == 403
     Viewer(url, additional_headers={"Origin": url.rstrip("/")}).close()
     for origin in ("http://other.example", "http://127.0.0.1:1", "null"):
-        with pytest.raises(InvalidStatus, match="403"):
+        with pytest.raises(exceptions.InvalidStatus, match="403"):
             Viewer(url, additional_headers={"Origin": origin})
 
 
@@ -229,7 +251,7 @@ def test_other_machines_need_the_token(token: str | None) -> None:
         page.show(moment())
         assert status_of(local) == status_of(f"{local}?token=guess") == 403
         assert status_of(f"{local}?{query}", Host="fer.example") == 200
-        with pytest.raises(InvalidStatus, match="403"):
+        with pytest.raises(exceptions.InvalidStatus, match="403"):
             Viewer(local)
         with Viewer(f"{local}?{query}") as viewer:
             assert viewer.moment()[0]["frame"] == 0
@@ -247,7 +269,7 @@ def test_nonsense_from_a_viewer_ends_only_that_viewer(page: LivePage) -> None:
         for nonsense in ("[", "[" * 9999, "{}", '{"see": 1}', '{"see": [[]]}', b"\x00"):
             bad = Viewer(page.start())
             bad.socket.send(nonsense)
-            with pytest.raises(ConnectionClosed, match="1008"):
+            with pytest.raises(exceptions.ConnectionClosed, match="1008"):
                 bad.moment()
         page.show(moment())
         assert good.moment()[0]["frame"] == 0
@@ -294,7 +316,7 @@ def test_closing_lets_viewers_go_and_leaves_no_thread(caplog: pytest.LogCaptureF
     page.close()
     page.close()
     page.show(moment(1))
-    with pytest.raises(ConnectionClosed, match="1001"):
+    with pytest.raises(exceptions.ConnectionClosed, match="1001"):
         viewer.moment()
     stuck.close()
     viewer.close()

@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from websockets.sync.client import connect
+import pytest
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.data.face_crop import Box
+from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture import Frame
 from fer_edge.runtime.moment import Moment, SeenFace
+
+client = pytest.importorskip("websockets.sync.client", reason="needs the extra web")
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
@@ -25,16 +27,18 @@ def moment(
     *,
     emotions: tuple[str, ...] = ("happy",),
     image: np.ndarray = IMAGE,
+    classes: tuple[str, ...] = EMOTIONS,
 ) -> Moment:
     """One face for each emotion, 79 % sure."""
     faces = []
     for track, emotion in enumerate(emotions):
-        shares = np.full(7, 0.035, np.float32)
-        label = EMOTIONS.index(emotion)
+        shares = np.full(len(classes), 0.21 / (len(classes) - 1), np.float32)
+        label = classes.index(emotion)
         shares[label] = 0.79
-        faces.append(SeenFace(track, Box(20 + 60 * track, 30, 40, 50), 0.9, label, shares, shares))
+        box = Box(20 + 60 * track, 30, 40, 50)
+        faces.append(SeenFace(track, box, 0.9, label, shares, shares, classes=classes))
     now = time.monotonic()
-    return Moment(Frame(image, now - 0.025, index, source), faces, now)
+    return Moment(Frame(image, now - 0.025, index, source), faces, now, classes=classes)
 
 
 def unreading_viewer(url: str) -> socket.socket:
@@ -63,7 +67,7 @@ class Viewer:
         address = address if "?" in address else f"{address}live"
         self._stack = ExitStack()
         self.socket = self._stack.enter_context(
-            connect(address, max_size=None, compression=None, close_timeout=0.1, **options)
+            client.connect(address, max_size=None, compression=None, close_timeout=0.1, **options)
         )
         self.socket.send(json.dumps({"see": see}))
 

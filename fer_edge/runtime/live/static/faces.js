@@ -1,4 +1,4 @@
-import { make, percent } from "./common.js";
+import { make, percent, tone } from "./common.js";
 
 const LINGER = 1000; // ms that a card stays when its face is gone, for a detector that blinks
 
@@ -56,7 +56,7 @@ class Card {
       row.setAttribute("aria-label", emotion);
       row.setAttribute("aria-valuemax", 100);
       row.append(make("span", "", emotion));
-      row.style.setProperty("--colour", `var(--${emotion})`);
+      row.style.setProperty("--colour", tone(emotion));
       row.append(make("i"));
       row.append(make("span", "value"));
       this.bars[emotion] = row;
@@ -66,7 +66,7 @@ class Card {
   show(face, stream, several) {
     Object.assign(this, { stream, track: face.track });
     this.emotion.textContent = face.emotion;
-    this.emotion.style.setProperty("--colour", `var(--${face.emotion})`);
+    this.emotion.style.setProperty("--colour", tone(face.emotion));
     this.who.textContent = `face ${face.track}${several ? `, ${stream.name}` : ""}`;
     for (const [emotion, share] of Object.entries(face.probabilities)) {
       const row = this.bars[emotion];

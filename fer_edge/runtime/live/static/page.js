@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js";
-import { make } from "./common.js";
+import { learn, make } from "./common.js";
 import { Faces } from "./faces.js";
 import { Stream } from "./stream.js";
 import { Timeline } from "./timeline.js";
@@ -55,10 +55,12 @@ const connection = new Connection(
   (told) => {
     const found = performance.now() - 1000 * told.now;
     offset = told.past ? found : Math.min(offset, found); // the quickest message is the truest
+    learn(told.tones);
     if (told.past) timeline.start(told, here);
     for (const status of told.sources ?? []) stream(status.source).status = status;
   },
   (facts, picture) => {
+    learn(facts.tones);
     stream(facts.source).show(facts, picture, here(facts.time));
     timeline.add(facts.source, facts.faces, here(facts.time));
     showFaces();

@@ -1,4 +1,4 @@
-import { colour, make } from "./common.js";
+import { colour, make, tone } from "./common.js";
 
 const STEP = 250; // ms from one point to the next
 const GONE = 2000; // ms without a face after which its lane goes below those of others
@@ -14,26 +14,34 @@ export class Timeline {
     this.pasts = new Map(); // by source: [time, {track: shares}], oldest first
     this.lanes = new Map();
     this.span = 60000;
-    this.emotions = [];
+    this.emotions = new Map(); // by source: its labels, in the order of the shares
   }
 
   /** Take what the program remembers. */
   start({ past, seconds, emotions }, here) {
     this.span = 1000 * seconds;
-    this.emotions = emotions;
+    for (const [name, labels] of Object.entries(emotions)) this.name(name, labels);
     for (const [name, points] of Object.entries(past)) {
       this.pasts.set(name, points.map(([time, faces]) => [here(time), faces]));
     }
+  }
+
+  /** Note the labels of a source, and show those of all. */
+  name(source, labels) {
+    if (this.emotions.get(source)?.join() === labels.join()) return;
+    this.emotions.set(source, labels);
+    const all = new Set([...this.emotions.values()].flat());
     this.legend.replaceChildren(
-      ...emotions.map((emotion) => {
+      ...[...all].map((emotion) => {
         const entry = make("li", "", emotion);
-        entry.style.setProperty("--colour", `var(--${emotion})`);
+        entry.style.setProperty("--colour", tone(emotion));
         return entry;
       }),
     );
   }
 
   add(name, faces, time) {
+    if (faces.length) this.name(name, Object.keys(faces[0].probabilities));
     if (!this.pasts.has(name)) this.pasts.set(name, []);
     const past = this.pasts.get(name);
     if (past.length && time - past.at(-1)[0] < STEP) return;
@@ -64,7 +72,6 @@ export class Timeline {
       lane.remove();
       this.lanes.delete(key);
     }
-    const tones = this.emotions.map(colour);
     for (const [key, { name, track, points }] of shown) {
       if (!this.lanes.has(key)) {
         const lane = make("li");
@@ -74,9 +81,9 @@ export class Timeline {
       const lane = this.lanes.get(key);
       lane.title = lane.firstChild.textContent = `face ${track}${names.length > 1 ? `, ${name}` : ""}`;
       lane.lastChild.setAttribute("role", "img");
-      lane.lastChild.setAttribute("aria-label", this.summary(points));
+      lane.lastChild.setAttribute("aria-label", this.summary(points, name));
       this.list.append(lane); // in order
-      this.drawLane(lane.lastChild, points, now, tones);
+      this.drawLane(lane.lastChild, points, now, (this.emotions.get(name) ?? []).map(colour));
     }
     this.empty.hidden = shown.size > 0;
     this.more.hidden = newest.length <= MOST_LANES;
@@ -101,9 +108,9 @@ export class Timeline {
     });
   }
 
-  summary(points) {
+  summary(points, name) {
     const leaders = points.map(([, shares]) => shares.indexOf(Math.max(...shares)));
-    const shares = this.emotions
+    const shares = (this.emotions.get(name) ?? [])
       .map((emotion, e) => [emotion, leaders.filter((leader) => leader === e).length])
       .filter(([, n]) => n)
       .sort(([, a], [, b]) => b - a)

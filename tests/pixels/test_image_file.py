@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.data import image_file
-from fer_edge.data.image_file import ImageFileError, opened, opened_bytes
+from fer_edge.pixels import image_file
+from fer_edge.pixels.image_file import ImageFileError, opened, opened_bytes
 
 PICTURE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge.data.face_crop import Box, crop_face
-from fer_edge.data.face_image import resize_face
-from fer_edge.runtime.cropping import crop_faces
+from fer_edge.pixels.boxes import Box
+from fer_edge.pixels.crops import crop_face, crop_faces, to_face
 
 FRAME = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
@@ -22,7 +21,7 @@ FRAME = np.random.default_rng(2).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 def test_the_crop_is_the_one_that_models_are_trained_on(box: Box) -> None:
     gray = Image.fromarray(FRAME[..., ::-1]).convert("L")
     (face,) = crop_faces(FRAME, [box])
-    np.testing.assert_array_equal(face, resize_face(crop_face(gray, box)))
+    np.testing.assert_array_equal(face, to_face(crop_face(gray, box)))
 
 
 def test_gray_frames_and_frames_without_faces() -> None:

@@ -1,0 +1,1 @@
+"""What is done to pixels: files opened, boxes, crops, sizes and colours."""
