@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import Contract
 from fer_edge.errors import ExportError, UsageError
-from fer_edge.export.graph import read_contract
+from fer_edge.export.graph import load_graph, name_outputs, read_contract
 from fer_edge.export.importing.batch import any_batch
 from fer_edge.export.importing.editing import open_session
-from fer_edge.export.importing.normalise import normalise
+from fer_edge.export.importing.normalise import has_form_of, normalise
 from fer_edge.export.importing.pretreatment import Normalisation, seen, surround, told
 from fer_edge.export.importing.reading import editable, read_model
 from fer_edge.export.importing.signature import Signature, find_signature
@@ -86,6 +86,9 @@ def import_onnx(path: Path, options: ImportOptions = ImportOptions()) -> Importe
 def import_kept(path: Path) -> Source:
     """A graph that keeps the contract already, and that another program wrote.
 
+    One that is of the normal form as it stands keeps its names, by which calibration tables know
+    it.
+
     Raises
     ------
     ExportError
@@ -93,7 +96,11 @@ def import_kept(path: Path) -> Source:
     """
     model = read_model(path)
     labels = read_contract(model, path).labels
-    return import_onnx(path, ImportOptions(labels=labels, outputs="probabilities")).source
+    source = import_onnx(path, ImportOptions(labels=labels, outputs="probabilities")).source
+    if has_form_of(model, source.graph):
+        source.graph = load_graph(path)
+        name_outputs(source.graph, source.contract)
+    return source
 
 
 def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) -> Imported:

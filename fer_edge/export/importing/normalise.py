@@ -48,6 +48,21 @@ def normalise(graph: Editable) -> onnx.ModelProto:
     return finish(model)
 
 
+def has_form_of(model: onnx.ModelProto, normal: onnx.ModelProto) -> bool:
+    """Whether a graph differs from its normal form in names alone."""
+    names = {node.name for node in model.graph.node} - {""}
+    return (
+        len(names) == len(model.graph.node)
+        and [o.version for o in model.opset_import] == [o.version for o in normal.opset_import]
+        and len(model.graph.initializer) == len(normal.graph.initializer)
+        and [_form(node) for node in model.graph.node] == [_form(n) for n in normal.graph.node]
+    )
+
+
+def _form(node: onnx.NodeProto) -> tuple[str, list[bytes]]:
+    return node.op_type, sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+
+
 def _until_still(graph: Editable, passes: tuple[Pass, ...]) -> None:
     """Run passes, each as often as it changes something, until none does."""
     changed = True
