@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from fer_edge import EMOTIONS, Recognizer
+from fer_edge import Recognizer
 from fer_edge.errors import InputError
 from fer_edge.runtime import RetinaFace, read_image
 
@@ -117,7 +117,7 @@ def find_faces(
                 box=face.box,
                 score=face.score,
                 emotion=face.emotion,
-                probabilities=dict(zip(EMOTIONS, face.probabilities.tolist(), strict=True)),
+                probabilities=dict(zip(face.classes, face.probabilities.tolist(), strict=True)),
             )
             for face in recognizer.find(image, detector=detector)
         ]

@@ -1,4 +1,6 @@
-"""The look of the tables that commands print."""
+"""The look of the tables that commands print, and of what stands below them."""
+
+from collections.abc import Mapping
 
 from rich import box
 from rich.table import Table
@@ -15,3 +17,16 @@ def plain_table(title: str) -> Table:
         show_edge=False,
         pad_edge=False,
     )
+
+
+def without_label(left_out: Mapping[str, int]) -> str:
+    """Say which faces were not scored, by their emotion."""
+    return f"Left out, as the model has no label for them: {faces_of(left_out)}."
+
+
+def faces_of(counts: Mapping[str, int]) -> str:
+    """``12 faces of contempt, 3 of awe``"""
+    words = [f"{count:,} of {name}" for name, count in counts.items()]
+    first, *rest = words
+    number, _, name = first.partition(" of ")
+    return ", ".join([f"{number} {'face' if number == '1' else 'faces'} of {name}", *rest])

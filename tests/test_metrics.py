@@ -128,3 +128,15 @@ def test_mcnemar_is_the_binomial_sign_test_for_many_pairs():
     b, c = 700, 800
     closed = Fraction(2 * sum(math.comb(b + c, k) for k in range(b + 1)), 2 ** (b + c))
     assert metrics.mcnemar_p(*rights(b, c)) == pytest.approx(float(closed), rel=1e-12)
+
+
+def test_labels_of_any_number_and_name():
+    matrix = metrics.confusion_matrix(np.array([0, 0, 1]), np.array([0, 2, 1]), 3)
+    assert matrix.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    labels = ("sad", "glad", "awe")
+    assert metrics.recalls(matrix, labels) == pytest.approx(
+        {"sad": 0.5, "glad": 1, "awe": np.nan}, nan_ok=True
+    )
+    assert metrics.taken_for(matrix, classes=labels)["sad"] == {"awe": 0.5}
+    assert metrics.macro_f1(matrix, labels) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert metrics.macro_f1(matrix, labels, without=["awe"]) == pytest.approx((2 / 3 + 1) / 2)

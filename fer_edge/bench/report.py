@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fer_edge.artifact import Score
 from fer_edge.bench.suite import BenchResult, PrecisionResult
-from fer_edge.tables import plain_table
+from fer_edge.tables import plain_table, without_label
 
 
 def render(result: BenchResult) -> Group:
@@ -134,6 +134,9 @@ def _remarks(result: BenchResult) -> list[str]:
         remarks += [f"{row.precision} passed over {reason}" for reason in row.passed_over]
         if row.integers:
             remarks.append(f"{row.precision} is computed as {row.integers}.")
+    measured = next((row.score for row in result.precisions if row.score), None)
+    if measured is not None and measured.left_out:
+        remarks.append(without_label(measured.left_out))
     return remarks
 
 

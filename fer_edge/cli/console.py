@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NoReturn, cast
 
@@ -69,14 +69,6 @@ def complain(message: str) -> None:
 
     line = " ".join(message.split())
     stderr().print(Text.assemble(("error:", "bold red"), " ", line))
-
-
-def listed(counts: Mapping[str, int]) -> str:
-    """``12 faces of contempt, 3 of awe``"""
-    words = [f"{count:,} of {name}" for name, count in counts.items()]
-    first, *rest = words
-    number, _, name = first.partition(" of ")
-    return ", ".join([f"{number} {'face' if number == '1' else 'faces'} of {name}", *rest])
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from fer_edge.cli.arguments import (
     model_name,
     model_or_carried,
 )
-from fer_edge.cli.console import counted, listed, print_json, staged_progress
+from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
+from fer_edge.tables import faces_of, without_label
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -51,7 +52,8 @@ def evaluate(
     """Show what a model gets wrong: per emotion, and how far its probabilities go.
 
     ECE is the expected calibration error: how far confidence is from accuracy, on
-    average. worst.png has the faces that the model gets most wrong.
+    average. worst.png has the faces that the model gets most wrong. Faces that it has
+    no label for are left out and counted; a label that the data do not know is wrong.
 
     Example:
     fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
@@ -142,7 +144,7 @@ def _remarks(evaluation: "Evaluation") -> list[str]:
     score = evaluation.score
     remarks = []
     if score.left_out:
-        remarks.append(f"Left out, as the model has no label for them: {listed(score.left_out)}.")
+        remarks.append(without_label(score.left_out))
     said = [sum(column) for column in zip(*evaluation.confusion, strict=True)]
     foreign = {
         label: count
@@ -150,7 +152,7 @@ def _remarks(evaluation: "Evaluation") -> list[str]:
         if not faces and count and label not in (score.f1 or {})
     }
     if foreign:
-        remarks.append(f"Wrong, as the data have no such faces: {listed(foreign)}.")
+        remarks.append(f"Wrong, as the data have no such faces: {faces_of(foreign)}.")
     return remarks
 
 

@@ -10,6 +10,7 @@ from fer_edge.cli.arguments import Device, Json, Labels, batches, model_or_carri
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
+from fer_edge.tables import without_label
 
 LISTED = 8
 """Nodes that are named where some stay out of a precision."""
@@ -266,6 +267,8 @@ def _show(artifact: "Artifact") -> None:
     for precision, score in manifest.scores.items():
         if base is not None and precision != "fp32":
             typer.echo(f"{precision} {verdict(base, score)}.")
+    if base is not None and base.left_out:
+        typer.echo(without_label(base.left_out))
     for speed in manifest.speeds:
         taken = fastest(speed, list(reversed(speed.ms)))
         typer.echo(

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ from fer_edge.artifact import Score
 from fer_edge.data import FaceDataset
 from fer_edge.errors import DataError, InputError
 from fer_edge.evaluation import score
-from tests.tiny import FakeEngine, classify
+from tests.tiny import EIGHT, FakeEngine, classify
 
 RNG = np.random.default_rng(0)
 FACES = RNG.integers(0, 256, (600, 48, 48), dtype=np.uint8)
@@ -68,3 +70,27 @@ def test_what_cannot_be_scored_is_refused():
         score(FakeEngine(), DATASET.subset(TRUTH < 0))
     with pytest.raises(InputError, match="reference is for 5 faces, the val split has 600"):
         score(FakeEngine(), DATASET, reference=np.zeros((5, 7), np.float32))
+
+
+def test_labels_that_the_data_do_not_know_are_wrong_and_have_no_figures():
+    """EIGHT knows contempt; these data have faces of two emotions, and none of it."""
+    faces = RNG.integers(0, 256, (300, 64, 64), dtype=np.uint8)
+    said = classify(faces, EIGHT).argmax(1)
+    truth = np.where(RNG.random(300) < 0.5, said, 1)
+    truth[truth == 7] = 2
+    data = FaceDataset.from_arrays(faces, truth, "val", classes=EIGHT.labels)
+    data = dataclasses.replace(data, left_out={"pain": 4})
+    result, probabilities = score(FakeEngine(contract=EIGHT), data)
+    assert probabilities.shape == (300, 8)
+    assert result.accuracy == (said == truth).mean()
+    assert (said == 7).any()
+    for figures in (result.recall, result.precision, result.f1):
+        assert "contempt" not in figures
+    assert result.macro_f1 == pytest.approx(np.mean(list(result.f1.values())))
+    assert result.left_out == {"pain": 4}
+    assert Score.model_validate_json(result.model_dump_json()) == result
+
+
+def test_faces_for_another_model_are_refused():
+    with pytest.raises(DataError, match=r"These faces are \(48, 48\).*the model takes uint8 gray"):
+        score(FakeEngine(contract=EIGHT), DATASET)

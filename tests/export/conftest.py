@@ -8,6 +8,7 @@ from fer_edge.engines.integer_products import integer_products
 from fer_edge.export.calibration import calibrate
 from fer_edge.export.table import CalibrationTable
 from fer_edge.models import MODELS
+from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.export.graphs import plain_graph, residual_graph
 
 

@@ -1,12 +1,18 @@
 """What an export records of the engines that it builds, TensorRT aside."""
 
+import numpy as np
 import onnx
 import pytest
 
+from fer_edge.engines import open_engine, run_all
 from fer_edge.engines.cuda import GpuDescription
 from fer_edge.errors import EngineLoadError
 from fer_edge.export import pipeline
 from fer_edge.export.pipeline import export_model
+from fer_edge.export.sources import Source
+from tests.tiny import CONTRACTS
+
+from .graphs import plain_graph
 
 UNREADABLE = "TensorRT's report on this engine does not describe its layers."
 
@@ -48,3 +54,14 @@ def test_the_gpu_is_recorded(source, tmp_path, backend, recorded):
     artifact = export_model(source, tmp_path / "build", precisions=["fp16"], backends=[backend])
     (engine,) = artifact.manifest.engines
     assert (engine.gpu, engine.capability, engine.multiprocessors, engine.memory) == recorded
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=["rgb", "eight", "five"])
+def test_an_engine_of_somebody_elses_network_runs(building_tensorrt, contract, tmp_path):
+    origin = Source("theirs", plain_graph(0, contract), contract=contract)
+    export_model(origin, tmp_path / "build", precisions=["fp16"], backends=["tensorrt"])
+    assert building_tensorrt.built[0]["face"] == contract.face_shape
+    with open_engine(tmp_path / "build", backend="tensorrt") as engine:
+        assert engine.describe().contract == contract
+        found = run_all(engine, np.zeros((3, *contract.crop_shape), np.uint8))
+    assert found.shape == (3, len(contract.labels))

@@ -7,15 +7,24 @@ import pytest
 
 from fer_edge.artifact import Artifact
 from fer_edge.engines import open_engine, run_all
-from fer_edge.errors import ArtifactError, CalibrationError, ExportError, UsageError
+from fer_edge.errors import (
+    ArtifactError,
+    CalibrationError,
+    DataError,
+    ExportError,
+    InferenceError,
+    UsageError,
+)
 from fer_edge.export import pipeline
 from fer_edge.export.engine_plan import BatchRange
 from fer_edge.export.float16 import round_weights
-from fer_edge.export.graph import copy_of, graph_hash, load_graph, set_constant
+from fer_edge.export.graph import copy_of, graph_hash, load_graph, read_contract, set_constant
 from fer_edge.export.pipeline import export_model
+from fer_edge.export.sources import Source
 from fer_edge.models.carried import carried_model
 from tests.export.conftest import run
-from tests.export.graphs import activated_graph, unary
+from tests.export.graphs import activated_graph, plain_graph, unary
+from tests.tiny import EIGHT
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +222,38 @@ def test_what_cpus_compute_in_float32_is_told(faces, tmp_path):
     record = Artifact.load(made.folder).graph("int8")
     assert record.kept == {}
     assert "no Tanh on integers" in record.cpu_kept["second/tanh"]
+
+
+def test_what_somebody_elses_network_takes_is_in_manifest_and_metadata(tmp_path):
+    origin = Source("theirs", plain_graph(0, EIGHT), contract=EIGHT)
+    made = export_model(origin, tmp_path / "out", precisions=["fp16"])
+    assert Artifact.load(made.folder).contract == EIGHT
+    for record in made.manifest.graphs.values():
+        graph = load_graph(made.folder / record.file)
+        assert read_contract(graph) == EIGHT
+        facts = {p.key: p.value for p in graph.metadata_props}
+        assert facts["fer_edge.labels"] == ",".join(EIGHT.labels)
+        assert facts["fer_edge.input"].startswith("uint8 grayscale faces (N, 1, 64, 64)")
+    again = export_model(made.folder, tmp_path / "again")
+    assert again.contract == EIGHT
+    assert again.manifest.model == "theirs"
+
+
+def test_logits_are_not_exported(residual, tmp_path):
+    logits = copy_of(residual)
+    softmax = logits.graph.node[-1]
+    softmax.op_type = "Identity"
+    del softmax.attribute[:]
+    path = tmp_path / "logits.onnx"
+    onnx.save(logits, path)
+    with pytest.raises(InferenceError, match="are no probabilities") as caught:
+        export_model(path, tmp_path / "out")
+    assert "fer-edge import FILE" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_of_another_size_are_refused_before_anything_is_made(faces, tmp_path):
+    origin = Source("theirs", plain_graph(0, EIGHT), contract=EIGHT)
+    with pytest.raises(DataError, match="These faces are"):
+        export_model(origin, tmp_path / "out", precisions=["int8"], data=faces)
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_edge.contract import EMOTIONS
 from fer_edge.runtime.live import LivePage
+from fer_edge.runtime.palette import color_of
 from tests.runtime.capture.fakes import wait_until
 
 from .chromium import PROGRAM, Chromium
@@ -53,7 +55,10 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @contextmanager
 def feed(
-    page: LivePage, *sources: str, emotions: tuple[str, ...] = ("happy", "sad")
+    page: LivePage,
+    *sources: str,
+    emotions: tuple[str, ...] = ("happy", "sad"),
+    classes: tuple[str, ...] = EMOTIONS,
 ) -> Iterator[None]:
     """Show moments, 20 a second, for as long as the context lasts."""
     done = threading.Event()
@@ -61,7 +66,7 @@ def feed(
     def show() -> None:
         for index in itertools.count():
             for source in sources or ("door",):
-                page.show(moment(index, source, emotions=emotions, image=SEEN))
+                page.show(moment(index, source, emotions=emotions, image=SEEN, classes=classes))
             if done.wait(0.05):
                 return
 
@@ -116,6 +121,25 @@ def test_what_is_seen(tab: Chromium, page: LivePage, tmp_path: Path) -> None:
         tab.screenshot(tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as picture:
         assert picture.width >= 1200
+    assert tab.errors == []
+
+
+def test_labels_of_somebody_else_have_names_and_colours(tab: Chromium, page: LivePage) -> None:
+    tab.errors.clear()
+    with feed(page, emotions=("awe",), classes=("anger", "happy", "awe")):
+        tab.open(page.start(), width=1280, height=800)
+        tab.wait_for("document.querySelectorAll('.card').length === 1")
+        assert tab.evaluate(text(".emotion")) == "awe"
+        legend = "[...document.querySelectorAll('.legend li')].map(e => e.textContent)"
+        tab.wait_for(f"{legend}.length === 3")
+        assert tab.evaluate(legend) == ["anger", "happy", "awe"]
+        tab.wait_for("document.querySelectorAll('.lanes li').length === 1")
+        assert tab.evaluate("document.querySelector('.lanes canvas').ariaLabel") == (
+            "awe 100 % of the time"
+        )
+        hexes = color_of("awe").removeprefix("#")
+        rgb = [int(hexes[i : i + 2], 16) for i in (0, 2, 4)]
+        assert tab.evaluate(pixel(20, 55)) == pytest.approx(rgb, abs=4)
     assert tab.errors == []
 
 

@@ -17,11 +17,15 @@ from fer_edge.errors import LivePageError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.live import LivePage, stream
 from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.palette import color_of
 from tests.runtime.capture.fakes import FakeDevice, image, wait_until
 
 from .viewers import Viewer, moment, unreading_viewer
 
 exceptions = pytest.importorskip("websockets.exceptions", reason="needs the extra web")
+
+THEIRS = ("anger", "happy", "awe")
+"""Labels of somebody else: one spelled otherwise, one unknown."""
 
 
 @pytest.fixture
@@ -60,6 +64,23 @@ def test_a_viewer_sees_the_picture_and_the_numbers(page: LivePage) -> None:
     assert [face["emotion"] for face in facts["faces"]] == ["happy", "sad"]
     assert facts["faces"][1]["box"] == [80, 30, 40, 50]
     assert Image.open(io.BytesIO(jpeg)).size == (160, 120)
+
+
+def test_labels_of_somebody_else_come_with_their_colours(page: LivePage) -> None:
+    with Viewer(page.start()) as viewer:
+        page.show(moment(0, "ours"))
+        page.show(moment(1, "theirs", emotions=("anger", "awe"), classes=THEIRS))
+        told = {facts["source"]: facts for facts, _ in (viewer.moment(), viewer.moment())}
+        assert told["ours"]["tones"] == {}
+        assert told["theirs"]["tones"] == {"anger": "var(--angry)", "awe": color_of("awe")}
+        assert list(told["theirs"]["faces"][0]["probabilities"]) == list(THEIRS)
+    with Viewer(page.start(), see=["theirs"]) as viewer:
+        first = viewer.next()
+    assert isinstance(first, dict)
+    assert first["emotions"] == {"theirs": list(THEIRS)}
+    assert first["tones"] == told["theirs"]["tones"]
+    ((_, shares),) = first["past"]["theirs"]
+    assert [len(row) for row in shares.values()] == [3, 3]
 
 
 def test_rate_and_drops_are_told(page: LivePage) -> None:

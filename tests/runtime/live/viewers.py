@@ -27,16 +27,18 @@ def moment(
     *,
     emotions: tuple[str, ...] = ("happy",),
     image: np.ndarray = IMAGE,
+    classes: tuple[str, ...] = EMOTIONS,
 ) -> Moment:
     """One face for each emotion, 79 % sure."""
     faces = []
     for track, emotion in enumerate(emotions):
-        shares = np.full(7, 0.035, np.float32)
-        label = EMOTIONS.index(emotion)
+        shares = np.full(len(classes), 0.21 / (len(classes) - 1), np.float32)
+        label = classes.index(emotion)
         shares[label] = 0.79
-        faces.append(SeenFace(track, Box(20 + 60 * track, 30, 40, 50), 0.9, label, shares, shares))
+        box = Box(20 + 60 * track, 30, 40, 50)
+        faces.append(SeenFace(track, box, 0.9, label, shares, shares, classes=classes))
     now = time.monotonic()
-    return Moment(Frame(image, now - 0.025, index, source), faces, now)
+    return Moment(Frame(image, now - 0.025, index, source), faces, now, classes=classes)
 
 
 def unreading_viewer(url: str) -> socket.socket:
