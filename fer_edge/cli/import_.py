@@ -39,7 +39,9 @@ def import_(
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(help="Divides what is left: one or one per channel.", rich_help_panel=_NETWORK),
+        typer.Option(
+            help="Divides what is left: one or one per channel.", rich_help_panel=_NETWORK
+        ),
     ] = None,
     scale: Annotated[
         float | None,
@@ -98,8 +100,8 @@ def import_(
     be said, and the error tells how.
 
     Examples:
-    fer-edge import emotion-ferplus-8.onnx --labels neutral,happy,surprise,sad,angry,disgust,fear,contempt
-    fer-edge import best.onnx --scale 255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels …
+    fer-edge import net.onnx --scale 255 --labels angry,disgust,fear,happy,sad,surprise,neutral
+    fer-edge import best.onnx --scale 255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     fer-edge import fer.pth --model resnet50-linear --out build/theirs
     Then: fer-edge export build/theirs --int8 --data fer2013.zip
     """

@@ -107,6 +107,7 @@ class _Rewrite:
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
         self._integer = integer_flow(self._view, placement.layers, placement.activations).operators
+        self._pixels: str | None
         self._pixels, self._mean = centred_pixels(self._view) or (None, 0)
         """The tensor of the pixels less one whole number, and the number; None without one."""
         self._meaning: dict[str, _Integers] = {}

@@ -340,11 +340,7 @@ def name_outputs(model: onnx.ModelProto, contract: Contract) -> None:
 def count_parameters(model: onnx.ModelProto) -> int:
     """Numbers in the weights and biases of convolutions and fully connected layers."""
     view = GraphView(model)
-    return sum(
-        int(view.array(name).size)
-        for node in view.layers
-        for name in node.input[1:]
-    )
+    return sum(int(view.array(name).size) for node in view.layers for name in node.input[1:])
 
 
 def layer_multiply_adds(model: onnx.ModelProto) -> dict[str, int]:

@@ -64,7 +64,7 @@ def integer_flow(
             # A product of sequences gives what its integers sum to, in float32 for the bias.
             if node.name in layers and node.op_type != "MatMul":
                 given.add(output)
-        elif not given.intersection(inputs) or node.op_type in (*_SHAPING, "Softmax"):
+        elif not given.intersection(inputs) or node.op_type in (*_SHAPING, "Shape", "Softmax"):
             continue
         elif not runs_on_integers(view, node):
             floating[node.name] = (

@@ -1,7 +1,7 @@
 """Which tensors are quantised: the rules that TensorRT fuses by.
 
-Of transformers these are the inputs of every fully connected layer. Attention's own products stay in
-floating point: TensorRT fuses them and the softmax between into one kernel, in FP16.
+Of transformers these are the inputs of every fully connected layer. Attention's own products stay
+in floating point: TensorRT fuses them and the softmax between into one kernel, in FP16.
 
 References
 ----------
@@ -16,7 +16,6 @@ import onnx
 
 from fer_edge.export.graph import WEIGHTED, GraphView
 from fer_edge.export.integer_operators import integer_flow
-
 
 _ON_MAPS = (
     "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "MaxPool", "Concat",

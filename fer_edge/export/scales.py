@@ -60,9 +60,7 @@ def quantized_weights(weights: NDArray[np.float32], axis: int = 0) -> NDArray[np
     return steps * per_channel(scales, weights.ndim, axis)
 
 
-def per_channel(
-    scales: NDArray[np.float32], dimensions: int, axis: int = 0
-) -> NDArray[np.float32]:
+def per_channel(scales: NDArray[np.float32], dimensions: int, axis: int = 0) -> NDArray[np.float32]:
     """Scales shaped such that weights may be divided by them."""
     shape = [1] * dimensions
     shape[axis] = -1

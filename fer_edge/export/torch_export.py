@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fer_edge.contract import (
+    EMOTIONS,
     FACE_SIZE,
     INPUT_NAME,
     OUTPUT_NAME,
@@ -25,6 +26,8 @@ from fer_edge.contract import (
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import ExportError, TrainingError
 from fer_edge.export.graph import canonicalise
+from fer_edge.export.importing.importer import ImportOptions
+from fer_edge.export.importing.modules import import_module
 from fer_edge.models import build_model, model_spec
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.head import classifier
@@ -70,6 +73,8 @@ def export_run(run: Path) -> ExportedRun:
     name = training["config"]["model"]
     model = build_model(name)
     load_weights(model, run / BEST)
+    if model_spec(name).first_convolution is None:
+        return _own_network(model, name, training)
     graph = canonicalise(torch_to_onnx(model, name, training["temperature"]))
     difference = compare(model, graph, training["temperature"])
     if difference > PARITY_LIMIT:
@@ -79,6 +84,29 @@ def export_run(run: Path) -> ExportedRun:
             hint="Report this with the versions that fer-edge doctor prints.",
         )
     return ExportedRun(name, graph, training, difference, torch.__version__)
+
+
+class _Tempered(nn.Module):
+    """A network whose logits are divided by the temperature that a training fitted."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x) / self.temperature
+        return logits
+
+
+def _own_network(model: nn.Module, name: str, training: dict[str, Any]) -> ExportedRun:
+    """The graph of a network of another package, which comes in as anybody's does."""
+    options = ImportOptions(
+        EMOTIONS, mean=(PIXEL_MEAN,), std=(PIXEL_SCALE,), scale=1.0, color="gray", size=FACE_SIZE
+    )
+    imported = import_module(_Tempered(model, training["temperature"]), options, name)
+    source = imported.source
+    return ExportedRun(name, source.graph, training, source.parity["fp32"], torch.__version__)
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -190,7 +218,9 @@ def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx
     onnx.ModelProto
         Opset 19, input ``faces`` uint8 (N, 1, 48, 48), output ``probabilities`` float32 (N, 7).
     """
-    wrapped = FacesToProbabilities(model, model_spec(name).first_convolution, temperature).eval()
+    first = model_spec(name).first_convolution
+    assert first is not None
+    wrapped = FacesToProbabilities(model, first, temperature).eval()
     example = torch.zeros((2, 1, FACE_SIZE, FACE_SIZE), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():

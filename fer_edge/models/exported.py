@@ -38,6 +38,8 @@ def load_exported(folder: Path) -> nn.Module:
     }
     model = build_model(artifact.manifest.model)
     first = model_spec(artifact.manifest.model).first_convolution
+    if first is None:
+        raise _foreign(folder, "first convolution: it is a network of another package")
     with torch.no_grad():
         norm_of = _norms(model)
         for name, module in model.named_modules():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -35,35 +36,106 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
     ModelError
         Not there, not a state dict, or made for another model.
     """
+    state = read_state(path).tensors
+    if backbone and isinstance(model, GrayInput) and not any(_bare(k) != k for k in state):
+        _load_backbone(model.network, state, str(path))
+    else:
+        state = _renamed(model, state)
+        load_state(model, _grown(model, state), str(path))
+
+
+@dataclass(frozen=True)
+class ReadState:
+    """The tensors of a file of weights."""
+
+    tensors: State
+    within: str | None
+    """Entry of the file that they were taken from; None where the file holds nothing else."""
+
+
+_NESTS = (
+    "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "state_dict",
+    "model_state_dict", "model_state", "net_state_dict", "model", "net", "network", "module",
+    "weights", "params",
+)  # fmt: skip
+"""Entries that checkpoints keep weights under. Averaged ones come first: they are the ones that
+their authors measure."""
+_WRAPPERS = ("module.", "_orig_mod.", "network.", "model.", "net.", "ema_model.")
+"""What DataParallel, torch.compile, Lightning and others around a network put before names."""
+
+
+def read_state(path: Path) -> ReadState:
+    """Read the weights in a file: safetensors, a torch state dict, or one inside a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        Not there, empty, cut short, a pickled module, or without weights.
+    """
     if not path.is_file():
         raise ModelError(f"There is no weights file {path}.")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty.", hint="Copy or download it again.")
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            found = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ModelError(
-            f"{path} holds something else than tensors and was not loaded.",
-            hint="Save it again as safetensors, or as a state dict.",
+            f"{path} holds something else than tensors, such as a whole module, and was not "
+            "loaded: that would run code of its author.",
+            hint="Where that code is trusted, save its weights alone: "
+            f"torch.save(torch.load('{path.name}', weights_only=False).state_dict(), "
+            "'weights.pth')",
         ) from error
     except Exception as error:  # what torch.load makes of a foreign file has no common base
         raise ModelError(
             f"{path} cannot be read as weights: {_line(error)}.",
-            hint="Give a safetensors file or a torch state dict.",
+            hint="Give a safetensors file or a torch state dict; one that was cut short has to be "
+            "copied or downloaded again.",
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    return _unwrapped(found, path)
+
+
+def _unwrapped(found: object, path: Path) -> ReadState:
+    within: list[str] = []
+    while isinstance(found, dict) and not _is_state(found):
+        nest = next((k for k in _NESTS if isinstance(found.get(k), dict) and found[k]), None)
+        if nest is None:
+            break
+        found, within = found[nest], [*within, nest]
+    if not isinstance(found, dict) or not _is_state(found):
+        there = f" (it has {', '.join(map(str, found))[:120]})" if isinstance(found, dict) else ""
         raise ModelError(
-            f"{path} is not a state dict.", hint="Save model.state_dict() rather than a checkpoint."
+            f"{path} is not a state dict{there}.",
+            hint="Save model.state_dict() rather than a checkpoint.",
         )
-    if (
-        backbone
-        and isinstance(model, GrayInput)
-        and not any(k.startswith("network.") for k in state)
-    ):
-        _load_backbone(model.network, state, str(path))
-    else:
-        load_state(model, _grown(model, state), str(path))
+    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)}
+    return ReadState(tensors, ".".join(within) or None)
+
+
+def _is_state(found: dict[str, object]) -> bool:
+    """Whether names stand for tensors; averaged weights may have a count beside them."""
+    tensors = sum(isinstance(v, Tensor) for v in found.values())
+    return tensors > 0 and not any(isinstance(v, dict) for v in found.values())
+
+
+def _bare(name: str) -> str:
+    """A tensor's name without what wrappers put before it."""
+    while (wrapper := next((w for w in _WRAPPERS if name.startswith(w)), None)) is not None:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _renamed(model: nn.Module, state: State) -> State:
+    """The tensors under the names that ``model`` has for them, whatever wraps either."""
+    own = model.state_dict()
+    names = {_bare(name): name for name in own}
+    found = {names.get(_bare(name), name): tensor for name, tensor in state.items()}
+    # torch before 0.4.1 counted no batches, and nothing but a training reads the counts.
+    counts = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    return counts | found
 
 
 def _grown(model: nn.Module, state: State) -> State:

@@ -45,7 +45,7 @@ def any_batch(graph: Editable, image: str, shape: tuple[int, int, int], where: s
         output.CopyFrom(
             helper.make_tensor_value_info(output.name, output.type.tensor_type.elem_type, None)
         )
-    graph.touch()
+    graph.forget_shapes()
     names = _shape_tensors(graph)
     shaped = [n.output[0] for n in graph.nodes if n.op_type in ("Reshape", "Resize")]
     found = []
@@ -123,8 +123,6 @@ def _fix_reshapes(graph: Editable, shapes: dict[str, tuple[Shape, Shape]]) -> No
 
 def _release(graph: Editable, fixed: int) -> None:
     """Take the number of faces out of constant shapes."""
-    for value in graph.inputs:
-        value.type.tensor_type.shape.dim[0].dim_value = fixed
     shapes = {
         name: graph.shape(name, fixed) for node in graph.nodes for name in node.output if name
     }

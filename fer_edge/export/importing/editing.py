@@ -37,10 +37,12 @@ class Editable:
         self.inputs = [_copy(v) for v in graph.input if v.name not in self.constants]
         self.outputs = [_copy(v) for v in graph.output]
         self._counter = 0
+        self._shapes: dict[int, dict[str, Shape]] = {}
+        self._types: dict[str, int] = {}
         self.touch()
 
     def touch(self) -> None:
-        """Index the nodes anew."""
+        """Index the nodes anew. What a name stands for has kept its shape."""
         self.producer: dict[str, onnx.NodeProto] = {}
         self.takers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.nodes:
@@ -50,8 +52,12 @@ class Editable:
                 if name:
                     self.takers[name].append(node)
         self.given = {value.name for value in self.outputs}
-        self._shapes: dict[int, dict[str, Shape]] = {}
-        self._types: dict[str, int] = {}
+        self._unknown: set[int] = set()
+
+    def forget_shapes(self) -> None:
+        """After a change of the shape that a name stands for."""
+        self._shapes.clear()
+        self.touch()
 
     def model(self, batch: int | None = None) -> onnx.ModelProto:
         """The graph; with the first dimension of its inputs a number where one is given."""
@@ -75,9 +81,10 @@ class Editable:
         """Shape of a tensor with so many faces; None where it cannot be told beforehand."""
         if tensor in self.constants:
             return tuple(self.constants[tensor].shape)
-        if batch not in self._shapes:
+        known = self._shapes.setdefault(batch, {})
+        if tensor not in known and batch not in self._unknown:
             self._infer(batch)
-        return self._shapes[batch].get(tensor)
+        return known.get(tensor)
 
     def rank(self, tensor: str) -> int | None:
         shape = self.shape(tensor)
@@ -87,7 +94,7 @@ class Editable:
         """Type of a tensor as ONNX numbers types; 0 where it is not known."""
         if tensor in self.constants:
             return int(helper.np_dtype_to_tensor_dtype(self.constants[tensor].dtype))
-        if not self._types:
+        if tensor not in self._types and 2 not in self._unknown:
             self._infer(2)
         return self._types.get(tensor, 0)
 
@@ -95,6 +102,7 @@ class Editable:
         model = self.model(batch)
         for value in model.graph.output:
             value.type.tensor_type.ClearField("shape")
+        self._unknown.add(batch)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         shapes = self._shapes.setdefault(batch, {})
         for value in (*inferred.value_info, *inferred.input, *inferred.output):

@@ -58,7 +58,7 @@ class Imported:
     """For people, a line each."""
 
 
-def import_onnx(path: Path, options: ImportOptions = ImportOptions()) -> Imported:  # noqa: B008
+def import_onnx(path: Path, options: ImportOptions = ImportOptions()) -> Imported:
     """Make the graph of record of an ONNX file.
 
     Parameters
@@ -103,8 +103,7 @@ def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) 
     normalisation = normalisation or seen(graph, signature)
     if normalisation is None:
         raise ExportError(
-            f"{where} takes {signature.dtype} and does not say which numbers it wants for a "
-            "pixel.",
+            f"{where} takes {signature.dtype} and does not say which numbers it wants for a pixel.",
             hint="Say how it was trained: --scale 255 for pixels from 0 to 1; --scale 255 --mean "
             "0.5 --std 0.5 for -1 to 1; --scale 255 --mean 0.485,0.456,0.406 --std "
             "0.229,0.224,0.225 for torchvision's; --scale 1 for 0 to 255.",
@@ -135,7 +134,7 @@ def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) 
             f"more than {limit:.0e}.",
             hint="Report this with the versions that fer-edge doctor prints.",
         )
-    lines.append(f"differs from the file by {difference:.1e} at most on {len(faces)} faces")
+    lines.append(f"differs from the original by {difference:.1e} at most on {len(faces)} faces")
     source = Source(where, model, contract=contract, parity={"fp32": difference})
     return Imported(source, lines)
 
@@ -205,9 +204,7 @@ def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return pixels
 
 
-def _kind(
-    answers: NDArray[np.float64], said: Outputs | None, where: str
-) -> tuple[str, str]:
+def _kind(answers: NDArray[np.float64], said: Outputs | None, where: str) -> tuple[str, str]:
     """What the numbers are, and how that is known."""
     if not np.isfinite(answers).all():
         raise ExportError(
@@ -268,9 +265,7 @@ def _color(signature: Signature, said: NetworkColor | None) -> NetworkColor:
     return said or "rgb"
 
 
-def _colour_note(
-    signature: Signature, said: NetworkColor | None, color: NetworkColor
-) -> str:
+def _colour_note(signature: Signature, said: NetworkColor | None, color: NetworkColor) -> str:
     if signature.channels == 1:
         return ""
     if color == "gray":

@@ -40,7 +40,7 @@ def meet_transposes(graph: Editable) -> bool:
         new = helper.make_node("Transpose", [end], taker.output, taker.name, perm=both)
         graph.replace([taker], [new])
         graph.nodes = [one for one in graph.nodes if one is not node]
-        graph.touch()
+        graph.forget_shapes()
         return True
     return False
 
@@ -90,9 +90,7 @@ def means_are_pools(graph: Editable) -> bool:
                 continue
             keeps = bool(found.get("keepdims", 1))
         elif node.op_type == "AveragePool":
-            if list(found.get("kernel_shape", ())) != list(shape[2:]) or any(
-                found.get("pads", ())
-            ):
+            if list(found.get("kernel_shape", ())) != list(shape[2:]) or any(found.get("pads", ())):
                 continue
             if graph.shape(node.output[0]) != (*shape[:2], 1, 1):
                 continue
@@ -179,7 +177,7 @@ def _zeros_around(graph: Editable, pad: onnx.NodeProto) -> list[int] | None:
 
 
 def joined_channels(graph: Editable) -> bool:
-    """A convolution of copies of one channel, or of channels in another order, reads the original."""
+    """A convolution of copies of one channel, or of channels in another order, reads those."""
     for node in list(graph.nodes):
         before = graph.producer.get(node.input[0]) if node.op_type == "Conv" else None
         weight = graph.value(node.input[1]) if before is not None else None

@@ -52,7 +52,7 @@ def _mend_gemm(graph: Editable, node: onnx.NodeProto) -> bool:
     if weight is None:
         return False
     rows = weight if found.get("transB") else weight.T
-    plain = {"transB": 1} == {k: v for k, v in found.items() if not _neutral(k, v)}
+    plain = {k: v for k, v in found.items() if not _neutral(k, v)} == {"transB": 1}
     if plain and bias is not None and bias.shape == (len(rows),):
         return False
     if bias is not None:
@@ -225,7 +225,10 @@ def merge_constants(graph: Editable) -> bool:
             or graph.only_taker(node.input[0]) is None
         ):
             continue
-        one, two = (graph.constants[n.input[1]].astype(np.float64) for n in (before, node))
+        both = [graph.constants[n.input[1]] for n in (before, node)]
+        if any(value.dtype != np.float32 for value in both):
+            continue
+        one, two = (value.astype(np.float64) for value in both)
         source = before.input[0]
         value = (one + two if node.op_type == "Add" else one * two).astype(np.float32)
         name = graph.constant(value, node.input[1])

@@ -59,7 +59,9 @@ def one_subtraction(graph: Editable) -> None:
             return
         mean = -affine.offset / affine.factor
         near = np.round(mean * _GRID) / _GRID
-        mean = np.where(np.abs(mean - near) < 1e-3 / _GRID * np.maximum(np.abs(mean), 1), near, mean)
+        mean = np.where(
+            np.abs(mean - near) < 1e-3 / _GRID * np.maximum(np.abs(mean), 1), near, mean
+        )
         target, tensor, new = steps[-1].output[0], cast.output[0], []
         scaled = np.any(affine.factor != 1)
         if np.any(mean != 0):

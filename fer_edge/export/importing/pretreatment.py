@@ -65,7 +65,17 @@ def told(
     if scale == 0 or 0 in (std or ()):
         raise ExportError("--scale and --std divide, so neither may be 0.")
     said = (1.0 if scale is None else scale, tuple(mean or (0.0,)), tuple(std or (1.0,)))
-    return Normalisation(*said, f"(pixel / {said[0]:g} - {_list(said[1])}) / {_list(said[2])}")
+    return Normalisation(*said, _formula(*said))
+
+
+def _formula(scale: float, mean: Sequence[float], std: Sequence[float]) -> str:
+    """``(pixel / 255 - 0.5) / 0.5``, without what changes nothing."""
+    text = "pixel" if scale == 1 else f"pixel / {scale:g}"
+    if any(mean):
+        text = f"{text} - {_list(mean)}"
+    if any(value != 1 for value in std):
+        text = f"({text}) / {_list(std)}" if " " in text else f"{text} / {_list(std)}"
+    return text if " " in text else "pixel, 0 to 255"
 
 
 def seen(graph: Editable, signature: Signature) -> Normalisation | None:

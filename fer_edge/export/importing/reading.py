@@ -180,9 +180,7 @@ def _definition(
 
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    found = {
-        v.name: v.type for v in (*inferred.value_info, *inferred.input, *inferred.output)
-    }
+    found = {v.name: v.type for v in (*inferred.value_info, *inferred.input, *inferred.output)}
     for tensor in inferred.initializer:
         found[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
     return found

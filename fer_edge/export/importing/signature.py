@@ -63,7 +63,7 @@ def find_signature(
     """
     constants = {t.name for t in model.graph.initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in constants}
-    images = {name: found for name, v in inputs.items() if (found := _image(v)) is not None}
+    images = {name: image for name, v in inputs.items() if (image := _image(v)) is not None}
     taken = _chosen(
         where, "input", images, {n: _shown(v) for n, v in inputs.items()}, input_name,
         "an image: 4 dimensions, 1 or 3 channels, square",
@@ -126,11 +126,15 @@ def _image(value: onnx.ValueInfoProto) -> tuple[Layout, int, int | None] | None:
     kind, dims = value.type.tensor_type.elem_type, _dims(value)
     if len(dims) != 4 or (kind not in FLOATS and kind != TensorProto.UINT8):
         return None
-    for layout, channel, sides in (("NCHW", 1, dims[2:]), ("NHWC", 3, dims[1:3])):
-        count = dims[channel]
-        if count in _CHANNELS and sides[0] == sides[1] and sides[0] not in _CHANNELS:
-            return "NCHW" if layout == "NCHW" else "NHWC", count, sides[0]
+    if _square(dims[2:], dims[1]):
+        return "NCHW", dims[1] or 0, dims[2]
+    if _square(dims[1:3], dims[3]):
+        return "NHWC", dims[3] or 0, dims[1]
     return None
+
+
+def _square(sides: Dims, channels: int | None) -> bool:
+    return channels in _CHANNELS and sides[0] == sides[1] and sides[0] not in _CHANNELS
 
 
 def _classes(value: onnx.ValueInfoProto) -> int | None:

@@ -1,0 +1,221 @@
+"""From a torch module to the graph of record."""
+
+import copy
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from fer_edge.artifact import Artifact
+from fer_edge.contract import Precision
+from fer_edge.data import load_dataset
+from fer_edge.errors import ExportError
+from fer_edge.export.calibration import Choice
+from fer_edge.export.importing.importer import (
+    Imported,
+    ImportOptions,
+    NetworkColor,
+    import_model,
+    probe_images,
+)
+from fer_edge.export.pipeline import export_model
+
+_OPSET = 18
+"""The one that torch's exporter itself writes; others it converts to."""
+PARITY_LIMIT = 1e-4
+"""Largest difference of what torch and the graph give, in units of the largest: both add up in
+float32, each in its own order."""
+
+
+def export_module(
+    module: nn.Module,
+    out: str | Path,
+    *,
+    size: int,
+    color: NetworkColor = "gray",
+    scale: float = 255.0,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    labels: Sequence[str] | None = None,
+    name: str | None = None,
+    fp16: bool = False,
+    int8: bool = False,
+    fp8: bool = False,
+    data: str | Path | None = None,
+    method: Choice = "auto",
+    max_drop: float | None = None,
+) -> Artifact:
+    """Make an artifact of a network of one's own.
+
+    The network takes float32 faces (N, channels, size, size) as ``(pixel / scale - mean) / std``
+    and gives logits or probabilities (N, classes). The artifact takes raw uint8 faces. It is held
+    against the module before anything is written.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Is not changed; a copy of it is put into evaluation mode, on the CPU.
+    out : str or Path
+        Artifact folder. Replaced as a whole when everything has succeeded.
+    size : int
+        Side of the faces in pixels, 24 to 260.
+    color : {"gray", "rgb", "bgr"}
+        What it was trained on. A network of three channels may have been trained on gray.
+    scale, mean, std : float, sequence of float, sequence of float
+        One number, or one for each channel of the network.
+    labels : sequence of str, optional
+        What the outputs are, in their order; those of FER2013 by default.
+    name : str, optional
+        Of the model; the class's by default.
+    fp16, int8, fp8 : bool
+        Write these precisions, too.
+    data : str or Path, optional
+        A data set that calibrates INT8 and FP8, and scores every precision.
+    method, max_drop
+        As in :func:`fer_edge.export.pipeline.export_model`.
+
+    Returns
+    -------
+    Artifact
+
+    Raises
+    ------
+    ExportError
+        torch cannot export the module, or the graph differs from it.
+    UsageError
+        A size, colour, labels or ``out`` that cannot be.
+    CalibrationError
+        INT8 or FP8 without data.
+    DataError
+        ``data`` cannot be read.
+    """
+    options = ImportOptions(labels, mean, std, scale, color, size)
+    imported = import_module(module, options, name or type(module).__name__)
+    asked: dict[Precision, bool] = {"fp32": True, "fp16": fp16, "int8": int8, "fp8": fp8}
+    contract = imported.source.contract
+    return export_model(
+        imported.source,
+        Path(out),
+        precisions=[precision for precision, wanted in asked.items() if wanted],
+        data=None if data is None else load_dataset(data, "val", contract=contract),
+        method=method,
+        max_drop=max_drop,
+    )
+
+
+def import_module(module: nn.Module, options: ImportOptions, name: str) -> Imported:
+    """The graph of record of a module; ``options`` has its size, and its colour where not gray.
+
+    Raises
+    ------
+    ExportError
+        As :func:`export_module`.
+    """
+    from fer_edge.contract import EMOTIONS
+
+    module = copy.deepcopy(module).float().cpu().eval()
+    assert options.size is not None
+    channels = _channels(module, options)
+    example = torch.from_numpy(probe_images(4, channels, options.size)).float() / 255
+    expected = _answer(module, example, name)
+    model = _exported(module, example, name)
+    _compare(model, example, expected, name)
+    if options.labels is None and expected.shape[1] == len(EMOTIONS):
+        options = _with_labels(options, EMOTIONS)
+    imported = import_model(model, name, options)
+    imported.source.versions["torch"] = torch.__version__
+    return imported
+
+
+def _with_labels(options: ImportOptions, labels: Sequence[str]) -> ImportOptions:
+    from dataclasses import replace
+
+    return replace(options, labels=labels)
+
+
+def _channels(module: nn.Module, options: ImportOptions) -> int:
+    """Channels that the module takes: those of its first convolution, else by the colour."""
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels in (1, 3):
+        return first.in_channels
+    return 1 if options.color in (None, "gray") else 3
+
+
+@torch.no_grad()
+def _answer(module: nn.Module, example: Tensor, name: str) -> np.ndarray[Any, Any]:
+    try:
+        found = module(example)
+    except Exception as error:  # a module may raise anything
+        raise ExportError(
+            f"{name} does not run on faces {tuple(example.shape)}: {_line(error)}.",
+            hint="Check size and color: it has to take float32 (N, channels, size, size).",
+        ) from error
+    if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(example):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ExportError(
+            f"{name} gives {shape} for {len(example)} faces.",
+            hint="Wrap it in a module that gives one row of logits for each face.",
+        )
+    result: np.ndarray[Any, Any] = found.numpy().reshape(len(found), -1)
+    return result
+
+
+def _exported(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
+    """The ONNX graph, by torch's newer exporter or, where that fails, by the older."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    names: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"]}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=_OPSET,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+                **names,
+            )
+            assert program is not None
+            return program.model_proto
+        except Exception as first:  # either exporter raises what it likes
+            axes = {"input": {0: "batch"}, "output": {0: "batch"}}
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.onnx"
+                try:
+                    torch.onnx.export(
+                        module, (example,), path, dynamo=False, dynamic_axes=axes, **names
+                    )
+                except Exception as error:
+                    raise ExportError(
+                        f"torch cannot export {name} to ONNX: {_line(first)}; and by its older "
+                        f"exporter: {_line(error)}.",
+                        hint="Replace what torch.onnx.export does not know.",
+                    ) from error
+                return onnx.load(path)
+
+
+def _compare(
+    model: onnx.ModelProto, example: Tensor, expected: np.ndarray[Any, Any], name: str
+) -> None:
+    from fer_edge.export.importing.editing import open_session
+
+    (found,) = open_session(model).run(None, {model.graph.input[0].name: example.numpy()})
+    difference = np.abs(found.reshape(expected.shape) - expected).max()
+    if not difference <= PARITY_LIMIT * max(1.0, float(np.abs(expected).max())):
+        raise ExportError(
+            f"The graph that torch exports of {name} differs from the module by {difference:.1e}.",
+            hint="Report it to PyTorch, or replace the layer that it comes from.",
+        )
+
+
+def _line(error: BaseException) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]

@@ -1,0 +1,323 @@
+"""Foreign networks: small, of fixed seeds, as other people's tools write them.
+
+Each answers differently from face to face, so that agreement of labels says something.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.export.importing import ImportOptions
+
+SEVEN = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+EIGHT = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+
+
+class Foreign(NamedTuple):
+    """A network and what a person has to say of it."""
+
+    write: Callable[[Path], None]
+    options: ImportOptions
+    torch: bool = False
+    """Whether torch writes it."""
+
+
+class Hand:
+    """Writes nodes by hand; each method returns the name of its output."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def c(self, value: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def w(self, *shape: int, inputs: int | None = None) -> str:
+        deviation = np.sqrt(2 / (inputs or np.prod(shape[1:])))
+        return self.c(self.generator.normal(0, deviation, shape).astype(np.float32))
+
+    def b(self, n: int) -> str:
+        return self.c(self.generator.normal(0, 0.1, n).astype(np.float32))
+
+    def n(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def conv(self, x: str, inputs: int, outputs: int, stride: int = 1, **attributes: Any) -> str:
+        kernel = attributes.pop("kernel", 3)
+        weights = self.w(outputs, inputs // attributes.get("group", 1), kernel, kernel)
+        if "auto_pad" not in attributes:
+            attributes.setdefault("pads", [kernel // 2] * 4)
+        return self.n("Conv", [x, weights, self.b(outputs)], strides=[stride] * 2, **attributes)
+
+    def pooled(self, x: str) -> str:
+        """What differs between faces in a map, as a row: its means in quarters."""
+        return self.n("Flatten", [self.n("GlobalAveragePool", [x])])
+
+    def save(
+        self,
+        path: Path,
+        x: str,
+        shape: list[Any],
+        outputs: dict[str, list[Any]],
+        *,
+        opset: int = 17,
+        kind: int = TensorProto.FLOAT,
+        names: bool = False,
+        metadata: dict[str, str] | None = None,
+        external: bool = False,
+    ) -> None:
+        for index, node in enumerate(self.nodes):
+            node.name = f"node{index}" if names else ""
+        graph = helper.make_graph(
+            self.nodes,
+            "theirs",
+            [helper.make_tensor_value_info(x, kind, shape)],
+            [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in outputs.items()],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        model.ir_version = 9 if opset < 23 else 11
+        helper.set_model_props(model, metadata or {})
+        if external:
+            where = f"{path.name}.data"
+            onnx.save(
+                model, path, save_as_external_data=True, location=where, size_threshold=0
+            )
+        else:
+            onnx.save(model, path)
+
+
+def _head(h: Hand, x: str, width: int, classes: int = 7) -> str:
+    """Logits that differ from face to face: the spread of activations decides."""
+    row = h.pooled(x)
+    gain = h.c((8 * h.generator.normal(0, 1, (classes, width)) / width**0.5).astype(np.float32))
+    return h.n("Gemm", [row, gain, h.b(classes)], transB=1)
+
+
+def _named(h: Hand, output: str, name: str) -> None:
+    for node in h.nodes:
+        for index, tensor in enumerate(node.output):
+            if tensor == output:
+                node.output[index] = name
+
+
+def _plain(path: Path, *, opset: int = 17, stem: Callable[[Hand, str], str] | None = None,
+           tail: Callable[[Hand, str], str] | None = None, batch: Any = "n", classes: int = 7,
+           kind: int = TensorProto.FLOAT, size: int = 48, activation: str = "Relu",
+           body: Callable[[Hand, str], str] | None = None, **save: Any) -> None:  # fmt: skip
+    """Two strided convolutions, whatever ``body`` does, a pool, a Gemm."""
+    h = Hand(1)
+    x = stem(h, "input") if stem else "input"
+    x = h.n(activation, [h.conv(x, 1, 16, 2)])
+    x = body(h, x) if body else h.n(activation, [h.conv(x, 16, 16, 2)])
+    x = _head(h, x, 16, classes)
+    if tail:
+        x = tail(h, x)
+    _named(h, x, "output")
+    h.save(
+        path, "input", [batch, 1, size, size], {"output": [batch, classes]}, opset=opset, kind=kind,
+        **save,
+    )  # fmt: skip
+
+
+def _residual(h: Hand, x: str) -> str:
+    y = h.conv(h.n("Relu", [h.conv(x, 16, 16)]), 16, 16)
+    return h.n("Relu", [h.n("Add", [y, x])])
+
+
+def _norm(h: Hand, x: str) -> str:
+    values = [h.generator.uniform(low, 1.5, 16).astype(np.float32) for low in (0.5, -0.5, -0.5, 0.5)]
+    y = h.n("BatchNormalization", [h.conv(x, 16, 16, 2), *map(h.c, values)])
+    return h.n("Relu", [y])
+
+
+def _transposed(h: Hand, x: str) -> str:
+    y = h.n("ConvTranspose", [x, h.w(16, 16, 3, 3), h.b(16)], strides=[2, 2], pads=[1] * 4)
+    return h.n("Relu", [h.conv(h.n("Relu", [y]), 16, 16, 2)])
+
+
+def _split(h: Hand, x: str) -> str:
+    left, right = "left", "right"
+    h.nodes.append(helper.make_node("Split", [x, h.c(np.array([8, 8]))], [left, right], axis=1))
+    parts = [h.n("Relu", [h.conv(right, 8, 8)]), left]
+    return h.n("Relu", [h.conv(h.n("Concat", parts, axis=1), 16, 16, 2)])
+
+
+def _shared(h: Hand, x: str) -> str:
+    weight, bias = h.w(16, 16, 3, 3), h.b(16)
+    for _ in range(2):
+        x = h.n("Relu", [h.n("Conv", [x, weight, bias], pads=[1] * 4)])
+    return x
+
+
+def _swish(h: Hand, x: str) -> str:
+    y = h.conv(x, 16, 16, 2)
+    return h.n("Mul", [y, h.n("Sigmoid", [y])])
+
+
+def _excited(h: Hand, x: str) -> str:
+    x = h.n("HardSwish", [h.conv(x, 16, 16, 2, group=16)])
+    gate = h.n("Relu", [h.conv(h.n("GlobalAveragePool", [x]), 16, 4, kernel=1)])
+    gate = h.n("HardSigmoid", [h.conv(gate, 4, 16, kernel=1)], alpha=1 / 6, beta=0.5)
+    return h.n("Relu", [h.conv(h.n("Mul", [x, gate]), 16, 16, kernel=1)])
+
+
+def _same_padding(h: Hand, x: str) -> str:
+    padded = h.n("Pad", [x, h.c(np.array([0, 0, 1, 1, 0, 0, 1, 1]))])
+    return h.n("Relu", [h.conv(padded, 16, 16, 2, pads=[0] * 4)])
+
+
+def _gemms(h: Hand, x: str) -> str:
+    """Gemm in every form on top of logits: transposed, with factors, without a bias."""
+    one = h.n("Gemm", [x, h.w(7, 12, inputs=7), h.b(12)], alpha=0.5, beta=2.0)
+    two = h.n("Gemm", [h.n("Relu", [one]), h.w(9, 12)], transB=1)
+    three = h.n("MatMul", [h.n("Relu", [two]), h.w(9, 7, inputs=2)])
+    return h.n("Add", [three, h.c(np.full((1, 7), 0.1, np.float32))])
+
+
+def _keras(path: Path) -> None:
+    """As tf2onnx writes a Keras model: channels last, padding apart, a dense layer of a map."""
+    h = Hand(3)
+    x = h.n("Transpose", ["input_1"], perm=[0, 3, 1, 2])
+    x = h.n("Relu", [h.conv(x, 3, 12, 2, auto_pad="SAME_UPPER")])
+    x = h.n("Transpose", [x], perm=[0, 2, 3, 1])
+    x = h.n("Mul", [x, h.c(np.linspace(0.5, 1.5, 12).astype(np.float32))])
+    x = h.n("Transpose", [x], perm=[0, 3, 1, 2])
+    x = h.n("Relu", [h.conv(x, 12, 6, 2)])
+    x = h.n("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    x = h.n("Transpose", [x], perm=[0, 2, 3, 1])
+    x = h.n("Reshape", [x, h.c(np.array([-1, 216]))])
+    x = h.n("Add", [h.n("MatMul", [x, h.w(216, 7, inputs=20)]), h.b(7)])
+    _named(h, h.n("Softmax", [x], axis=-1), "predictions")
+    h.save(path, "input_1", ["unk", 48, 48, 3], {"predictions": ["unk", 7]}, opset=13)
+
+
+def _keras_gray(path: Path) -> None:
+    """One channel last, as mini-Xception of Keras: a Reshape where a Transpose would do."""
+    h = Hand(4)
+    x = h.n("Reshape", ["input_1", h.c(np.array([-1, 1, 64, 64]))])
+    x = h.n("Relu", [h.conv(x, 1, 8, 2)])
+    y = h.conv(h.conv(x, 8, 8, group=8), 8, 16, kernel=1)
+    y = h.n("MaxPool", [h.n("Relu", [y])], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    x = h.n("Add", [y, h.conv(x, 8, 16, 2, kernel=1)])
+    x = h.n("ReduceMean", [h.conv(x, 16, 7)], axes=[2, 3], keepdims=0)
+    x = h.n("Mul", [x, h.c(np.array(4, np.float32))])
+    _named(h, h.n("Softmax", [x], axis=1), "predictions")
+    h.save(path, "input_1", [None, 64, 64, 1], {"predictions": [None, 7]}, opset=13)
+
+
+def _ferplus(path: Path) -> None:
+    """As CNTK wrote emotion-ferplus: a batch of one, pixels of 0 to 255, its own constants."""
+    h = Hand(5)
+    x = h.n("Sub", ["Input3", h.c(np.array(127.5, np.float32))])
+    x = h.n("Mul", [x, h.c(np.array(1 / 255, np.float32))])
+    x = h.n("Relu", [h.conv(x, 1, 8, 2, auto_pad="SAME_UPPER")])
+    x = h.n("Dropout", [h.n("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])])
+    x = h.n("Relu", [h.conv(x, 8, 6, 2)])
+    x = h.n("Reshape", [x, h.c(np.array([1, 384]))])
+    _named(h, h.n("Gemm", [x, h.w(384, 8, inputs=8), h.b(8)]), "Plus692_Output_0")
+    h.save(path, "Input3", [1, 1, 64, 64], {"Plus692_Output_0": [1, 8]}, opset=9)
+
+
+def _token(path: Path) -> None:
+    """A transformer of one block with a class token, exported at a batch of one."""
+    h = Hand(6)
+    x = h.n("Conv", ["pixels", h.w(24, 3, 12, 12), h.b(24)], strides=[12, 12])
+    x = h.n("Transpose", [h.n("Reshape", [x, h.c(np.array([1, 24, 16]))])], perm=[0, 2, 1])
+    token = h.c(h.generator.normal(0, 1, (1, 1, 24)).astype(np.float32))
+    x = h.n("Add", [h.n("Concat", [token, x], axis=1), h.w(1, 17, 24)])
+    ones, zeros = h.c(np.ones(24, np.float32)), h.c(np.zeros(24, np.float32))
+    y = h.n("LayerNormalization", [x, ones, zeros])
+    parts = [h.n("Add", [h.n("MatMul", [y, h.w(24, 24)]), h.b(24)]) for _ in range(3)]
+    key = h.n("Transpose", [parts[1]], perm=[0, 2, 1])
+    score = h.n("Div", [h.n("MatMul", [parts[0], key]), h.c(np.array(4.9, np.float32))])
+    mixed = h.n("MatMul", [h.n("Softmax", [score], axis=-1), parts[2]])
+    x = h.n("Add", [x, h.n("MatMul", [mixed, h.w(24, 24)])])
+    y = h.n("Add", [h.n("MatMul", [h.n("LayerNormalization", [x, ones, zeros]), h.w(24, 48)]),
+                    h.b(48)])  # fmt: skip
+    half = h.n("Add", [h.n("Erf", [h.n("Div", [y, h.c(np.array(2**0.5, np.float32))])]),
+                       h.c(np.array(1, np.float32))])  # fmt: skip
+    y = h.n("Mul", [h.n("Mul", [y, half]), h.c(np.array(0.5, np.float32))])
+    x = h.n("Add", [x, h.n("MatMul", [y, h.w(48, 24)])])
+    x = h.n("Gather", [x, h.c(np.array(0))], axis=1)
+    _named(h, h.n("Gemm", [x, h.w(7, 24, inputs=2), h.b(7)], transB=1), "logits")
+    h.save(path, "pixels", [1, 3, 48, 48], {"logits": [1, 7]})
+
+
+def _two_outputs(path: Path) -> None:
+    h = Hand(7)
+    x = h.n("Relu", [h.conv("input", 1, 16, 2)])
+    for name, width in (("emotion", 7), ("valence", 2)):
+        _named(h, _head(h, x, 16, width), name)
+    outputs = {"emotion": ["n", 7], "valence": ["n", 2]}
+    h.save(path, "input", ["n", 1, 48, 48], outputs)
+
+
+def _raw(h: Hand, x: str) -> str:
+    x = h.n("Cast", [x], to=TensorProto.FLOAT)
+    return h.n("Div", [x, h.c(np.array(255, np.float32))])
+
+
+def _exp_of_log(h: Hand, x: str) -> str:
+    return h.n("Exp", [h.n("LogSoftmax", [x], axis=1)])
+
+
+def _doubled(path: Path) -> None:
+    """Every node has the same name, and the order is not that of computation."""
+    _plain(path)
+    model = onnx.load(path)
+    nodes = list(model.graph.node)[::-1]
+    for node in nodes:
+        node.name = "node"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
+
+
+def _hand(**options: Any) -> Callable[[Path], None]:
+    return lambda path: _plain(path, **options)
+
+
+UNIT = ImportOptions(SEVEN, scale=255.0, mean=[0.5], std=[0.25])
+COLOR = ImportOptions(SEVEN, scale=255.0, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+GRAY3 = ImportOptions(SEVEN, scale=255.0, mean=[0.5], std=[0.25], color="gray")
+BGR = ImportOptions(SEVEN, scale=1.0, mean=[91.5, 103.9, 131.1], std=[60.0], color="bgr")
+
+NETWORKS: dict[str, Foreign] = {
+    "opset 9, SAME, batch of 1, CNTK": Foreign(_ferplus, ImportOptions(EIGHT)),
+    "opset 11": Foreign(_hand(opset=11), UNIT),
+    "opset 22": Foreign(_hand(opset=22), UNIT),
+    "opset 24, residual": Foreign(_hand(opset=24, body=_residual), UNIT),
+    "batch norm": Foreign(_hand(body=_norm), UNIT),
+    "transposed convolution": Foreign(_hand(body=_transposed), UNIT),
+    "split and concat": Foreign(_hand(body=_split), UNIT),
+    "shared weights": Foreign(_hand(body=_shared), UNIT),
+    "swish": Foreign(_hand(body=_swish), UNIT),
+    "squeeze and excitation, hard swish": Foreign(_hand(body=_excited), UNIT),
+    "padding apart": Foreign(_hand(body=_same_padding), UNIT),
+    "every Gemm": Foreign(_hand(tail=_gemms), UNIT),
+    "log-softmax and exp": Foreign(_hand(tail=_exp_of_log), UNIT),
+    "uint8 divided by 255": Foreign(
+        _hand(stem=_raw, kind=TensorProto.UINT8), ImportOptions(SEVEN)
+    ),
+    "external data": Foreign(_hand(external=True), UNIT),
+    "doubled names, disorder": Foreign(_doubled, UNIT),
+    "another size, resized inside": Foreign(
+        _hand(), ImportOptions(SEVEN, scale=255.0, size=96)
+    ),
+    "two outputs": Foreign(_two_outputs, ImportOptions(SEVEN, scale=255.0, output="emotion")),
+    "keras, colour": Foreign(_keras, COLOR),
+    "keras, gray, mini-Xception": Foreign(_keras_gray, ImportOptions(SEVEN, scale=255.0)),
+    "transformer, class token, batch of 1": Foreign(_token, COLOR),
+    "transformer trained on gray": Foreign(_token, GRAY3),
+    "transformer trained on BGR": Foreign(_token, BGR),
+}

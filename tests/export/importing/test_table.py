@@ -1,0 +1,130 @@
+"""The table of foreign networks: each goes all the way, from its file to a Recognizer."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from fer_edge import Recognizer
+from fer_edge.contract import Contract
+from fer_edge.data import FaceDataset, synthetic_dataset
+from fer_edge.export.importing import ImportOptions, import_onnx
+from fer_edge.export.pipeline import export_model
+from tests.export.importing.networks import NETWORKS, Foreign
+
+try:
+    from tests.export.importing.torch_networks import torch_networks
+
+    TABLE = NETWORKS | torch_networks()
+except ModuleNotFoundError:
+    TABLE = NETWORKS
+
+AGREEMENT = 0.95
+FACES = 112
+
+
+def resized(faces: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear, with the centres of pixels where they are; float (N, channels, size, size)."""
+    for axis in (2, 3):
+        length = faces.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = at.astype(int)
+        high = np.minimum(low + 1, length - 1)
+        share = np.reshape(at - low, [-1 if a == axis else 1 for a in range(4)])
+        faces = faces.take(low, axis) * (1 - share) + faces.take(high, axis) * share
+    return faces
+
+
+def faces_for(contract: Contract) -> FaceDataset:
+    """Rendered faces as the network takes them; colours differ from face to face."""
+    base = synthetic_dataset(FACES, seed=5, split="val")
+    faces = resized(base.faces[:, None].astype(np.float64), contract.size)
+    if contract.color == "rgb":
+        tints = np.random.default_rng(0).uniform(0.7, 1.2, (FACES, 3, 1, 1))
+        faces = faces * tints
+    faces = np.clip(faces, 0, 255).astype(np.uint8)
+    labels = [contract.labels.index(base.classes[label]) for label in base.labels]
+    return FaceDataset.from_arrays(
+        faces[:, 0] if contract.color == "gray" else faces,
+        np.array(labels),
+        "val",
+        classes=contract.labels,
+    )
+
+
+def theirs(path: Path, faces: np.ndarray, options: ImportOptions, output: str | None):
+    """What the file itself gives, fed as its author would."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    last = taken.shape[-1] in (1, 3)
+    channels, size = taken.shape[-1 if last else 1], taken.shape[2]
+    x = resized(faces.astype(np.float64), size)
+    if x.shape[1] < channels:
+        x = x.repeat(channels, axis=1)
+    if options.color == "bgr":
+        x = x[:, ::-1]
+    if options.scale is not None:
+        mean, std = (np.reshape(v, (-1, 1, 1)) for v in (options.mean or [0], options.std or [1]))
+        x = (x / options.scale - mean) / std
+    x = x.transpose(0, 2, 3, 1) if last else x
+    x = x.astype(np.uint8 if "uint8" in taken.type else np.float32)
+    step = taken.shape[0] if isinstance(taken.shape[0], int) else len(x)
+    rows = [
+        session.run([output or session.get_outputs()[0].name], {taken.name: x[i : i + step]})[0]
+        for i in range(0, len(x), step)
+    ]
+    given = np.concatenate(rows).astype(np.float64)
+    if (given >= 0).all() and np.allclose(given.sum(1), 1, atol=1e-4):
+        return given
+    powers = np.exp(given - given.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def test_the_table_is_of_twenty_networks_and_more():
+    assert len(TABLE) >= 20
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_foreign_network_goes_all_the_way(name, tmp_path):
+    network: Foreign = TABLE[name]
+    file = tmp_path / "theirs.onnx"
+    network.write(file)
+    imported = import_onnx(file, network.options)
+    contract = imported.source.contract
+    data = faces_for(contract)
+
+    backends = ["tensorrt-rtx"] if _has_rtx() else []
+    artifact = export_model(
+        imported.source,
+        tmp_path / "artifact",
+        precisions=["fp16", "int8"],
+        data=data,
+        method="minmax",
+        samples=FACES,
+        backends=backends,
+    )
+
+    faces = data.batch(slice(64))
+    expected = theirs(file, faces, network.options, network.options.output)
+    assert len(set(expected.argmax(1))) > 1, "a network that says one thing shows nothing"
+    with Recognizer(artifact.folder, precision="fp32", tune=False) as recognizer:
+        found = recognizer(data.faces[:64])
+    # Sums of float32 in another order.
+    np.testing.assert_allclose(found.probabilities, expected, rtol=0, atol=1e-5)
+    assert set(found.emotions) <= set(contract.labels)
+
+    scores = artifact.manifest.scores
+    assert scores["fp16"].agreement_with_fp32 >= 0.99
+    assert scores["int8"].agreement_with_fp32 >= AGREEMENT, artifact.manifest.scores["int8"]
+    with Recognizer(artifact.folder, precision="int8", tune=False) as recognizer:
+        assert recognizer(data.faces[:3]).probabilities.shape[0] == 3
+    assert len(artifact.manifest.engines) == 2 * len(backends)
+
+
+def _has_rtx() -> bool:
+    try:
+        import tensorrt_rtx  # noqa: F401
+    except ImportError:
+        return False
+    return True
