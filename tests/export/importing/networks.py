@@ -89,9 +89,7 @@ class Hand:
         helper.set_model_props(model, metadata or {})
         if external:
             where = f"{path.name}.data"
-            onnx.save(
-                model, path, save_as_external_data=True, location=where, size_threshold=0
-            )
+            onnx.save(model, path, save_as_external_data=True, location=where, size_threshold=0)
         else:
             onnx.save(model, path)
 
@@ -135,7 +133,9 @@ def _residual(h: Hand, x: str) -> str:
 
 
 def _norm(h: Hand, x: str) -> str:
-    values = [h.generator.uniform(low, 1.5, 16).astype(np.float32) for low in (0.5, -0.5, -0.5, 0.5)]
+    values = [
+        h.generator.uniform(low, 1.5, 16).astype(np.float32) for low in (0.5, -0.5, -0.5, 0.5)
+    ]
     y = h.n("BatchNormalization", [h.conv(x, 16, 16, 2), *map(h.c, values)])
     return h.n("Relu", [y])
 
@@ -306,14 +306,10 @@ NETWORKS: dict[str, Foreign] = {
     "padding apart": Foreign(_hand(body=_same_padding), UNIT),
     "every Gemm": Foreign(_hand(tail=_gemms), UNIT),
     "log-softmax and exp": Foreign(_hand(tail=_exp_of_log), UNIT),
-    "uint8 divided by 255": Foreign(
-        _hand(stem=_raw, kind=TensorProto.UINT8), ImportOptions(SEVEN)
-    ),
+    "uint8 divided by 255": Foreign(_hand(stem=_raw, kind=TensorProto.UINT8), ImportOptions(SEVEN)),
     "external data": Foreign(_hand(external=True), UNIT),
     "doubled names, disorder": Foreign(_doubled, UNIT),
-    "another size, resized inside": Foreign(
-        _hand(), ImportOptions(SEVEN, scale=255.0, size=96)
-    ),
+    "another size, resized inside": Foreign(_hand(), ImportOptions(SEVEN, scale=255.0, size=96)),
     "two outputs": Foreign(_two_outputs, ImportOptions(SEVEN, scale=255.0, output="emotion")),
     "keras, colour": Foreign(_keras, COLOR),
     "keras, gray, mini-Xception": Foreign(_keras_gray, ImportOptions(SEVEN, scale=255.0)),
