@@ -46,7 +46,7 @@ class Signature(NamedTuple):
         try:
             return contract_of_shapes(self.face, self.classes, labels)
         except ValueError as problem:
-            raise error(f"This graph cannot be named: {problem}.", hint=IMPORT) from problem
+            raise error(f"This graph is not one to run: {problem}.", hint=IMPORT) from problem
 
 
 _NEEDED = (
