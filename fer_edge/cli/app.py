@@ -14,6 +14,7 @@ from fer_edge.cli.data import data
 from fer_edge.cli.doctor import doctor
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
+from fer_edge.cli.import_ import import_
 from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (
     train,
+    import_,
     calibrate,
     export,
     tune,
@@ -46,7 +48,7 @@ for command in (
     inspect,
     doctor,
 ):
-    app.command()(reported()(command))
+    app.command(command.__name__.rstrip("_"))(reported()(command))
 
 
 def _version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.export.bounds import attribute
-from fer_edge.export.graph import IR_VERSION, GraphView, copy_of, set_constant
+from fer_edge.export.graph import IR_VERSION, GraphView, copy_of, outputs_axis, set_constant
 from fer_edge.export.scales import quantized_weights
 
 Values = NDArray[np.float32]
@@ -121,9 +121,4 @@ def _has_bias(view: GraphView, node: onnx.NodeProto) -> bool:
 def _rounding_error(view: GraphView, node: onnx.NodeProto) -> Values:
     """What INT8 takes from the weights of a layer, in their layout."""
     weights = view.array(node.input[1])
-    outputs_second = node.op_type == "ConvTranspose" or (
-        node.op_type == "Gemm" and not attribute(node, "transB", 0)
-    )
-    axis = 1 if outputs_second else 0
-    rounded = np.moveaxis(quantized_weights(np.moveaxis(weights, axis, 0)), 0, axis)
-    return np.ascontiguousarray(weights - rounded)
+    return np.ascontiguousarray(weights - quantized_weights(weights, outputs_axis(node)))

@@ -10,11 +10,11 @@ from fer_edge.contract import INPUT_NAME
 from fer_edge.export.bias_correction import corrected
 from fer_edge.export.bounds import attribute, bounds, clamp
 from fer_edge.export.graph import (
-    WEIGHTED,
     GraphView,
     copy_of,
     drop_unused,
     finish,
+    outputs_axis,
     replace_nodes,
     set_constant,
 )
@@ -25,6 +25,7 @@ from fer_edge.export.integer_operators import (
     slower_on_integers,
     uniform_slope,
 )
+from fer_edge.export.pixels import centred_pixels
 from fer_edge.export.placement import Placement, place
 from fer_edge.export.quantize import dequantize, dequantized, pair, quantize_weights
 from fer_edge.export.scales import weight_scales
@@ -106,8 +107,8 @@ class _Rewrite:
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
         self._integer = integer_flow(self._view, placement.layers, placement.activations).operators
-        self._pixels = next(n.output[0] for n in self._view.nodes if n.op_type == "Sub")
-        """The tensor of the centred pixels."""
+        self._pixels, self._mean = centred_pixels(self._view) or (None, 0)
+        """The tensor of the pixels less one whole number, and the number; None without one."""
         self._meaning: dict[str, _Integers] = {}
         """Tensor to its integers."""
         self._find_integers()
@@ -115,7 +116,9 @@ class _Rewrite:
     def _find_integers(self) -> None:
         placement, meaning = self._placement, self._meaning
         for tensor in (*placement.activations, *placement.cpu_activations):
-            meaning[tensor] = self._own(tensor)
+            # Pixels are integers already, and their zero point is what is subtracted.
+            exact = tensor == self._pixels
+            meaning[tensor] = _Integers(1.0, self._mean) if exact else self._own(tensor)
         for node in self._view.nodes:
             if node.op_type in GATES and node.name in self._integer:
                 source = node.input[0]
@@ -167,10 +170,8 @@ class _Rewrite:
 
     def _rewritten(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         out, source, target = self._out, node.input[0], node.output[0]
-        if node.op_type in ("Cast", "Sub") and self._pixels in self._meaning:
-            # Pixels are integers already, and their zero point is what is subtracted.
-            scale = self._meaning[self._pixels].scale
-            pixels = dequantize(out, INPUT_NAME, target, scale, np.uint8(CENTRE))
+        if self._pixels in self._meaning and self._makes_pixels(node):
+            pixels = dequantize(out, INPUT_NAME, target, 1.0, np.uint8(self._mean))
             return [pixels] if target == self._pixels else []
         meaning = self._meaning.get(target)
         if meaning is not None and node.op_type == "MaxPool":
@@ -188,20 +189,31 @@ class _Rewrite:
                 )  # fmt: skip
         return self._between(node)
 
+    def _makes_pixels(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is the cast of the pixels or the subtraction from it."""
+        if node.output[0] == self._pixels:
+            return True
+        taker = self._view.only_consumer(node.output[0])
+        return node.input[:1] == [INPUT_NAME] and (
+            taker is not None and taker.output[0] == self._pixels
+        )
+
     def _between(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """The node between DequantizeLinear and QuantizeLinear, where its tensors have integers."""
-        nodes, source, target = [], node.input[0], node.output[0]
+        nodes, source, target = [], node.input[0] if node.input else "", node.output[0]
         if node.name in self._placement.layers:
             nodes.append(quantize_weights(self._out, self._view, node))
             if len(node.input) > 2:
                 scale = self._meaning[source].scale
                 nodes.append(_quantize_bias(self._out, self._view, node, scale))
-        elif node.op_type in WEIGHTED and self._leads_to_integers(target):
+        elif self._view.is_layer(node) and self._leads_to_integers(target):
             nodes += self._float_input(node)
         for index, name in enumerate(node.input):
             node.input[index] = self._real(name)
         nodes.append(node)
-        return nodes + self._given(target, target)
+        for tensor in node.output:
+            nodes += self._given(tensor, tensor)
+        return nodes
 
     def _leads_to_integers(self, tensor: str) -> bool:
         while tensor not in self._meaning:
@@ -221,7 +233,8 @@ class _Rewrite:
         source, meaning = node.input[0], self._meaning.get(node.input[0])
         if meaning is None or attribute(node, "transA", 0):
             return []
-        channels = self._view.array(node.input[1]).shape[1] * attribute(node, "group", 1)
+        weights = self._view.array(node.input[1]).shape
+        channels = weights[1 - outputs_axis(node)] * attribute(node, "group", 1)
         node.input[0] = f"{node.name}/input"
         inputs = [
             f"{source}/quantized",
@@ -322,7 +335,8 @@ def _quantize_bias(
     """Store the bias as int32 in units of input scale times weight scale."""
     name = node.input[2]
     weights = view.array(node.input[1].removesuffix("/dequantized"))
-    scales = (weight_scales(weights) * np.float32(input_scale)).astype(np.float32)
+    own = weight_scales(weights, outputs_axis(node))
+    scales = (own * np.float32(input_scale)).astype(np.float32)
     integers = np.round(view.array(name).astype(np.float64) / scales)
     # The products come on top, in the same 32 bits, which wrap around.
     limit = np.iinfo(np.int32).max - LAST * CENTRE * weights.size // len(scales)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fer_edge.engines.base import Faces
 from fer_edge.errors import CalibrationError
-from fer_edge.export.graph import WEIGHTED, GraphView, plain_gemms, set_constant
+from fer_edge.export.graph import GraphView, plain_gemms, set_constant
 from fer_edge.export.inner_tensors import observe
 from fer_edge.export.placement import place
 from fer_edge.export.scales import row_maxima
@@ -26,6 +26,8 @@ FACES = 256
 LARGEST_EXPONENT = 32
 _PASSING = ("Relu", "MaxPool", "GlobalAveragePool", "Flatten", "Add")
 """Operators that multiply their output by s where all their inputs are multiplied by s > 0."""
+_SCALABLE = ("Conv", "Gemm")
+"""Layers whose weights have outputs first and inputs second."""
 _SMALLEST_ROW = 2.0**-6
 """Weights are not scaled below it: their steps are normal float16 numbers (:mod:`.scales`)."""
 _NEGLIGIBLE = 1
@@ -156,7 +158,7 @@ def _streams(view: GraphView) -> list[_Stream]:
     for node in view.nodes:
         inputs = [found[name] for name in node.input if name in found]
         stream = _Stream()
-        if node.op_type in WEIGHTED:
+        if node.op_type in _SCALABLE and view.is_layer(node):
             stream.makers.append(node)
             for read in inputs:
                 read.takers.append(node)

@@ -1,6 +1,6 @@
 """Precision written in the graph: float16 inside, or weights stored as float16."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fer_edge.engines.base import Faces
 from fer_edge.errors import ExportError
 from fer_edge.export.graph import (
+    OPSET,
     GraphView,
     copy_of,
     drop_unused,
@@ -61,6 +62,8 @@ class _Types:
         self.nodes: list[onnx.NodeProto] = []
         self._model = model
         self._kept = kept
+        self._floats = float_tensors(model)
+        self._given = {value.name for value in model.graph.output}
         self._constants = {
             t.name: numpy_helper.to_array(t)
             for t in model.graph.initializer
@@ -80,20 +83,30 @@ class _Types:
             self._dequantize[node.output[0]] = node
             return
         wide = node.name in self._kept or node.op_type == "Softmax"
+        wide = wide or not self._given.isdisjoint(node.output)
         if node.op_type == "QuantizeLinear":
             wide = self._wide[node.input[0]]
+        follows = types_follow(node)
         for index, name in enumerate(node.input):
-            node.input[index] = self._typed(name, wide)
+            # The scales of a Resize are float32 whatever the rest is.
+            node.input[index] = self._typed(name, wide or not follows(index))
         if node.op_type == "Cast":
             for attribute in node.attribute:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                     attribute.i = TensorProto.FLOAT if wide else TensorProto.FLOAT16
+        elif node.op_type in _FROM_NOTHING:
+            wide = True
         self.nodes.append(node)
-        if node.op_type != "QuantizeLinear":
-            self._wide.update(dict.fromkeys(node.output, wide))
+        floats = [name for name in node.output if name in self._floats]
+        self._wide.update(dict.fromkeys(floats, wide))
 
     def _typed(self, name: str, wide: bool) -> str:
-        """Name of a tensor in float32 or float16, made if it is not there yet."""
+        """Name of a tensor in float32 or float16, made if it is not there yet.
+
+        Integers and what is true or false stay as they are.
+        """
+        if name not in self._floats and name not in self._dequantize:
+            return name
         known = (name, wide)
         if known not in self._made:
             self._made[known] = self._make(name, wide)
@@ -129,6 +142,31 @@ class _Types:
         return set_constant(self._model, name, value.astype(np.float16))
 
 
+_FROM_NOTHING = ("ConstantOfShape", "Range", "EyeLike", "OneHot")
+"""They give float32 of what is none."""
+
+
+def types_follow(node: onnx.NodeProto) -> Callable[[int], bool]:
+    """Which inputs of a node may be float16: those whose type the operator leaves open."""
+    formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
+
+    def follows(index: int) -> bool:
+        one = formal[min(index, len(formal) - 1)]
+        return "tensor(float16)" in one.types
+
+    return follows
+
+
+def float_tensors(model: onnx.ModelProto) -> set[str]:
+    """Tensors and constants that are float32."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    found = {t.name for t in inferred.initializer if t.data_type == TensorProto.FLOAT}
+    for value in (*inferred.value_info, *inferred.output, *inferred.input):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            found.add(value.name)
+    return found
+
+
 def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
     """Nodes of a float32 graph that float16 would spoil, and how.
 
@@ -150,7 +188,8 @@ def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
     """
     measured = _with_rounded_twins(model)
     view = GraphView(model)
-    tensors = [t for node in _judged(view) for t in node.output]
+    floats = float_tensors(model)
+    tensors = [t for node in _judged(view) for t in node.output if t in floats]
     largest = dict.fromkeys(tensors, 0.0)
     energy, error = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     measures = [f"{t}/{what}" for t in tensors for what in ("largest", "energy", "error")]
@@ -169,7 +208,9 @@ def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
     needs = {}
     for node in _judged(view):
         reasons = [
-            f"{t} reaches {largest[t]:,.0f}" for t in node.output if largest[t] > FLOAT16_MAX
+            f"{t} reaches {largest[t]:,.0f}"
+            for t in node.output
+            if largest.get(t, 0.0) > FLOAT16_MAX
         ]
         reasons += [
             f"its input {t} reaches {largest[t]:,.0f}"
@@ -181,7 +222,7 @@ def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
             for t in node.input
             if t in view.constants and (excess := _excess(view.array(t)))
         ]
-        losses = [np.sqrt(error[t] / energy[t]) for t in node.output if energy[t]]
+        losses = [np.sqrt(error[t] / energy[t]) for t in node.output if energy.get(t)]
         if reasons:
             needs[node.name] = f"{reasons[0]}, more than float16 can ({FLOAT16_MAX:,.0f})"
         elif max(losses, default=0.0) > LOSS_LIMIT:
@@ -197,7 +238,7 @@ def _excess(value: NDArray[np.float32]) -> str:
 
 def _judged(view: GraphView) -> list[onnx.NodeProto]:
     """Nodes that could run in float16: not Softmax, and not the cast of the pixels."""
-    return [node for node in view.nodes if node.op_type not in ("Softmax", "Cast")]
+    return [node for node in view.nodes if node.op_type not in ("Softmax", "Cast", *_FROM_NOTHING)]
 
 
 def _with_rounded_twins(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -208,6 +249,7 @@ def _with_rounded_twins(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     out = copy_of(model)
     view = GraphView(out)
+    floats = float_tensors(model)
     nodes = list(out.graph.node)
     rounded: dict[str, str] = {}
 
@@ -216,6 +258,8 @@ def _with_rounded_twins(model: onnx.ModelProto) -> onnx.ModelProto:
         return target
 
     def round_tensor(name: str) -> str:
+        if name not in floats and not name.endswith("/twin"):
+            return name
         if name in view.constants:
             value = view.array(name)
             if value.dtype != np.float32:
@@ -230,14 +274,15 @@ def _with_rounded_twins(model: onnx.ModelProto) -> onnx.ModelProto:
         twin = onnx.NodeProto()
         twin.CopyFrom(node)
         twin.name = f"{node.name}/twin"
+        follows = types_follow(node)
         for index, name in enumerate(node.input):
             if name not in rounded:
                 rounded[name] = round_tensor(name)
-            twin.input[index] = rounded[name]
+            twin.input[index] = rounded[name] if follows(index) else name
         for index, tensor in enumerate(node.output):
-            twin.output[index] = f"{tensor}/twin"
+            twin.output[index] = f"{tensor}/twin" if tensor else ""
         nodes.append(twin)
-        for tensor in node.output:
+        for tensor in [name for name in node.output if name in floats]:
             magnitude = add("Abs", [tensor], f"{tensor}/magnitude")
             add("ReduceMax", [magnitude], f"{tensor}/largest", keepdims=0)
             add("ReduceSumSquare", [tensor], f"{tensor}/energy", keepdims=0)
@@ -257,9 +302,7 @@ def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     out = copy_of(model)
     view = GraphView(out)
-    weights = {
-        name for node in view.nodes if node.op_type in ("Conv", "Gemm") for name in node.input[1:]
-    }
+    weights = {name for node in view.layers for name in node.input[1:]}
     casts = []
     for tensor in out.graph.initializer:
         if tensor.name in weights:

@@ -18,11 +18,12 @@ from fer_edge.export.graph import (
     copy_of,
     drop_unused,
     finish,
+    outputs_axis,
     replace_nodes,
     set_constant,
 )
 from fer_edge.export.placement import place
-from fer_edge.export.scales import SMALLEST_SCALE, row_maxima
+from fer_edge.export.scales import SMALLEST_SCALE, per_channel, row_maxima
 from fer_edge.export.table import CalibrationTable
 
 FLOAT8_MAX = 448.0
@@ -83,8 +84,10 @@ def kept_from_float8(model: onnx.ModelProto, table: CalibrationTable) -> dict[st
     """Layers that stay in floating point of 16 bits or more, and why."""
     view = GraphView(model)
     kept = dict(table.kept)
-    for node in view.nodes:
-        if node.op_type == "Conv":
+    for node in view.layers:
+        if node.op_type == "ConvTranspose":
+            kept[node.name] = "TensorRT has no transposed convolution in FP8"
+        elif node.op_type == "Conv":
             outputs, inputs, *kernel = view.array(node.input[1]).shape
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
             if inputs % _CHANNELS or (outputs // groups) % _CHANNELS:
@@ -124,15 +127,16 @@ def _quantize_weights(
     """Store the weight as E4M3; the node returned turns it back into float."""
     name = node.input[1]
     weights = view.array(name)
-    scales = float8_scales(row_maxima(weights))
-    shape = (-1,) + (1,) * (weights.ndim - 1)
+    axis = outputs_axis(node)
+    scales = float8_scales(row_maxima(np.moveaxis(weights, axis, 0)))
     inputs = [
-        _set_float8(model, f"{name}/quantized", weights / scales.reshape(shape)),
+        _set_float8(model, f"{name}/quantized", weights / per_channel(scales, weights.ndim, axis)),
         set_constant(model, f"{name}/scale", scales),
         _set_float8(model, f"{name}/zero_point", np.zeros(len(scales), np.float32)),
     ]
     node.input[1] = f"{name}/dequantized"
-    return helper.make_node("DequantizeLinear", inputs, [node.input[1]], name=node.input[1], axis=0)
+    target = node.input[1]
+    return helper.make_node("DequantizeLinear", inputs, [target], name=target, axis=axis)
 
 
 def _set_float8(model: onnx.ModelProto, name: str, value: NDArray[np.floating]) -> str:

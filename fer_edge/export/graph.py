@@ -1,6 +1,7 @@
 """Reading, cleaning and checking ONNX graphs: what every rewrite of this package stands on."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,7 +33,8 @@ OPSET = 19
 _OLDEST = 13
 """First opset in which the scale of a Q/DQ node may be one per channel."""
 
-WEIGHTED = ("Conv", "Gemm")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators of layers: those whose second input is a constant, the weights."""
 
 
 class GraphView:
@@ -55,6 +57,17 @@ class GraphView:
     def array(self, name: str) -> NDArray[Any]:
         """Value of a constant."""
         return numpy_helper.to_array(self.constants[name])
+
+    def is_layer(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is a layer: it has constant weights, a matrix where it is a MatMul."""
+        if node.op_type not in WEIGHTED or node.input[1] not in self.constants:
+            return False
+        return node.op_type != "MatMul" or len(self.constants[node.input[1]].dims) == 2
+
+    @property
+    def layers(self) -> list[onnx.NodeProto]:
+        """Nodes with weights, in graph order."""
+        return [node for node in self.nodes if self.is_layer(node)]
 
     def only_consumer(self, tensor: str) -> onnx.NodeProto | None:
         """The node that takes ``tensor``, if it is one and the tensor is no output."""
@@ -144,6 +157,13 @@ def _current(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
     replace_nodes(out, nodes)
     return out
+
+
+def outputs_axis(node: onnx.NodeProto) -> int:
+    """Axis of a layer's weights along which its output channels lie."""
+    if node.op_type == "Gemm":
+        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+    return 0 if node.op_type == "Conv" else 1
 
 
 def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -288,21 +308,20 @@ def layer_hashes(model: onnx.ModelProto) -> dict[str, str]:
     """Hash of the weights and bias of every weighted layer, 16 hexadecimal digits each."""
     view = GraphView(model)
     hashes = {}
-    for node in view.nodes:
-        if node.op_type in WEIGHTED:
-            digest = hashlib.sha256()
-            for name in node.input[1:]:
-                value = view.array(name)
-                digest.update(repr((value.dtype.str, value.shape)).encode())
-                digest.update(value.tobytes())
-            hashes[node.name] = digest.hexdigest()[:16]
+    for node in view.layers:
+        digest = hashlib.sha256()
+        for name in node.input[1:]:
+            value = view.array(name)
+            digest.update(repr((value.dtype.str, value.shape)).encode())
+            digest.update(value.tobytes())
+        hashes[node.name] = digest.hexdigest()[:16]
     return hashes
 
 
 def output_channels(model: onnx.ModelProto) -> dict[str, int]:
     """Outputs of every convolution and fully connected layer."""
     view = GraphView(plain_gemms(model))
-    return {n.name: len(view.array(n.input[1])) for n in view.nodes if n.op_type in WEIGHTED}
+    return {n.name: int(view.array(n.input[1]).shape[outputs_axis(n)]) for n in view.layers}
 
 
 def set_metadata(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
@@ -323,25 +342,30 @@ def count_parameters(model: onnx.ModelProto) -> int:
     view = GraphView(model)
     return sum(
         int(view.array(name).size)
-        for node in view.nodes
-        if node.op_type in WEIGHTED
+        for node in view.layers
         for name in node.input[1:]
     )
 
 
 def layer_multiply_adds(model: onnx.ModelProto) -> dict[str, int]:
     """Multiply-adds of every convolution and fully connected layer for one face."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.value_info}
+    one = copy_of(model)
+    for value in one.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    inferred = onnx.shape_inference.infer_shapes(one, data_prop=True).graph
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*inferred.value_info, *inferred.output)
+    }
     view = GraphView(model)
     counts = {}
-    for node in view.nodes:
-        if node.op_type in WEIGHTED:
-            size = int(view.array(node.input[1]).size)
-            if node.op_type == "Conv":
-                height, width = (d.dim_value for d in shapes[node.output[0]].dim[2:])
-                size *= height * width
-            counts[node.name] = size
+    for node in view.layers:
+        size = int(view.array(node.input[1]).size)
+        # Each weight is used once for each place: of what a layer gives, or, where it gives a
+        # larger map, of what it takes. Rows of a sequence are places, too.
+        shape = shapes[node.input[0] if node.op_type == "ConvTranspose" else node.output[0]]
+        places = shape[1:-1] if node.op_type == "MatMul" else shape[2:]
+        counts[node.name] = size * math.prod(places)
     return counts
 
 
@@ -369,6 +393,7 @@ def _become(node: onnx.NodeProto, operator: str, inputs: Iterable[str], **attrib
 
 def _rename(model: onnx.ModelProto) -> None:
     """Name nodes and tensors after the layer whose weights they carry or follow."""
+    view = GraphView(model)
     renamed: dict[str, str] = {INPUT_NAME: INPUT_NAME}
     constants = {t.name for t in model.graph.initializer}
     taken: set[str] = set()
@@ -381,7 +406,7 @@ def _rename(model: onnx.ModelProto) -> None:
         return name
 
     for node in model.graph.node:
-        if node.op_type in WEIGHTED:
+        if view.is_layer(node):
             layer = node.input[1].removeprefix("network.").removesuffix(".weight")
             for index, suffix in ((1, "weight"), (2, "bias")):
                 if len(node.input) > index:

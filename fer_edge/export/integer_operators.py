@@ -61,7 +61,8 @@ def integer_flow(
         inputs = [name for name in node.input if name and name not in view.constants]
         output = node.output[0]
         if node.op_type in WEIGHTED:
-            if node.name in layers:
+            # A product of sequences gives what its integers sum to, in float32 for the bias.
+            if node.name in layers and node.op_type != "MatMul":
                 given.add(output)
         elif not given.intersection(inputs) or node.op_type in (*_SHAPING, "Softmax"):
             continue
@@ -81,7 +82,8 @@ def integer_flow(
         for node in view.nodes
         if node.output[0] in quantised
         or (
-            (node.name in layers or node.name in operators) and has_own_scale(view, node, operators)
+            ((node.name in layers and node.op_type != "MatMul") or node.name in operators)
+            and has_own_scale(view, node, operators)
         )
     ]
     return IntegerFlow(frozenset(operators), tuple(tensors), floating)
@@ -142,11 +144,13 @@ def uniform_slope(view: GraphView, node: onnx.NodeProto) -> float | None:
 def slower_on_integers(
     model: onnx.ModelProto, layers: Collection[str], quantised: Collection[str]
 ) -> dict[str, str]:
-    """Layers that CPUs run faster in float32, and why."""
+    """Layers that CPUs run faster, or only, in float32, and why."""
     view = GraphView(model)
     found: dict[str, str] = {}
     floating = integer_flow(view, layers, quantised).floating
     for node in view.nodes:
+        if node.name in layers and node.op_type == "ConvTranspose":
+            found[node.name] = "ONNX Runtime has no transposed convolution on integers"
         if node.name not in layers or node.op_type != "Conv":
             continue
         takers = view.consumers.get(node.output[0], [])

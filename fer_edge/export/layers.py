@@ -13,7 +13,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import WEIGHTED, GraphView, layer_multiply_adds, load_graph
-from fer_edge.export.placement import main_branch
+from fer_edge.export.placement import main_branch, unquantised
 from fer_edge.export.sensitivity import measure_sensitivity
 from fer_edge.export.table import CalibrationTable
 
@@ -84,7 +84,7 @@ def _describe(
             continue
         found = computes.get(node.name, "fp32")
         sensitivity = table.sensitivity.get(node.name) if table is not None else None
-        weighted = node.op_type in WEIGHTED
+        weighted = view.is_layer(node)
         reports.append(
             LayerReport(
                 name=node.name,
@@ -188,15 +188,13 @@ def _follower(view: GraphView, node: onnx.NodeProto, tensor: str) -> list[onnx.N
         return None
     if taker.op_type == "Add":
         return [taker] if main_branch(view, taker) == node.name else None
-    activation = taker.op_type in ("Relu", "Sigmoid", "Clip") and node.op_type in (*WEIGHTED, "Add")
+    computes = view.is_layer(node) or node.op_type == "Add"
+    activation = taker.op_type in ("Relu", "Sigmoid", "Clip") and computes
     return [taker] if activation or taker.op_type in ("Flatten", "Sub") else None
 
 
 def _by_rule(view: GraphView, node: onnx.NodeProto, precision: Precision) -> str | None:
     """Why the rules of :mod:`fer_edge.export.placement` keep a layer out of eight bits."""
-    if precision not in ("int8", "fp8") or node.op_type not in WEIGHTED:
+    if precision not in ("int8", "fp8"):
         return None
-    taker = view.only_consumer(node.output[0])
-    if taker is not None and taker.op_type == "Softmax":
-        return "the classifier: a thousandth of the work, and its error goes into the logits"
-    return None
+    return unquantised(view).get(node.name)

@@ -14,12 +14,14 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from fer_edge.contract import EMOTIONS, PIXEL_MEAN
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.bias_correction import RoundedWeights
 from fer_edge.export.equalisation import channel_exponents, equalise
 from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
 from fer_edge.export.inner_tensors import observe
+from fer_edge.export.pixels import centred_pixels
 from fer_edge.export.placement import place
 from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
 from fer_edge.export.scales import scale_of, uneven
@@ -94,7 +96,7 @@ class Observation:
     seed: int
     data: str
     centred: str
-    """The tensor of the centred pixels, whose scale is 1."""
+    """The tensor of the centred pixels, whose scale is 1; empty where no layer reads such."""
     cpu_only: tuple[str, ...]
     """Tensors that only the form for CPUs quantises."""
     magnitudes: dict[str, Magnitudes]
@@ -116,7 +118,7 @@ class Observation:
             A tensor had too few values for a histogram to mean anything.
         """
         # pixel - 128 is an int8 already.
-        scales, zero_points = {self.centred: 1.0}, {}
+        scales, zero_points = ({self.centred: 1.0} if self.centred else {}), {}
         for tensor, observed in self.magnitudes.items():
             if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
                 raise CalibrationError(
@@ -278,13 +280,15 @@ def observe_ranges(
 
 
 def _centred_input(model: onnx.ModelProto, name: str) -> str:
-    nodes = GraphView(model).nodes
-    centred = [str(node.output[0]) for node in nodes if node.op_type == "Sub"]
-    named = len({node.name for node in nodes}) == len(nodes)
-    if not named or centred[:1] != list(place(model).activations[:1]):
+    """The tensor that is pixel - 128, if a layer reads it; else nothing."""
+    view = GraphView(model)
+    names = [node.name for node in view.nodes]
+    if len(set(names)) < len(names) or "" in names:
         raise CalibrationError(
-            f"The graph of {name} was not exported by FER-Edge, and INT8 goes by the form of "
-            "those: named nodes that begin with the subtraction of 128 from the pixels.",
-            hint="Export it without --int8, or from the training run.",
+            f"Nodes of the graph of {name} have no name of their own, and INT8 goes by names.",
+            hint="Bring it in with: fer-edge import FILE",
         )
-    return centred[0]
+    found = centred_pixels(view)
+    if found is None or found[1] != PIXEL_MEAN or found[0] not in place(model).activations:
+        return ""
+    return found[0]

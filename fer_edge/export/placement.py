@@ -1,9 +1,12 @@
 """Which tensors are quantised: the rules that TensorRT fuses by.
 
+Of transformers these are the inputs of every fully connected layer. Attention's own products stay in
+floating point: TensorRT fuses them and the softmax between into one kernel, in FP16.
+
 References
 ----------
 NVIDIA TensorRT documentation, "Working with Quantized Types", sections "Q/DQ Placement
-Recommendations" and "Q/DQ Limitations".
+Recommendations", "Q/DQ Limitations" and "Types of Fusions" (multi-head attention, GELU).
 """
 
 from collections.abc import Collection
@@ -13,6 +16,11 @@ import onnx
 
 from fer_edge.export.graph import WEIGHTED, GraphView
 from fer_edge.export.integer_operators import integer_flow
+
+
+_ON_MAPS = (
+    "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "MaxPool", "Concat",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
     identities = tuple(
         (node.name, identity_branch(view, node))
         for node in view.nodes
-        if node.op_type == "Add" and main_branch(view, node) not in kept
+        if residual(view, node) and main_branch(view, node) not in kept
     )
     by_name = {node.name: node for node in view.nodes}
     wanted = {by_name[name].input[0] for name in layers}
@@ -59,16 +67,53 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
 
 
 def quantised_layers(view: GraphView) -> tuple[str, ...]:
-    """Every convolution and fully connected layer but the classifier.
+    """Every convolution and fully connected layer but those of :func:`unquantised`."""
+    without = unquantised(view)
+    return tuple(node.name for node in view.layers if node.name not in without)
 
-    The classifier is a thousandth of the work, and its error goes straight into the logits.
+
+def unquantised(view: GraphView) -> dict[str, str]:
+    """Nodes that multiply matrices and stay in floating point by the rules, and why."""
+    found = {}
+    for node in view.nodes:
+        if node.op_type not in WEIGHTED:
+            continue
+        taker = view.only_consumer(node.output[0])
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if not view.is_layer(node):
+            found[node.name] = (
+                "attention's own product: TensorRT fuses it with the softmax, in FP16"
+                if node.op_type == "MatMul"
+                else "its weights are computed, so they have no scale beforehand"
+            )
+        elif taker is not None and taker.op_type == "Softmax" and node.op_type != "MatMul":
+            found[node.name] = (
+                "the classifier: a thousandth of the work, and its error goes into the logits"
+            )
+        elif node.op_type == "ConvTranspose" and groups > 1:
+            found[node.name] = f"its {groups} groups share scales of output channels"
+    return found
+
+
+def residual(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a node adds two branches of maps, which TensorRT fuses into a convolution.
+
+    Sums of sequences, as transformers have them, and of constants are none.
     """
-    weighted = [node for node in view.nodes if node.op_type in WEIGHTED]
-    return tuple(
-        node.name
-        for node in weighted
-        if not (taker := view.only_consumer(node.output[0])) or taker.op_type != "Softmax"
-    )
+    if node.op_type != "Add" or any(name in view.constants for name in node.input):
+        return False
+    return any(_from_convolution(view, name) for name in node.input)
+
+
+def _from_convolution(view: GraphView, tensor: str) -> bool:
+    """Whether ``tensor`` is the map of a convolution, activated, scaled or added to or not."""
+    while (node := view.producer.get(tensor)) is not None:
+        if node.op_type == "Conv":
+            return True
+        if node.op_type not in _ON_MAPS:
+            return False
+        tensor = node.input[0]
+    return False
 
 
 def identity_branch(view: GraphView, add: onnx.NodeProto) -> int:

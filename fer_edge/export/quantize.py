@@ -11,6 +11,7 @@ from fer_edge.export.graph import (
     copy_of,
     drop_unused,
     finish,
+    outputs_axis,
     replace_nodes,
     set_constant,
 )
@@ -107,13 +108,14 @@ def quantize_weights(
 ) -> onnx.NodeProto:
     """Store the weight as int8; the node returned turns it back into float."""
     name = node.input[1]
-    weights = view.array(name)
-    scales = weight_scales(weights)
-    rounded = integers(weights, scales)
+    weights, axis = view.array(name), outputs_axis(node)
+    scales = weight_scales(weights, axis)
+    rounded = integers(weights, scales, axis)
     inputs = [
         set_constant(model, f"{name}/quantized", rounded),
         set_constant(model, f"{name}/scale", scales),
         set_constant(model, f"{name}/zero_point", np.zeros(len(scales), np.int8)),
     ]
     node.input[1] = dequantized(name)
-    return helper.make_node("DequantizeLinear", inputs, [node.input[1]], name=node.input[1], axis=0)
+    target = node.input[1]
+    return helper.make_node("DequantizeLinear", inputs, [target], name=target, axis=axis)

@@ -36,26 +36,34 @@ def row_maxima(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Symmetric scale per output channel (axis 0) of a weight; all are float16 numbers."""
-    largest = row_maxima(weights)
+def weight_scales(weights: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
+    """Symmetric scale per output channel (``axis``) of a weight; all are float16 numbers."""
+    largest = row_maxima(np.moveaxis(weights, axis, 0))
     scales = np.maximum(largest / 127, SMALLEST_SCALE).astype(np.float16)
     short = scales.astype(np.float32) * 127 < largest
     scales[short] = np.nextafter(scales[short], np.float16(np.inf))
     return scales.astype(np.float32)
 
 
-def integers(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
-    """The weights in steps of the scale of their output channel."""
-    steps = np.round(weights / _per_channel(scales, weights.ndim))
+def integers(
+    weights: NDArray[np.float32], scales: NDArray[np.float32], axis: int = 0
+) -> NDArray[np.int8]:
+    """The weights in steps of the scale of their output channel (``axis``)."""
+    steps = np.round(weights / per_channel(scales, weights.ndim, axis))
     return np.clip(steps, -127, 127).astype(np.int8)
 
 
-def quantized_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def quantized_weights(weights: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
     """The weights as INT8 represents them, in float32 again."""
-    scales = weight_scales(weights)
-    return integers(weights, scales).astype(np.float32) * _per_channel(scales, weights.ndim)
+    scales = weight_scales(weights, axis)
+    steps = integers(weights, scales, axis).astype(np.float32)
+    return steps * per_channel(scales, weights.ndim, axis)
 
 
-def _per_channel(scales: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    return scales.reshape(-1, *[1] * (dimensions - 1))
+def per_channel(
+    scales: NDArray[np.float32], dimensions: int, axis: int = 0
+) -> NDArray[np.float32]:
+    """Scales shaped such that weights may be divided by them."""
+    shape = [1] * dimensions
+    shape[axis] = -1
+    return scales.reshape(shape)

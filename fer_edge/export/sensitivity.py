@@ -16,7 +16,14 @@ from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.export.bias_correction import shifted
-from fer_edge.export.graph import GraphView, copy_of, finish, replace_nodes, set_constant
+from fer_edge.export.graph import (
+    GraphView,
+    copy_of,
+    finish,
+    outputs_axis,
+    replace_nodes,
+    set_constant,
+)
 from fer_edge.export.observation import balanced
 from fer_edge.export.placement import main_branch, place
 from fer_edge.export.scales import quantized_weights
@@ -61,7 +68,9 @@ class GatedGraph:
                 inputs = [0]
                 weights = node.input[1]
                 rounded = set_constant(
-                    out, f"{weights}/rounded", quantized_weights(view.array(weights))
+                    out,
+                    f"{weights}/rounded",
+                    quantized_weights(view.array(weights), outputs_axis(node)),
                 )
                 node.input[1] = _choose(nodes, layer, rounded, weights, f"{weights}/chosen")
                 if layer in table.shifts:

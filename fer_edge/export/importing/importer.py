@@ -1,0 +1,363 @@
+"""From somebody's ONNX file to the graph of record, held against the file that it came from."""
+
+import ast
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fer_edge.contract import Contract
+from fer_edge.errors import ExportError, UsageError
+from fer_edge.export.importing.batch import any_batch
+from fer_edge.export.importing.editing import open_session
+from fer_edge.export.importing.normalise import normalise
+from fer_edge.export.importing.pretreatment import Normalisation, seen, surround, told
+from fer_edge.export.importing.reading import editable, read_model
+from fer_edge.export.importing.signature import Signature, find_signature
+from fer_edge.export.sources import Source
+
+FACES = 64
+"""On so many the graph is held against the file that it came from."""
+LIMIT = 1e-5
+"""Largest difference of a probability that is put down to the order of float32 sums."""
+HALF_LIMIT = 5e-3
+"""The same where the file computes in float16: it rounds after each of some fifty layers, 0.0005 of
+a value at most, and roundings add up like random steps."""
+
+NetworkColor = Literal["gray", "rgb", "bgr"]
+Outputs = Literal["logits", "probabilities"]
+_ENDINGS = {"logits": "Softmax", "log-probabilities": "Exp", "probabilities": None}
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person says of a network; None is for what shall be found."""
+
+    labels: Sequence[str] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    scale: float | None = None
+    color: NetworkColor | None = None
+    size: int | None = None
+    input: str | None = None
+    output: str | None = None
+    outputs: Outputs | None = None
+
+
+@dataclass
+class Imported:
+    """A network in the form of this package, and what was seen on the way."""
+
+    source: Source
+    seen: list[str] = field(default_factory=list)
+    """For people, a line each."""
+
+
+def import_onnx(path: Path, options: ImportOptions = ImportOptions()) -> Imported:  # noqa: B008
+    """Make the graph of record of an ONNX file.
+
+    Parameters
+    ----------
+    path : Path
+    options : ImportOptions
+
+    Raises
+    ------
+    ExportError
+        Not ONNX, not a network from a face to classes, something is not known and has to be
+        said, or the outcome differs from the file by more than 1e-5.
+    UsageError
+        An option that this network cannot have.
+    """
+    original = read_model(path)
+    imported = import_model(original, str(path), options)
+    facts = {p.key: p.value for p in original.metadata_props}
+    name = facts.get("fer_edge.model") or path.stem
+    imported.source = replace(imported.source, name=name, path=path)
+    return imported
+
+
+def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) -> Imported:
+    """As :func:`import_onnx`, of a graph in memory; ``where`` is its name in messages."""
+    signature = find_signature(
+        original, where, input_name=options.input, output_name=options.output
+    )
+    lines = signature.described()
+    graph = editable(original, where)
+    graph.outputs = [v for v in graph.outputs if v.name == signature.output]
+    color = _color(signature, options.color)
+    contract_size = _size(signature, options.size, where)
+    size = signature.size or contract_size
+    shape = (signature.channels, size, size)
+    if signature.layout == "NHWC":
+        shape = (size, size, signature.channels)
+    fixed = any_batch(graph, signature.input, shape, where)
+    if fixed:
+        lines.append("batch: any, though the file says one number")
+    normalisation = told(options.scale, options.mean, options.std, signature.channels)
+    normalisation = normalisation or seen(graph, signature)
+    if normalisation is None:
+        raise ExportError(
+            f"{where} takes {signature.dtype} and does not say which numbers it wants for a "
+            "pixel.",
+            hint="Say how it was trained: --scale 255 for pixels from 0 to 1; --scale 255 --mean "
+            "0.5 --std 0.5 for -1 to 1; --scale 255 --mean 0.485,0.456,0.406 --std "
+            "0.229,0.224,0.225 for torchvision's; --scale 1 for 0 to 255.",
+        )
+    lines.append(f"pixels: {normalisation.said}")
+    original_run = _Original(original, signature, size)
+    faces = probe_images(FACES, 1 if color == "gray" else 3, contract_size)
+    answers = original_run(_prepared(faces, signature, normalisation, color, size))
+    kind, reason = _kind(answers, options.outputs, where)
+    lines.append(f"output {signature.output!r}: {answers.shape[1]} {kind}, {reason}")
+    labels = _labels(options.labels, answers.shape[1], original, where)
+    contract = _contract(contract_size, "gray" if color == "gray" else "rgb", labels)
+    lines.insert(1, f"faces: {contract.input_text}{_colour_note(signature, options.color, color)}")
+    surround(
+        graph,
+        signature,
+        contract,
+        normalisation,
+        reversed_channels=color == "bgr",
+        ending=_ENDINGS[kind],
+    )
+    model = normalise(graph)
+    difference = _difference(model, faces, _probabilities(answers, kind))
+    limit = HALF_LIMIT if original_run.half else LIMIT
+    if not difference <= limit:
+        raise ExportError(
+            f"What was made of {where} differs from it by {difference:.1e} on {len(faces)} faces, "
+            f"more than {limit:.0e}.",
+            hint="Report this with the versions that fer-edge doctor prints.",
+        )
+    lines.append(f"differs from the file by {difference:.1e} at most on {len(faces)} faces")
+    source = Source(where, model, contract=contract, parity={"fp32": difference})
+    return Imported(source, lines)
+
+
+class _Original:
+    """The file as it came, run as it came, on float images of its own size."""
+
+    def __init__(self, model: onnx.ModelProto, signature: Signature, size: int) -> None:
+        self._session: Any = open_session(model)
+        self._signature = signature
+        self._size = size
+        inputs = self._session.get_inputs()
+        taken = next(one for one in inputs if one.name == signature.input)
+        self.half = "float16" in taken.type or any(
+            tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer
+        )
+        self._dtype = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(
+            taken.type, np.uint8 if "uint8" in taken.type else np.float32
+        )
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Numbers per image, (N, K)."""
+        step = self._signature.batch or 16
+        images = (np.rint(images) if self._dtype == np.uint8 else images).astype(self._dtype)
+        rows = []
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
+            missing = step - len(part) if self._signature.batch else 0
+            if missing:
+                part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+            (found,) = self._session.run([self._signature.output], {self._signature.input: part})
+            rows.append(np.asarray(found, np.float64).reshape(len(part), -1)[: step - missing])
+        return np.concatenate(rows)[: len(images)]
+
+
+def _prepared(
+    faces: NDArray[np.uint8],
+    signature: Signature,
+    normalisation: Normalisation,
+    color: NetworkColor,
+    size: int,
+) -> NDArray[np.float32]:
+    """Faces as the file wants them, by NumPy alone."""
+    pixels = faces.astype(np.float32)
+    if faces.shape[-1] != size:
+        pixels = _resized(pixels, size)
+    if pixels.shape[1] < signature.channels:
+        pixels = np.repeat(pixels, signature.channels, axis=1)
+    if color == "bgr":
+        pixels = pixels[:, ::-1]
+    if signature.dtype != "uint8":
+        pixels = normalisation(pixels)
+    return pixels.transpose(0, 2, 3, 1) if signature.layout == "NHWC" else pixels
+
+
+def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Bilinear, with the centres of pixels where they are."""
+    for axis in (2, 3):
+        length = pixels.shape[axis]
+        places = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = np.floor(places).astype(np.int64)
+        high, share = np.minimum(low + 1, length - 1), (places - low).astype(np.float32)
+        shape = [1] * 4
+        shape[axis] = -1
+        share = share.reshape(shape)
+        pixels = pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
+    return pixels
+
+
+def _kind(
+    answers: NDArray[np.float64], said: Outputs | None, where: str
+) -> tuple[str, str]:
+    """What the numbers are, and how that is known."""
+    if not np.isfinite(answers).all():
+        raise ExportError(
+            f"{where} gives numbers that are not finite, even as it came.",
+            hint="Check its weights, and --mean, --std and --scale.",
+        )
+    sums = answers.sum(axis=1)
+    shares = bool((answers > -1e-6).all() and (np.abs(sums - 1) < 1e-3).all())
+    if said is not None:
+        if said == "probabilities" and not shares:
+            raise ExportError(
+                f"{where} gives rows that sum to {sums.min():.3g} to {sums.max():.3g}, which are "
+                "no probabilities.",
+                hint="Say --logits, and softmax makes probabilities of them.",
+            )
+        return said, "as you say"
+    if shares:
+        return "probabilities", "since all are positive and sum to 1"
+    logarithms = np.exp(np.minimum(answers, 50)).sum(axis=1)
+    if (answers < 1e-6).all() and (np.abs(logarithms - 1) < 1e-3).all():
+        return "log-probabilities", "since their exponentials sum to 1"
+    if (answers >= 0).all() and (answers <= 1).all():
+        raise ExportError(
+            f"{where} gives numbers from 0 to 1 that do not sum to 1 ({sums.min():.3g} to "
+            f"{sums.max():.3g}): each class may have a sigmoid of its own.",
+            hint="Export the network without its last sigmoid, or say --logits for a softmax over "
+            "what it gives.",
+        )
+    reason = f"since they lie between {answers.min():.3g} and {answers.max():.3g}"
+    return "logits", f"{reason}: softmax is added"
+
+
+def _probabilities(answers: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+    if kind == "probabilities":
+        return answers
+    powers = np.exp(answers - answers.max(axis=1, keepdims=True))
+    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def _difference(
+    model: onnx.ModelProto, faces: NDArray[np.uint8], expected: NDArray[np.float64]
+) -> float:
+    session = open_session(model, plain=False)
+    # Batches of several sizes: what is fixed to one of them fails here.
+    parts = [faces[:1], faces[1:6], *np.array_split(faces[6:], max(len(faces) // 16, 1))]
+    rows = [session.run(None, {"faces": part})[0] for part in parts if len(part)]
+    return float(np.abs(np.concatenate(rows) - expected).max())
+
+
+def _color(signature: Signature, said: NetworkColor | None) -> NetworkColor:
+    if signature.channels == 1:
+        if said in ("rgb", "bgr"):
+            raise UsageError(
+                f"--color {said}: the network takes one channel.", hint="Leave --color out."
+            )
+        return "gray"
+    return said or "rgb"
+
+
+def _colour_note(
+    signature: Signature, said: NetworkColor | None, color: NetworkColor
+) -> str:
+    if signature.channels == 1:
+        return ""
+    if color == "gray":
+        return ", repeated for its three channels"
+    if color == "bgr":
+        return ", turned to BGR inside"
+    if said is None:
+        return " (taken for RGB: say --color bgr or --color gray if it was trained so)"
+    return ""
+
+
+def _size(signature: Signature, said: int | None, where: str) -> int:
+    from fer_edge.contract import SIZES
+
+    size = said or signature.size
+    if size is None:
+        raise ExportError(
+            f"{where} takes images of any size.", hint="Say which it was trained on: --size 112"
+        )
+    if said is None and not SIZES[0] <= size <= SIZES[1]:
+        raise ExportError(
+            f"{where} takes images of {size}x{size}, and faces have {SIZES[0]} to {SIZES[1]}.",
+            hint=f"Say --size {SIZES[size > SIZES[1]]}: faces of that size are resized inside.",
+        )
+    return size
+
+
+def _contract(size: int, color: Literal["gray", "rgb"], labels: tuple[str, ...]) -> Contract:
+    try:
+        return Contract(size, color, labels)
+    except ValueError as error:
+        raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _labels(
+    said: Sequence[str] | None, classes: int, model: onnx.ModelProto, where: str
+) -> tuple[str, ...]:
+    found = tuple(said) if said is not None else _written_labels(model)
+    if found is None:
+        raise ExportError(
+            f"{where} has {classes} outputs and does not say what they are.",
+            hint=f"Name them in its order: --labels {_example(classes)}",
+        )
+    if len(found) != classes:
+        raise ExportError(
+            f"{where} has {classes} outputs, and {len(found)} labels are named: "
+            f"{', '.join(found)}.",
+            hint=f"Name {classes} in its order with --labels.",
+        )
+    return found
+
+
+def _example(classes: int) -> str:
+    known = {
+        7: "angry,disgust,fear,happy,sad,surprise,neutral (FER2013's order, where it is that)",
+        8: "neutral,happy,surprise,sad,angry,disgust,fear,contempt (FERPlus's, where it is that)",
+    }
+    return known.get(classes, "happy,sad,…")
+
+
+def _written_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
+    """Labels in the metadata, as exporters write them: JSON, a Python dict, or with commas."""
+    facts = {p.key: p.value for p in model.metadata_props}
+    for key in ("fer_edge.labels", "labels", "names", "classes", "class_names", "id2label"):
+        text = facts.get(key, "").strip()
+        if not text:
+            continue
+        if text[0] not in "[{(":
+            return tuple(part.strip() for part in text.split(","))
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                value = parse(text)
+            except (ValueError, SyntaxError):
+                continue
+            if isinstance(value, dict):
+                value = [value[k] for k in sorted(value, key=lambda k: int(k))]
+            return tuple(str(label) for label in value)
+    return None
+
+
+def probe_images(n: int, channels: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Blots of many contrasts and sizes with noise, uint8 (n, channels, size, size)."""
+    generator = np.random.default_rng(seed)
+    images = np.empty((n, channels, size, size), np.float32)
+    for image in images:
+        cells = int(generator.integers(2, max(size // 3, 3)))
+        coarse = generator.normal(0, generator.uniform(10, 90), (1, channels, cells, cells))
+        image[:] = _resized(coarse.astype(np.float32), size)[0]
+    images += generator.normal(generator.uniform(70, 180, (n, 1, 1, 1)), 8, images.shape)
+    return np.clip(images, 0, 255).astype(np.uint8)
