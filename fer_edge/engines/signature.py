@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, SIZES, Contract, contract_of_shapes
 from fer_edge.errors import EngineError
 
-IMPORT = "Make an artifact of it by fer-edge import FILE."
+IMPORT = "Make an artifact of it with: fer-edge import FILE"
 """What to do with a graph of another form."""
 
 

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS, PIXEL_MEAN
+from fer_edge.contract import PIXEL_MEAN
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.bias_correction import RoundedWeights
