@@ -152,6 +152,8 @@ class Score(_Record):
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
     left_out: dict[str, int] = {}
     """Faces of the split per emotion that the model has no label for; ``n`` does not count them."""
+    fitting_labels: tuple[str, ...] | None = None
+    """The labels in another order that fits the faces far better; None where theirs fits."""
     changed: int | None = None
     """Faces with another label than fp32's."""
     changed_faces: list[ChangedFace] = []

@@ -8,6 +8,7 @@ import typer
 
 from fer_edge.cli.arguments import Device, Json, Labels, batches, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.doubts import layers_at_fault, wrong_order
 from fer_edge.contract import Precision
 from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.tables import without_label
@@ -189,6 +190,9 @@ def export(
         print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
         return
     _show(artifact)
+    if faces is not None:
+        for line in (*wrong_order(artifact), *layers_at_fault(artifact, faces)):
+            typer.echo(line)
     if proof is not None:
         typer.echo(f"The faces that changed: {proof}")
     for line in notes:

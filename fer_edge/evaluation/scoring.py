@@ -11,6 +11,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import Engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import DataError, InputError
+from fer_edge.evaluation.class_order import fitting_order
 from fer_edge.evaluation.proof import changed_faces
 
 Progress = Callable[[int, int], None]
@@ -104,6 +105,7 @@ def score(
         backend=engine.describe().backend,
         data=dataset.fingerprint,
         left_out=dict(dataset.left_out),
+        fitting_labels=fitting_order(matrix, classes),
     )
     if reference is not None:
         expected = reference.argmax(axis=1)

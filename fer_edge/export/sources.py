@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from fer_edge.artifact import MANIFEST, Artifact
 from fer_edge.contract import FER2013, Contract
@@ -12,6 +13,7 @@ from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import GraphView, load_graph, name_outputs, read_contract
 from fer_edge.export.table import CalibrationTable
+from fer_edge.file_kinds import file_kind
 
 RUN_CONFIG = "config.json"
 """What makes a folder a training run."""
@@ -83,9 +85,28 @@ def _artifact(artifact: Artifact) -> Source:
 
 
 def _file(path: Path) -> Source:
+    kind = file_kind(path)
+    if kind.kind != "onnx":
+        raise ExportError(f"{path} is {kind.what}.", hint=f"{kind.way}." if kind.way else None)
+    if path.suffix.lower() == ".onnx" and _foreign(path):
+        from fer_edge.export.importing.importer import import_kept
+
+        return import_kept(path)
     graph = _float32(load_graph(path), str(path))
     facts = {p.key: p.value for p in graph.metadata_props}
     return Source(facts.get("fer_edge.model", path.stem), graph, contract=read_contract(graph))
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a graph that keeps the contract was written by somebody else."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if any(p.key == "fer_edge.form" for p in model.metadata_props):
+            return False
+        read_contract(model, path)
+    except (DecodeError, OSError, ValueError, ExportError):
+        return False  # load_graph says what is wrong.
+    return not any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:

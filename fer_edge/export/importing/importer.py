@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import Contract
 from fer_edge.errors import ExportError, UsageError
+from fer_edge.export.graph import read_contract
 from fer_edge.export.importing.batch import any_batch
 from fer_edge.export.importing.editing import open_session
 from fer_edge.export.importing.normalise import normalise
@@ -80,6 +81,19 @@ def import_onnx(path: Path, options: ImportOptions = ImportOptions()) -> Importe
     name = facts.get("fer_edge.model") or path.stem
     imported.source = replace(imported.source, name=name, path=path)
     return imported
+
+
+def import_kept(path: Path) -> Source:
+    """A graph that keeps the contract already, and that another program wrote.
+
+    Raises
+    ------
+    ExportError
+        As :func:`import_onnx`.
+    """
+    model = read_model(path)
+    labels = read_contract(model, path).labels
+    return import_onnx(path, ImportOptions(labels=labels, outputs="probabilities")).source
 
 
 def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) -> Imported:
@@ -218,7 +232,8 @@ def _kind(answers: NDArray[np.float64], said: Outputs | None, where: str) -> tup
             raise ExportError(
                 f"{where} gives rows that sum to {sums.min():.3g} to {sums.max():.3g}, which are "
                 "no probabilities.",
-                hint="Say --logits, and softmax makes probabilities of them.",
+                hint="Bring it in with a softmax that makes probabilities of them: fer-edge import "
+                f"{where} --logits",
             )
         return said, "as you say"
     if shares:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from fer_edge.data import synthetic_dataset
 from fer_edge.export.importing import ImportOptions
 
 SEVEN = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -29,7 +31,8 @@ class Foreign(NamedTuple):
 class Hand:
     """Writes nodes by hand; each method returns the name of its output."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, x: str, images: np.ndarray, opset: int = 17) -> None:
+        self.x, self.images, self.opset = x, images, opset
         self.generator = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
@@ -58,18 +61,42 @@ class Hand:
             attributes.setdefault("pads", [kernel // 2] * 4)
         return self.n("Conv", [x, weights, self.b(outputs)], strides=[stride] * 2, **attributes)
 
-    def pooled(self, x: str) -> str:
-        """What differs between faces in a map, as a row: its means in quarters."""
-        return self.n("Flatten", [self.n("GlobalAveragePool", [x])])
+    def values(self, tensor: str) -> np.ndarray:
+        """A tensor as computed so far, of the rendered faces."""
+        kind = helper.np_dtype_to_tensor_dtype(self.images.dtype)
+        shape = [None, *self.images.shape[1:]]
+        graph = helper.make_graph(
+            self.nodes,
+            "so far",
+            [helper.make_tensor_value_info(self.x, kind, shape)],
+            [onnx.ValueInfoProto(name=tensor)],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        model.ir_version = 9 if self.opset < 23 else 11
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        step = 1 if self.single else len(self.images)
+        parts = np.array_split(self.images, len(self.images) // step)
+        return np.concatenate([session.run(None, {self.x: part})[0] for part in parts])
+
+    single = False
+    """Whether the graph takes one face at a time."""
+
+    def deciding(self, row: str, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (inputs, classes) and bias that make of a row logits of mean 0, deviation 3."""
+        rows = self.values(row)
+        weights = self.generator.normal(0, 1, (rows.shape[1], classes)) / (
+            rows.std(0)[:, None] + 0.05
+        )
+        weights *= 3 / (rows @ weights).std(0)
+        return weights.astype(np.float32), -(rows @ weights).mean(0).astype(np.float32)
 
     def save(
         self,
         path: Path,
-        x: str,
         shape: list[Any],
         outputs: dict[str, list[Any]],
         *,
-        opset: int = 17,
         kind: int = TensorProto.FLOAT,
         names: bool = False,
         metadata: dict[str, str] | None = None,
@@ -80,12 +107,12 @@ class Hand:
         graph = helper.make_graph(
             self.nodes,
             "theirs",
-            [helper.make_tensor_value_info(x, kind, shape)],
+            [helper.make_tensor_value_info(self.x, kind, shape)],
             [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in outputs.items()],
             self.constants,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-        model.ir_version = 9 if opset < 23 else 11
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        model.ir_version = 9 if self.opset < 23 else 11
         helper.set_model_props(model, metadata or {})
         if external:
             where = f"{path.name}.data"
@@ -94,11 +121,37 @@ class Hand:
             onnx.save(model, path)
 
 
-def _head(h: Hand, x: str, width: int, classes: int = 7) -> str:
-    """Logits that differ from face to face: the spread of activations decides."""
-    row = h.pooled(x)
-    gain = h.c((8 * h.generator.normal(0, 1, (classes, width)) / width**0.5).astype(np.float32))
-    return h.n("Gemm", [row, gain, h.b(classes)], transB=1)
+def _head(h: Hand, x: str, classes: int = 7) -> str:
+    """Logits of a map in three parts each way: one mean of all differs too little by face."""
+    side = h.values(x).shape[2] // 3
+    row = h.n("Flatten", [h.n("AveragePool", [x], kernel_shape=[side] * 2, strides=[side] * 2)])
+    weights, bias = h.deciding(row, classes)
+    return h.n("Gemm", [row, h.c(weights.T.copy()), h.c(bias)], transB=1)
+
+
+def raw(channels: int, size: int = 48, n: int = 42) -> np.ndarray:
+    """Rendered faces, uint8 (n, channels, size, size); colours differ from face to face."""
+    faces = resized(synthetic_dataset(n, seed=5).faces[:, None].astype(np.float64), size)
+    if channels == 3:
+        faces = faces * np.random.default_rng(0).uniform(0.7, 1.2, (n, 3, 1, 1))
+    return np.clip(faces, 0, 255).astype(np.uint8)
+
+
+def images(channels: int, size: int = 48) -> np.ndarray:
+    """The same about as networks want them, float32."""
+    return ((raw(channels, size) / 255 - 0.45) / 0.25).astype(np.float32)
+
+
+def resized(faces: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear, with the centres of pixels where they are; float (N, channels, size, size)."""
+    for axis in (2, 3):
+        length = faces.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = at.astype(int)
+        high = np.minimum(low + 1, length - 1)
+        share = np.reshape(at - low, [-1 if a == axis else 1 for a in range(4)])
+        faces = faces.take(low, axis) * (1 - share) + faces.take(high, axis) * share
+    return faces
 
 
 def _named(h: Hand, output: str, name: str) -> None:
@@ -113,18 +166,15 @@ def _plain(path: Path, *, opset: int = 17, stem: Callable[[Hand, str], str] | No
            kind: int = TensorProto.FLOAT, size: int = 48, activation: str = "Relu",
            body: Callable[[Hand, str], str] | None = None, **save: Any) -> None:  # fmt: skip
     """Two strided convolutions, whatever ``body`` does, a pool, a Gemm."""
-    h = Hand(1)
+    h = Hand(1, "input", images(1) if kind == TensorProto.FLOAT else raw(1), opset)
     x = stem(h, "input") if stem else "input"
     x = h.n(activation, [h.conv(x, 1, 16, 2)])
     x = body(h, x) if body else h.n(activation, [h.conv(x, 16, 16, 2)])
-    x = _head(h, x, 16, classes)
+    x = _head(h, x, classes)
     if tail:
         x = tail(h, x)
     _named(h, x, "output")
-    h.save(
-        path, "input", [batch, 1, size, size], {"output": [batch, classes]}, opset=opset, kind=kind,
-        **save,
-    )  # fmt: skip
+    h.save(path, [batch, 1, size, size], {"output": [batch, classes]}, kind=kind, **save)
 
 
 def _residual(h: Hand, x: str) -> str:
@@ -179,14 +229,14 @@ def _same_padding(h: Hand, x: str) -> str:
 def _gemms(h: Hand, x: str) -> str:
     """Gemm in every form on top of logits: transposed, with factors, without a bias."""
     one = h.n("Gemm", [x, h.w(7, 12, inputs=7), h.b(12)], alpha=0.5, beta=2.0)
-    two = h.n("Gemm", [h.n("Relu", [one]), h.w(9, 12)], transB=1)
-    three = h.n("MatMul", [h.n("Relu", [two]), h.w(9, 7, inputs=2)])
-    return h.n("Add", [three, h.c(np.full((1, 7), 0.1, np.float32))])
+    two = h.n("Relu", [h.n("Gemm", [h.n("Relu", [one]), h.w(9, 12)], transB=1)])
+    weights, bias = h.deciding(two)
+    return h.n("Add", [h.n("MatMul", [two, h.c(weights)]), h.c(bias[None])])
 
 
 def _keras(path: Path) -> None:
     """As tf2onnx writes a Keras model: channels last, padding apart, a dense layer of a map."""
-    h = Hand(3)
+    h = Hand(3, "input_1", images(3).transpose(0, 2, 3, 1))
     x = h.n("Transpose", ["input_1"], perm=[0, 3, 1, 2])
     x = h.n("Relu", [h.conv(x, 3, 12, 2, auto_pad="SAME_UPPER")])
     x = h.n("Transpose", [x], perm=[0, 2, 3, 1])
@@ -196,41 +246,47 @@ def _keras(path: Path) -> None:
     x = h.n("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
     x = h.n("Transpose", [x], perm=[0, 2, 3, 1])
     x = h.n("Reshape", [x, h.c(np.array([-1, 216]))])
-    x = h.n("Add", [h.n("MatMul", [x, h.w(216, 7, inputs=20)]), h.b(7)])
+    weights, bias = h.deciding(x)
+    x = h.n("Add", [h.n("MatMul", [x, h.c(weights)]), h.c(bias)])
     _named(h, h.n("Softmax", [x], axis=-1), "predictions")
-    h.save(path, "input_1", ["unk", 48, 48, 3], {"predictions": ["unk", 7]}, opset=13)
+    h.save(path, ["unk", 48, 48, 3], {"predictions": ["unk", 7]})
 
 
 def _keras_gray(path: Path) -> None:
     """One channel last, as mini-Xception of Keras: a Reshape where a Transpose would do."""
-    h = Hand(4)
+    h = Hand(4, "input_1", images(1, 64).transpose(0, 2, 3, 1), 13)
     x = h.n("Reshape", ["input_1", h.c(np.array([-1, 1, 64, 64]))])
     x = h.n("Relu", [h.conv(x, 1, 8, 2)])
     y = h.conv(h.conv(x, 8, 8, group=8), 8, 16, kernel=1)
     y = h.n("MaxPool", [h.n("Relu", [y])], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     x = h.n("Add", [y, h.conv(x, 8, 16, 2, kernel=1)])
     x = h.n("ReduceMean", [h.conv(x, 16, 7)], axes=[2, 3], keepdims=0)
-    x = h.n("Mul", [x, h.c(np.array(4, np.float32))])
+    weights = h.values(x)
+    x = h.n("Sub", [x, h.c(weights.mean(0))])
+    x = h.n("Mul", [x, h.c(2 / weights.std(0))])
     _named(h, h.n("Softmax", [x], axis=1), "predictions")
-    h.save(path, "input_1", [None, 64, 64, 1], {"predictions": [None, 7]}, opset=13)
+    h.save(path, [None, 64, 64, 1], {"predictions": [None, 7]})
 
 
 def _ferplus(path: Path) -> None:
     """As CNTK wrote emotion-ferplus: a batch of one, pixels of 0 to 255, its own constants."""
-    h = Hand(5)
+    h = Hand(5, "Input3", raw(1, 64).astype(np.float32), 9)
+    h.single = True
     x = h.n("Sub", ["Input3", h.c(np.array(127.5, np.float32))])
     x = h.n("Mul", [x, h.c(np.array(1 / 255, np.float32))])
     x = h.n("Relu", [h.conv(x, 1, 8, 2, auto_pad="SAME_UPPER")])
     x = h.n("Dropout", [h.n("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])])
     x = h.n("Relu", [h.conv(x, 8, 6, 2)])
     x = h.n("Reshape", [x, h.c(np.array([1, 384]))])
-    _named(h, h.n("Gemm", [x, h.w(384, 8, inputs=8), h.b(8)]), "Plus692_Output_0")
-    h.save(path, "Input3", [1, 1, 64, 64], {"Plus692_Output_0": [1, 8]}, opset=9)
+    weights, bias = h.deciding(x, 8)
+    _named(h, h.n("Gemm", [x, h.c(weights), h.c(bias)]), "Plus692_Output_0")
+    h.save(path, [1, 1, 64, 64], {"Plus692_Output_0": [1, 8]})
 
 
 def _token(path: Path) -> None:
     """A transformer of one block with a class token, exported at a batch of one."""
-    h = Hand(6)
+    h = Hand(6, "pixels", images(3))
+    h.single = True
     x = h.n("Conv", ["pixels", h.w(24, 3, 12, 12), h.b(24)], strides=[12, 12])
     x = h.n("Transpose", [h.n("Reshape", [x, h.c(np.array([1, 24, 16]))])], perm=[0, 2, 1])
     token = h.c(h.generator.normal(0, 1, (1, 1, 24)).astype(np.float32))
@@ -249,17 +305,17 @@ def _token(path: Path) -> None:
     y = h.n("Mul", [h.n("Mul", [y, half]), h.c(np.array(0.5, np.float32))])
     x = h.n("Add", [x, h.n("MatMul", [y, h.w(48, 24)])])
     x = h.n("Gather", [x, h.c(np.array(0))], axis=1)
-    _named(h, h.n("Gemm", [x, h.w(7, 24, inputs=2), h.b(7)], transB=1), "logits")
-    h.save(path, "pixels", [1, 3, 48, 48], {"logits": [1, 7]})
+    weights, bias = h.deciding(x)
+    _named(h, h.n("Gemm", [x, h.c(weights.T.copy()), h.c(bias)], transB=1), "logits")
+    h.save(path, [1, 3, 48, 48], {"logits": [1, 7]})
 
 
 def _two_outputs(path: Path) -> None:
-    h = Hand(7)
+    h = Hand(7, "input", images(1))
     x = h.n("Relu", [h.conv("input", 1, 16, 2)])
     for name, width in (("emotion", 7), ("valence", 2)):
-        _named(h, _head(h, x, 16, width), name)
-    outputs = {"emotion": ["n", 7], "valence": ["n", 2]}
-    h.save(path, "input", ["n", 1, 48, 48], outputs)
+        _named(h, _head(h, x, width), name)
+    h.save(path, ["n", 1, 48, 48], {"emotion": ["n", 7], "valence": ["n", 2]})
 
 
 def _raw(h: Hand, x: str) -> str:
@@ -290,7 +346,7 @@ def _hand(**options: Any) -> Callable[[Path], None]:
 UNIT = ImportOptions(SEVEN, scale=255.0, mean=[0.5], std=[0.25])
 COLOR = ImportOptions(SEVEN, scale=255.0, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 GRAY3 = ImportOptions(SEVEN, scale=255.0, mean=[0.5], std=[0.25], color="gray")
-BGR = ImportOptions(SEVEN, scale=1.0, mean=[91.5, 103.9, 131.1], std=[60.0], color="bgr")
+BGR = ImportOptions(SEVEN, scale=1.0, mean=[110.0, 115.0, 120.0], std=[64.0], color="bgr")
 
 NETWORKS: dict[str, Foreign] = {
     "opset 9, SAME, batch of 1, CNTK": Foreign(_ferplus, ImportOptions(EIGHT)),

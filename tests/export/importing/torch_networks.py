@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.export.importing.networks import COLOR, UNIT, Foreign
+from tests.export.importing.networks import images as rendered
 
 
 class Cnn(nn.Module):
@@ -42,8 +43,8 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
-        q, k, v = self.qkv(self.norm1(x)).reshape(len(x), 17, 3, 2, -1).permute(2, 0, 3, 1, 4)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
+        q, k, v = self.qkv(self.norm1(x)).reshape(x.shape[0], 17, 3, 2, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.proj(mixed)
         x = x + self.mlp(self.norm2(x))
@@ -118,14 +119,13 @@ class Mobile(nn.Module):
 def lively(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """With statistics of batch norms, and a last layer whose answers differ between faces."""
     with torch.no_grad():
-        faces = torch.randn(64, shape[0], 4, 4)
-        images = F.interpolate(faces, shape[1:], mode="bilinear") + torch.randn(64, 1, 1, 1)
+        images = torch.from_numpy(rendered(shape[0], shape[1]))
         module.train()
         for _ in range(30):
             module(images)
         module.eval()
         logits = module(images)
-        module.fc.weight.mul_(2 / logits.std(0, keepdim=True).T)
+        module.fc.weight.mul_(3 / logits.std(0, keepdim=True).T)
         module.fc.bias.copy_(module.fc.bias - module(images).mean(0))
     return module
 
