@@ -1,7 +1,8 @@
-"""What is left of `fer-edge camera --record` when it is ended at twenty moments.
+"""What is left of `fer-edge camera --record` when it ends, or its disk is full, at twenty moments.
 
 A live MJPEG stream is recorded, and the program gets SIGTERM, or SIGKILL, some time after its file
-has begun. Shows how many seconds of it play, against those that it ran.
+has begun, or writes to a file system in memory (needs root) that has room for part of it. Shows how
+many seconds of it play, against those that it ran.
 """
 
 import argparse
@@ -51,16 +52,50 @@ def measure(address: str, path: Path, seconds: float, how: signal.Signals) -> di
     time.sleep(seconds)
     process.send_signal(how)
     code = process.wait()
-    played = 0.0
-    with contextlib.suppress(av.FFmpegError), av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            played = frame.time
     return {
-        "signal": how.name,
+        "end": how.name,
         "after": round(seconds, 2),
-        "plays": round(played, 2),
+        "plays": played(path),
         "status": code,
     }
+
+
+def fill(address: str, folder: Path, kib: int) -> dict[str, object]:
+    """Record onto a file system of so many KiB until the program ends by itself."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    path = folder / "a.mp4"
+    try:
+        command = [sys.executable, "-m", "fer_edge", "camera", address, "--record", str(path)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while not path.exists():
+            time.sleep(0.005)
+        began = time.monotonic()
+        assert process.stderr is not None
+        # It says at once that the file could not be written on; ending takes longer.
+        said = process.stderr.readline()
+        after = time.monotonic() - began
+        process.stderr.read()
+        code = process.wait(60)
+        return {
+            "end": f"disk of {kib} KiB full",
+            "said": said.strip(),
+            "after": round(after, 2),
+            "plays": played(path),
+            "status": code,
+        }
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def played(path: Path) -> float:
+    """Seconds that play."""
+    seconds = 0.0
+    with contextlib.suppress(av.FFmpegError), av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            seconds = frame.time
+    return round(seconds, 2)
 
 
 def main() -> None:
@@ -78,6 +113,9 @@ def main() -> None:
             for how in (signal.SIGTERM, signal.SIGKILL):
                 path = Path(folder) / f"{n}-{how.name}.mp4"
                 found.append(measure(address, path, 0.3 + 0.17 * n, how))
+                print(found[-1], flush=True)
+            if os.getuid() == 0:
+                found.append(fill(address, Path(folder) / f"{n}", 100 + 50 * n))
                 print(found[-1], flush=True)
     lost = max(float(str(one["after"])) - float(str(one["plays"])) for one in found)
     record(options.out / "kills.json", {"most_seconds_lost": round(lost, 2), "moments": found})

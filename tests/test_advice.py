@@ -35,6 +35,7 @@ FOREIGN = {
     *("--query-gpu", "--format"),  # nvidia-smi
     "--preload",  # gunicorn
     "--upgrade",  # pip
+    *("--keras", "--saved-model", "--tflite"),  # tf2onnx
 }
 PLACE = "PLACE"
 """Stands for what an f-string fills in."""

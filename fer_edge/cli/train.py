@@ -300,6 +300,7 @@ def train(
             "compile": compile,
             "device": device,
         }
+        given = {_FIELDS.get(name, name) for name in _given(context)}
         if recipe is not None:
             told = read_recipe(recipe)
             if "data" in told.values:
@@ -307,13 +308,18 @@ def train(
             if told.svm:
                 _fit_svm(context, recipe, told.values, values["data"], out, json)
                 return
-            given = {_FIELDS.get(name, name) for name in _given(context)}
             values |= {k: v for k, v in told.values.items() if k not in given}
         if not values["data"]:
             raise UsageError("Training needs faces.", hint="Pass --data fer2013.zip")
         values["data"] = [str(Path(path).resolve()) for path in values["data"]]
-        config = TrainConfig.checked(**values)
-        model_spec(config.model)
+        try:
+            config = TrainConfig.checked(**values)
+            model_spec(config.model)
+        except UsageError as error:
+            option = error.message.partition(" ")[0].removeprefix("--").replace("-", "_")
+            if recipe is None or option in given:
+                raise
+            raise UsageError(f"{recipe}: {error.message}", hint=error.hint) from error
         run = out or Path("runs") / (recipe.stem if recipe else config.model)
     leads = Workers.from_environment().leads
     with staged_progress(quiet=json or not leads) as tell:

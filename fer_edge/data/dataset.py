@@ -67,11 +67,14 @@ class FaceDataset:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Classes beside the seven emotions of which there is no face, contempt, say."""
+        """Classes that these data say nothing of: without a face, and either none of the seven
+        emotions, as contempt is on FER2013, or another word for one that has faces."""
+        counts = self.counts()
+        seen = {meaning(name) for name, count in counts.items() if count}
         return tuple(
             name
-            for name, count in self.counts().items()
-            if not count and meaning(name) not in EMOTIONS
+            for name, count in counts.items()
+            if not count and (meaning(name) not in EMOTIONS or meaning(name) in seen)
         )
 
     def counts(self) -> dict[str, int]:

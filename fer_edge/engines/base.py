@@ -210,7 +210,7 @@ def check_shares(probabilities: Probabilities) -> None:
         found = f"{lowest:.3g} is among them" if lowest < 0 else f"a face's sum is {worst:.3g}"
         raise InferenceError(
             f"This graph's '{OUTPUT_NAME}' are no probabilities: {found}. Logits, probably.",
-            hint="Bring the softmax into the graph by fer-edge import FILE.",
+            hint="Bring the softmax into the graph with: fer-edge import FILE --logits",
         )
 
 

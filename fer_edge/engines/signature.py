@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, SIZES, Contract, contract_of_shapes
 from fer_edge.errors import EngineError
 
-IMPORT = "Make an artifact of it by fer-edge import FILE."
+IMPORT = "Make an artifact of it with: fer-edge import FILE"
 """What to do with a graph of another form."""
 
 
@@ -46,7 +46,7 @@ class Signature(NamedTuple):
         try:
             return contract_of_shapes(self.face, self.classes, labels)
         except ValueError as problem:
-            raise error(f"This graph cannot be named: {problem}.", hint=IMPORT) from problem
+            raise error(f"This graph is not one to run: {problem}.", hint=IMPORT) from problem
 
 
 _NEEDED = (

@@ -128,7 +128,7 @@ def read_contract(model: onnx.ModelProto, where: Path | str = "The graph") -> Co
         raise ExportError(
             f"{where} does not take uint8 '{INPUT_NAME}' (N, 1 or 3, S, S), S from {SIZES[0]} to "
             f"{SIZES[1]}, and return float32 '{OUTPUT_NAME}' (N, K) with labels: {error}.",
-            hint="Make an artifact of it by fer-edge import FILE.",
+            hint="Make an artifact of it with: fer-edge import FILE",
         ) from error
 
 

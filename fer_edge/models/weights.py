@@ -134,7 +134,12 @@ def _renamed(model: nn.Module, state: State) -> State:
     names = {_bare(name): name for name in own}
     found = {names.get(_bare(name), name): tensor for name, tensor in state.items()}
     # torch before 0.4.1 counted no batches, and nothing but a training reads the counts.
-    counts = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    counts = {
+        name: value
+        for name, value in own.items()
+        if name.endswith("num_batches_tracked")
+        and name.replace("num_batches_tracked", "running_mean") in found
+    }
     return counts | found
 
 

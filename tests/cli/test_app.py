@@ -71,7 +71,7 @@ def test_version(fer_edge: Command) -> None:
     ("arguments", "says"),
     [
         (["predikt"], "No such command 'predikt'"),
-        (["predict"], "Missing argument 'images'"),
+        (["predict"], "missing argument 'images"),
         (["predict", "x.png", "--presision", "int8"], "No such option: --presision"),
         (["predict", "x.png", "--threads", "0"], "'--threads'"),
         (["predict", "x.png", "--threads", "many"], "'--threads'"),
@@ -83,7 +83,8 @@ def test_version(fer_edge: Command) -> None:
 )
 def test_usage_errors_take_one_line(arguments: list[str], says: str, fer_edge: Command) -> None:
     error = fer_edge(*arguments).error(2)
-    assert says in error
+    # Versions of typer write arguments in small or in capital letters.
+    assert says.lower() in error.lower()
     assert "--help" in error
 
 

@@ -118,7 +118,10 @@ def test_a_model_that_knows_none_of_the_faces(fer_csv: Path) -> None:
 def test_the_label_that_is_spelled_as_the_emotion_comes_first() -> None:
     data = FaceDataset.from_arrays(FACES[:2], np.array([3, 4]), "val")
     labels = ("joy", "happy", "happiness", "sadness")
-    assert relabel(data, labels).labels.tolist() == [1, 3]
+    named = relabel(data, labels)
+    assert named.labels.tolist() == [1, 3]
+    assert named.unknown == ("joy", "happiness")
+    assert named.subset([1]).unknown == ()
     assert relabel(data, EMOTIONS) is data
     assert own_labels(EIGHT) == ("contempt",)
     assert own_labels(FIVE) == ("awe", "bored")

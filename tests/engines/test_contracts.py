@@ -24,6 +24,10 @@ from .simulated_builder import BuildingTensorRT
 
 of_each = pytest.mark.parametrize("contract", CONTRACTS, ids=["rgb", "eight", "five"])
 
+ATOL = 1e-4
+"""A logit of the RGB network sums 37,632 products up to about 40, where a float32 step is 4e-6; the
+order of the sum, which the processor's kernels choose, moves it by a few of them (1.5e-5 seen)."""
+
 
 def faces_of(contract: Contract, n: int) -> Faces:
     shape = (n, *contract.face_shape)
@@ -39,9 +43,9 @@ def test_an_artifact_is_run_as_it_says(backend: str, contract: Contract, tmp_pat
     with open_engine(folder, backend=backend) as engine:
         assert engine.describe().contract == contract
         faces = faces_of(contract, 5)
-        np.testing.assert_allclose(engine.run(faces), classify(faces, contract), atol=1e-5)
+        np.testing.assert_allclose(engine.run(faces), classify(faces, contract), atol=ATOL)
         memory = faces.reshape(-1, *contract.crop_shape)
-        np.testing.assert_allclose(run_all(engine, memory, 2), classify(faces, contract), atol=1e-5)
+        np.testing.assert_allclose(run_all(engine, memory, 2), classify(faces, contract), atol=ATOL)
         assert run_all(engine, memory[:0]).shape == (0, len(contract.labels))
         with pytest.raises(InputError, match=r"Faces must be uint8 \(N, \d, \d+, \d+\), got"):
             engine.run(np.zeros((2, 1, 50, 50), np.uint8))

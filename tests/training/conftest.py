@@ -41,7 +41,7 @@ def _tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("fer_edge.models.tiny")
     module.tiny = tiny
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(MODELS, "tiny", ModelSpec("tiny", "for tests", "tiny:tiny", "0"))
+    monkeypatch.setitem(MODELS, "tiny", ModelSpec("tiny", "for tests", ".tiny:tiny", "0"))
 
 
 @pytest.fixture(autouse=True)
