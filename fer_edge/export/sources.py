@@ -106,7 +106,9 @@ def _foreign(path: Path) -> bool:
         read_contract(model, path)
     except (DecodeError, OSError, ValueError, ExportError):
         return False  # load_graph says what is wrong.
-    return not any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    # What has lost float32 is told so.
+    half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer)
+    return not half and not any(n.op_type == "QuantizeLinear" for n in model.graph.node)
 
 
 def _float32(graph: onnx.ModelProto, where: str) -> onnx.ModelProto:

@@ -12,7 +12,6 @@ from fer_edge.errors import (
     CalibrationError,
     DataError,
     ExportError,
-    InferenceError,
     UsageError,
 )
 from fer_edge.export import pipeline
@@ -246,9 +245,9 @@ def test_logits_are_not_exported(residual, tmp_path):
     del softmax.attribute[:]
     path = tmp_path / "logits.onnx"
     onnx.save(logits, path)
-    with pytest.raises(InferenceError, match="are no probabilities") as caught:
+    with pytest.raises(ExportError, match="are no probabilities") as caught:
         export_model(path, tmp_path / "out")
-    assert "fer-edge import FILE" in str(caught.value)
+    assert f"fer-edge import {path} --logits" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
