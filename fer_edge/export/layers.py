@@ -11,8 +11,9 @@ from fer_edge.artifact import Artifact
 from fer_edge.contract import Precision
 from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
+from fer_edge.export.counting import layer_multiply_adds
 from fer_edge.export.float16 import widen
-from fer_edge.export.graph import WEIGHTED, GraphView, layer_multiply_adds, load_graph
+from fer_edge.export.graph import WEIGHTED, GraphView, load_graph
 from fer_edge.export.placement import main_branch, unquantised
 from fer_edge.export.sensitivity import measure_sensitivity
 from fer_edge.export.table import CalibrationTable

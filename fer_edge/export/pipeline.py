@@ -34,12 +34,14 @@ from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
+from fer_edge.export.counting import count_multiply_adds, count_parameters
 from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
 from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
-from fer_edge.export.graph import count_multiply_adds, count_parameters, set_metadata
+from fer_edge.export.graph import GraphView, set_metadata
 from fer_edge.export.inspection import not_int8
+from fer_edge.export.placement import kept_by_rule
 from fer_edge.export.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.quantize import quantize
 from fer_edge.export.search import search
@@ -194,7 +196,7 @@ def export_model(
                 in_float32["int8"] = in_float32["fp8"] = needs_float32(prepared, faces)
         if "int8" in wanted:
             graphs["int8"] = quantize(origin.graph, table)
-            kept["int8"] = table.kept
+            kept["int8"] = table.kept | kept_by_rule(GraphView(origin.graph))
             _write(cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin, "int8", "cpu")
         if "fp8" in wanted:
             graphs["fp8"] = quantize_float8(origin.graph, table)

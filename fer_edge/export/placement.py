@@ -94,6 +94,13 @@ def unquantised(view: GraphView) -> dict[str, str]:
     return found
 
 
+def kept_by_rule(view: GraphView) -> dict[str, str]:
+    """As :func:`unquantised`, but for the classifier, which every network has."""
+    found = unquantised(view)
+    last = {node.name for node in view.layers if node.op_type in ("Conv", "Gemm")}
+    return {name: reason for name, reason in found.items() if name not in last}
+
+
 def residual(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether a node adds two branches of maps, which TensorRT fuses into a convolution.
 

@@ -3,9 +3,9 @@
 import pytest
 
 from fer_edge.export.calibration import calibrate
+from fer_edge.export.counting import count_parameters
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, to_float16
-from fer_edge.export.graph import count_parameters
 from fer_edge.export.quantize import quantize
 
 

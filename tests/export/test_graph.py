@@ -7,10 +7,9 @@ from onnx import helper, numpy_helper
 
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ExportError
+from fer_edge.export.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph import (
     copy_of,
-    count_multiply_adds,
-    count_parameters,
     graph_hash,
     load_graph,
     read_contract,

@@ -8,8 +8,9 @@ from fer_edge.artifact import GraphRecord, Manifest, seal
 from fer_edge.errors import ExportError, ModelError, TrainingError
 from fer_edge.export import torch_export
 from fer_edge.export.calibration import calibrate
+from fer_edge.export.counting import count_multiply_adds, count_parameters
 from fer_edge.export.cpu_form import cpu_form
-from fer_edge.export.graph import GraphView, count_multiply_adds, count_parameters
+from fer_edge.export.graph import GraphView
 from fer_edge.export.quantize import quantize
 from fer_edge.export.sources import open_source
 from fer_edge.export.torch_export import compare, export_run, torch_to_onnx

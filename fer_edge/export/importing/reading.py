@@ -135,6 +135,7 @@ def _lowered(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
         except onnx.defs.SchemaError:
             ours = None
         if ours is None or (node.op_type in _CHANGED and newer.since_version > OPSET):
+            _state_defaults(newer, node)
             function = _definition(newer, node, types)
             function.name, function.domain = f"{node.op_type}{index}", _EXPANDED
             del function.opset_import[:]
@@ -155,6 +156,14 @@ def _lowered(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     out.opset_import.append(helper.make_opsetid("", OPSET))
     out.ir_version = IR_VERSION
     return out
+
+
+def _state_defaults(schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> None:
+    """Write attributes out that a node leaves to their defaults: definitions refer to them."""
+    there = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in there and attribute.default_value.type:
+            node.attribute.append(attribute.default_value)
 
 
 def _names(version: int) -> set[str]:

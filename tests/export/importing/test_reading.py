@@ -63,7 +63,7 @@ def test_operators_of_one_runtime_and_control_flow_are_refused(tmp_path):
     model.graph.node[1].op_type, model.graph.node[1].domain = "FusedRelu", "com.microsoft"
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(ExportError, match="FusedRelu of the domain 'com.microsoft'"):
+    with pytest.raises(ExportError, match=r"FusedRelu of the domain 'com\.microsoft'"):
         import_onnx(tmp_path / "other.onnx", UNIT)
 
 
