@@ -19,6 +19,7 @@ from fer_edge.contract import (
     contract_of_shapes,
 )
 from fer_edge.errors import ArtifactError
+from fer_edge.file_kinds import file_kind
 from fer_edge.files import sha256, storage_errors, write_text
 from fer_edge.metrics import SIGNIFICANT
 from fer_edge.version import __version__, version_numbers
@@ -255,15 +256,13 @@ class Artifact:
             whose input and labels do not go together.
         """
         path = folder / MANIFEST
+        make = "Make one with: fer-edge export RUN --out FOLDER"
         if not folder.exists():
-            raise ArtifactError(
-                f"There is no {folder}.", hint="Make it with: fer-edge export RUN --out FOLDER"
-            )
+            raise ArtifactError(f"There is no {folder}.", hint=make)
         if not path.is_file():
-            raise ArtifactError(
-                f"{folder} is not an artifact: it has no {MANIFEST}.",
-                hint="Make one with: fer-edge export RUN --out FOLDER",
-            )
+            found = file_kind(folder)
+            why = f"it has no {MANIFEST}" if folder.is_dir() else f"it is {found.what}"
+            raise ArtifactError(f"{folder} is not an artifact: {why}.", hint=found.way or make)
         with storage_errors(path):
             text = path.read_bytes()
         newer = None

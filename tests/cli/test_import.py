@@ -59,6 +59,9 @@ def test_what_nothing_tells_has_to_be_said(fer_edge, plain) -> None:
     error = fer_edge("import", plain, "--labels", NAMES).error()
     assert "does not say which numbers it wants for a pixel" in error
     assert "--scale 255" in error
+    assert (
+        "nor what its outputs are; it has input 'input': NCHW" in fer_edge("import", plain).error()
+    )
     assert "--labels angry,disgust" in fer_edge("import", plain, "--scale", 255).error()
     error = fer_edge("import", plain, "--scale", 255, "--labels", "a,b").error()
     assert "7 outputs, and 2 labels are named: a, b" in error
@@ -129,6 +132,16 @@ def test_every_kind_of_file_is_called_what_it_is(fer_edge, command, name) -> Non
         assert what in error
         assert way in error
     assert not Path("build").exists()
+
+
+@pytest.mark.parametrize("command", ["bench", "info", "inspect", "tune"])
+@pytest.mark.parametrize("name", ["model.h5", "model.tflite", "model.safetensors", "model.engine"])
+def test_commands_that_want_an_artifact_say_what_they_got(fer_edge, command, name) -> None:
+    content, what, way = KINDS[name]
+    Path(name).write_bytes(content)
+    error = fer_edge(command, name).error()
+    assert f"{name} is not an artifact: it is {what}" in error
+    assert way in error
 
 
 def test_archives_are_told_apart(fer_edge) -> None:

@@ -123,12 +123,7 @@ def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) 
     normalisation = told(options.scale, options.mean, options.std, signature.channels)
     normalisation = normalisation or seen(graph, signature)
     if normalisation is None:
-        raise ExportError(
-            f"{where} takes {signature.dtype} and does not say which numbers it wants for a pixel.",
-            hint="Say how it was trained: --scale 255 for pixels from 0 to 1; --scale 255 --mean "
-            "0.5 --std 0.5 for -1 to 1; --scale 255 --mean 0.485,0.456,0.406 --std "
-            "0.229,0.224,0.225 for torchvision's; --scale 1 for 0 to 255.",
-        )
+        raise _unsaid(signature, where, options.labels is None and not _written_labels(original))
     lines.append(f"pixels: {normalisation.said}")
     original_run = _Original(original, signature, size)
     faces = probe_images(FACES, 1 if color == "gray" else 3, contract_size)
@@ -320,6 +315,19 @@ def _contract(size: int, color: Literal["gray", "rgb"], labels: tuple[str, ...])
         return Contract(size, color, labels)
     except ValueError as error:
         raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+
+def _unsaid(signature: Signature, where: str, labels: bool) -> ExportError:
+    """Nothing tells what the network wants for a pixel, nor, perhaps, what its outputs are."""
+    nor = ", nor what its outputs are" if labels else ""
+    also = f" And its outputs in their order: --labels {_example(signature.classes or 0)}."
+    return ExportError(
+        f"{where} does not say which numbers it wants for a pixel{nor}; it has "
+        f"{signature.described()[0]}.",
+        hint="Say how it was trained: --scale 255 for pixels from 0 to 1; --scale 255 --mean 0.5 "
+        "--std 0.5 for -1 to 1; --scale 255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for "
+        f"torchvision's; --scale 1 for 0 to 255.{also if labels else ''}",
+    )
 
 
 def _labels(
