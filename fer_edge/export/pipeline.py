@@ -194,13 +194,14 @@ def export_model(
             if planned:
                 prepared = table.prepared(origin.graph)
                 in_float32["int8"] = in_float32["fp8"] = needs_float32(prepared, faces)
+        by_rule = kept_by_rule(GraphView(origin.graph))
         if "int8" in wanted:
             graphs["int8"] = quantize(origin.graph, table)
-            kept["int8"] = table.kept | kept_by_rule(GraphView(origin.graph))
+            kept["int8"] = table.kept | by_rule
             _write(cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin, "int8", "cpu")
         if "fp8" in wanted:
             graphs["fp8"] = quantize_float8(origin.graph, table)
-            kept["fp8"] = kept_from_float8(origin.graph, table)
+            kept["fp8"] = kept_from_float8(origin.graph, table) | by_rule
         for precision, graph in graphs.items():
             stored = store_half(graph) if precision == "fp32" and half_weights else graph
             _write(stored, folder / f"{precision}.onnx", origin, precision, "record")
