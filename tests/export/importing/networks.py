@@ -4,6 +4,7 @@ Each answers differently from face to face, so that agreement of labels says som
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -366,7 +367,7 @@ NETWORKS: dict[str, Foreign] = {
     "external data": Foreign(_hand(external=True), UNIT),
     "doubled names, disorder": Foreign(_doubled, UNIT),
     "another size, resized inside": Foreign(_hand(), ImportOptions(SEVEN, scale=255.0, size=96)),
-    "two outputs": Foreign(_two_outputs, ImportOptions(SEVEN, scale=255.0, output="emotion")),
+    "two outputs": Foreign(_two_outputs, replace(UNIT, output="emotion")),
     "keras, colour": Foreign(_keras, COLOR),
     "keras, gray, mini-Xception": Foreign(_keras_gray, ImportOptions(SEVEN, scale=255.0)),
     "transformer, class token, batch of 1": Foreign(_token, COLOR),
