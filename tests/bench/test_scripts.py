@@ -35,3 +35,19 @@ def test_a_script_measures(
     found = json.loads((tmp_path / results[0]).read_text())
     assert found["command"].startswith(f"python bench/{script}.py --data")
     assert found["machine"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("script", "options"), [("readers", ["--rounds", "1"]), ("kills", ["--moments", "1"])]
+)
+def test_a_script_of_recordings_measures(script: str, options: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("retinaface", reason="needs pip install 'fer-edge[camera]'")
+    command = [sys.executable, BENCH / f"{script}.py", *options, "--out", tmp_path]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    found = json.loads((tmp_path / f"{script}.json").read_text())
+    assert found["command"].startswith(f"python bench/{script}.py")
+    if script == "readers":
+        assert {told["PyAV"] for told in found["cases"].values()} == {"right"}
+    else:
+        # Fragments are a quarter of a second long; the rest is for a busy machine.
+        assert found["most_seconds_lost"] < 1
