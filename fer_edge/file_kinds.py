@@ -121,7 +121,7 @@ def _file_kind(path: Path) -> Kind:
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 100 * 2**20:
         return "safetensors"
     # A ModelProto begins with its version of the format: field 1, a small number.
-    if path.suffix.lower() == ".onnx" or (head[0] == 8 and 0 < head[1] < 32):
+    if path.suffix.lower() == ".onnx" or (head[0] == 8 and head[1:2] and 0 < head[1] < 32):
         return "onnx"
     return "engine" if path.suffix.lower() in (".engine", ".plan", ".trt") else "other"
 

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fer_edge.contract import Contract
-from fer_edge.errors import ExportError, UsageError
+from fer_edge.errors import ExportError, FerEdgeError, UsageError
 from fer_edge.export.graph import load_graph, name_outputs, read_contract
 from fer_edge.export.importing.batch import any_batch
 from fer_edge.export.importing.editing import open_session
@@ -105,6 +105,24 @@ def import_kept(path: Path) -> Source:
 
 def import_model(original: onnx.ModelProto, where: str, options: ImportOptions) -> Imported:
     """As :func:`import_onnx`, of a graph in memory; ``where`` is its name in messages."""
+    try:
+        return _imported(original, where, options)
+    except ExportError as error:
+        if where in error.message:
+            raise
+        raise ExportError(f"{where}: {error.message}", hint=error.hint) from error
+    except FerEdgeError:
+        raise
+    except Exception as error:  # what a damaged graph does to a pass has no common base
+        raise ExportError(
+            f"{where} has a graph that cannot be brought in ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}).",
+            hint="Export the network again; where ONNX Runtime runs the file, report it with the "
+            "versions that fer-edge doctor prints.",
+        ) from error
+
+
+def _imported(original: onnx.ModelProto, where: str, options: ImportOptions) -> Imported:
     signature = find_signature(
         original, where, input_name=options.input, output_name=options.output
     )
