@@ -174,7 +174,7 @@ def check_faces(faces: Faces, info: EngineInfo) -> None:
         raise InputError(f"Faces must be a numpy array, got {type(faces).__name__}.")
     if faces.dtype != np.uint8 or faces.shape[1:] != info.contract.face_shape:
         raise InputError(
-            f"Faces must be uint8 {_batch_of(info.contract.face_shape)}, "
+            f"Faces must be uint8 {batch_of(info.contract.face_shape)}, "
             f"got {faces.dtype} {faces.shape}.",
             hint="fer_edge.Recognizer takes images of any size.",
         )
@@ -214,7 +214,8 @@ def check_shares(probabilities: Probabilities) -> None:
         )
 
 
-def _batch_of(face: tuple[int, ...]) -> str:
+def batch_of(face: tuple[int, ...]) -> str:
+    """``(N, 1, 48, 48)``: the shape of a batch of such faces, for messages."""
     return f"(N, {', '.join(map(str, face))})"
 
 
@@ -243,7 +244,7 @@ def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
     contract = info.contract
     if faces.shape[1:] not in (contract.crop_shape, contract.face_shape):
         raise InputError(
-            f"Faces must be {_batch_of(contract.crop_shape)}, got {faces.shape}.",
+            f"Faces must be {batch_of(contract.crop_shape)}, got {faces.shape}.",
             hint="fer_edge.Recognizer takes images of any size.",
         )
     faces = faces.reshape(-1, *contract.face_shape)

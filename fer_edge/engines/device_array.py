@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 
 from fer_edge.engines import cuda
+from fer_edge.engines.base import batch_of
 from fer_edge.errors import InputError
 
 
@@ -96,8 +97,7 @@ def import_faces(
         )
     if layout.dtype != "uint8" or layout.shape[1:] != face:
         raise InputError(
-            f"Faces must be uint8 (N, {', '.join(map(str, face))}), "
-            f"got {layout.dtype} {layout.shape}."
+            f"Faces must be uint8 {batch_of(face)}, got {layout.dtype} {layout.shape}."
         )
     if not layout.shape[0]:
         raise InputError("A call needs a face at least.")
