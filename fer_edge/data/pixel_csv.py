@@ -24,6 +24,7 @@ _AGAIN = "Get the file again, or mend that line."
 _PIXELS = {str(value): value for value in range(256)}
 _LINES_PER_REPORT = 100
 _HEAD_BYTES = 4096
+_LONGEST_FIELD = len("255.0, ") * SIZES[1] ** 2
 
 
 def find_csv(source: Source) -> str | None:
@@ -206,6 +207,8 @@ def read_columns(
             yield text
 
     text = lines()
+    # The limit is the process's, and so only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     try:
         first = next(text, "")
         delimiter = sniff(first, columns)
