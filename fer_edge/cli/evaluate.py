@@ -15,6 +15,7 @@ from fer_edge.cli.arguments import (
     model_or_carried,
 )
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.doubts import wrong_order
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
 from fer_edge.tables import faces_of, without_label
@@ -140,9 +141,9 @@ def _render(evaluation: "Evaluation") -> "Group":
 
 
 def _remarks(evaluation: "Evaluation") -> list[str]:
-    """What was not scored, and what no face could be right for."""
+    """Labels in the wrong order, what was not scored, and what no face could be right for."""
     score = evaluation.score
-    remarks = []
+    remarks = list(wrong_order(score))
     if score.left_out:
         remarks.append(without_label(score.left_out))
     said = [sum(column) for column in zip(*evaluation.confusion, strict=True)]
