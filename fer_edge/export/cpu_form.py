@@ -69,17 +69,17 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
     """What is quantised in the form for CPUs."""
     whole = table.placement(model)
-    slower = slower_on_integers(model, whole.layers, whole.activations, table.constant)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
     return table.placement(model, {*table.kept, *slower}) if slower else whole
 
 
 def kept_on_cpus(model: onnx.ModelProto, table: CalibrationTable) -> dict[str, str]:
     """Nodes that the form for CPUs computes in float32 between integers, and why."""
     whole = table.placement(model)
-    slower = slower_on_integers(model, whole.layers, whole.activations, table.constant)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
     placement = cpu_placement(model, table)
     view = GraphView(model)
-    flow = integer_flow(view, placement.layers, placement.activations, table.constant)
+    flow = integer_flow(view, placement.layers, placement.activations, table.floating)
     return {**slower, **flow.floating}
 
 
@@ -108,7 +108,7 @@ class _Rewrite:
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
         self._integer = integer_flow(
-            self._view, placement.layers, placement.activations, table.constant
+            self._view, placement.layers, placement.activations, table.floating
         ).operators
         self._pixels: str | None
         self._pixels, self._mean = centred_pixels(self._view) or (None, 0)

@@ -22,8 +22,9 @@ from fer_edge.export.bias_correction import RoundedWeights
 from fer_edge.export.equalisation import channel_exponents, equalise
 from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
 from fer_edge.export.inner_tensors import observe
+from fer_edge.export.integer_operators import means_for_floats
 from fer_edge.export.pixels import centred_pixels
-from fer_edge.export.placement import Placement, check_any, place, reading
+from fer_edge.export.placement import Placement, check_any, place, quantised_layers, reading
 from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
 from fer_edge.export.scales import scale_of, uneven
 from fer_edge.export.table import CalibrationTable
@@ -103,10 +104,10 @@ class Observation:
     magnitudes: dict[str, Magnitudes]
     shifts: dict[str, list[float]]
     """As :class:`CalibrationTable` has them; they depend on no method."""
-    constant: dict[str, float] = field(default_factory=dict)
+    floating: dict[str, str] = field(default_factory=dict)
     """As :class:`CalibrationTable` has them."""
     kept: dict[str, str] = field(default_factory=dict)
-    """Layers that take a constant tensor, and so stay in floating point."""
+    """Layers that take one of them, and so stay in floating point."""
 
     def table(self, method: Method, reach: float = REACH) -> CalibrationTable:
         """Scales by ``method``.
@@ -153,7 +154,7 @@ class Observation:
             zero_points=zero_points,
             reach=reach,
             shifts=self.shifts,
-            constant=self.constant,
+            floating=self.floating,
             kept=self.kept,
         )
 
@@ -170,7 +171,7 @@ class Observation:
             "centred": self.centred,
             "cpu_only": self.cpu_only,
             "shifts": self.shifts,
-            "constant": self.constant,
+            "floating": self.floating,
             "kept": self.kept,
             "tensors": list(self.magnitudes),
         }
@@ -251,28 +252,29 @@ def observe_ranges(
     hashes = graph_hash(model), layer_hashes(model)
     exponents = channel_exponents(model, faces) if equalised else {}
     model = equalise(model, exponents)
-    constant: dict[str, float] = {}
+    view = GraphView(model)
+    floating = means_for_floats(view, quantised_layers(view))
     while True:
-        placement = place(model, constant=constant)
+        placement = place(model, floating=floating)
         magnitudes, shifts = _observed(model, placement, faces, centred, progress)
         found = {
-            tensor: observed.extremes[0]
+            tensor: _without_range(observed.extremes[0], len(faces))
             for tensor, observed in magnitudes.items()
             if observed.extremes[0] == observed.extremes[1]
         }
         if not found:
             break
         # Without them others end what is on integers, and these have not been looked at.
-        constant |= found
+        floating |= found
         if len(found) == len(magnitudes):
+            tensor, reason = next(iter(found.items()))
             raise CalibrationError(
-                f"{_without_range(*next(iter(found.items())), len(faces))}, and so is every other "
-                f"that INT8 of {name} would need.",
+                f"{tensor} is {reason}; and so is every other that INT8 of {name} would need.",
                 hint="Calibrate on more or on other faces with --samples and --data.",
             )
     kept = {
-        layer: f"its input {_without_range(tensor, constant[tensor], len(faces))}"
-        for layer, tensor in reading(GraphView(model), constant).items()
+        layer: f"its input {tensor} is {floating[tensor]}"
+        for layer, tensor in reading(view, floating).items()
     }
     return Observation(
         name,
@@ -285,14 +287,14 @@ def observe_ranges(
         placement.cpu_activations,
         magnitudes,
         shifts,
-        constant,
+        floating,
         kept,
     )
 
 
-def _without_range(tensor: str, value: float, faces: int) -> str:
+def _without_range(value: float, faces: int) -> str:
     number = "zero" if value == 0 else f"{value:.3g}"
-    return f"{tensor} is {number} on all {faces} calibration faces, so it has no range"
+    return f"{number} on all {faces} calibration faces, so it has no range"
 
 
 def _observed(

@@ -11,6 +11,7 @@ Recommendations", "Q/DQ Limitations" and "Types of Fusions" (multi-head attentio
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx
 
@@ -41,7 +42,9 @@ class Placement:
 
 
 def place(
-    model: onnx.ModelProto, kept: Collection[str] = (), constant: Collection[str] = ()
+    model: onnx.ModelProto,
+    kept: Collection[str] = (),
+    floating: Mapping[str, str] = MappingProxyType({}),
 ) -> Placement:
     """Decide what to quantise in a float32 graph.
 
@@ -50,25 +53,25 @@ def place(
     model : onnx.ModelProto
     kept : collection of str
         Names of layers that stay in floating point, whatever the rules say.
-    constant : collection of str
-        Tensors that have no range, and so are quantised nowhere.
+    floating : mapping of str to str
+        Tensors that are quantised nowhere, and why.
     """
     view = GraphView(model)
-    kept = {*kept, *reading(view, constant)}
+    kept = {*kept, *reading(view, floating)}
     layers = tuple(name for name in quantised_layers(view) if name not in kept)
     identities = tuple(
         (node.name, identity_branch(view, node))
         for node in view.nodes
         if residual(view, node)
         and main_branch(view, node) not in kept
-        and node.input[identity_branch(view, node)] not in constant
+        and node.input[identity_branch(view, node)] not in floating
     )
     by_name = {node.name: node for node in view.nodes}
     wanted = {by_name[name].input[0] for name in layers}
     wanted |= {by_name[name].input[index] for name, index in identities}
     ordered = [name for node in view.nodes for name in node.output]
     activations = tuple(name for name in ordered if name in wanted)
-    flow = integer_flow(view, layers, wanted, constant)
+    flow = integer_flow(view, layers, wanted, floating)
     cpu_activations = tuple(name for name in flow.tensors if name not in wanted)
     return Placement(layers, activations, identities, cpu_activations)
 

@@ -64,8 +64,8 @@ class CalibrationTable(pydantic.BaseModel):
     """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
     shifts: dict[str, list[_Shift]] = {}
     """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
-    constant: dict[str, float] = {}
-    """Tensors that are one number on all calibration faces: they have no range, and no scale."""
+    floating: dict[str, str] = {}
+    """Tensors that are quantised nowhere, and why; they have no scale."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""
     sensitivity: dict[str, LayerSensitivity] = {}
@@ -154,7 +154,7 @@ class CalibrationTable(pydantic.BaseModel):
 
     def placement(self, model: onnx.ModelProto, kept: Collection[str] | None = None) -> Placement:
         """Where Q/DQ pairs go, without the layers ``kept``: by default the table's."""
-        return place(model, self.kept if kept is None else kept, self.constant)
+        return place(model, self.kept if kept is None else kept, self.floating)
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""

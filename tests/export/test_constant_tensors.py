@@ -88,7 +88,7 @@ def test_what_never_fired_fires_in_int8_as_in_float32(plain, faces):
     set_constant(silent, "a.bias", biases + numpy_helper.to_array(
         next(t for t in plain.graph.initializer if t.name == "a.bias")))  # fmt: skip
     table = calibrate(silent, "silent", faces, method="minmax", samples=140)
-    assert table.constant["pool"] == 0
+    assert table.floating["pool"] == ZERO
     noise = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (16, 1, 48, 48))
     (fired,) = run(silent, noise, "a/relu")
     assert fired.max() > 1
@@ -104,7 +104,7 @@ def test_a_channel_that_is_dead_costs_nothing(plain, faces):
         values[name][::2] = value
         set_constant(pruned, name, values[name])
     table = calibrate(pruned, "pruned", faces, method="minmax", samples=140)
-    assert (table.kept, table.constant) == ({}, {})
+    assert (table.kept, set(table.floating)) == ({}, {"average"})
 
 
 def test_the_export_its_report_and_the_table_name_the_layer(tmp_path, faces):
