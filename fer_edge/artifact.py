@@ -151,6 +151,8 @@ class Score(_Record):
     f1: dict[str, float] | None = None
     ece: float | None = None
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
+    support: dict[str, int] | None = None
+    """Faces per label; not in older manifests."""
     left_out: dict[str, int] = {}
     """Faces of the split per emotion that the model has no label for; ``n`` does not count them."""
     fitting_labels: tuple[str, ...] | None = None

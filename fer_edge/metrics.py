@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,35 @@ def accuracy(matrix: NDArray[np.int64]) -> float:
 def standard_error(accuracy: float, n: int) -> float:
     """Binomial standard error of an accuracy measured on ``n`` faces, 0..1."""
     return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def wilson_interval(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share measured on ``n`` faces, 0..1.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference". Near 0 and
+    1, and for small n, it covers what the standard error does not.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = right / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(centre - reach, 0.0), min(centre + reach, 1.0)
+
+
+def difference_interval(
+    first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval for the difference of two shares, each (right, n) of other faces, -1..1.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions:
+    comparison of eleven methods", method 10.
+    """
+    p, q = (right / n for right, n in (first, second))
+    low_p, high_p = wilson_interval(*first, confidence)
+    low_q, high_q = wilson_interval(*second, confidence)
+    below = math.hypot(p - low_p, high_q - q)
+    above = math.hypot(high_p - p, q - low_q)
+    return p - q - below, p - q + above
 
 
 def precisions(matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS) -> dict[str, float]:

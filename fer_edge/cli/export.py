@@ -191,7 +191,8 @@ def export(
         return
     _show(artifact)
     if faces is not None:
-        for line in (*wrong_order(artifact), *layers_at_fault(artifact, faces)):
+        lines = wrong_order(artifact.manifest.scores.get("fp32"))
+        for line in (*lines, *layers_at_fault(artifact, faces)):
             typer.echo(line)
     if proof is not None:
         typer.echo(f"The faces that changed: {proof}")

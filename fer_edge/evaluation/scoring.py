@@ -102,6 +102,7 @@ def score(
         recall=_defined(metrics.recalls(matrix, classes), unknown),
         f1=_defined(metrics.f1s(matrix, classes), unknown),
         ece=metrics.expected_calibration_error(probabilities, dataset.labels),
+        support=dataset.counts(),
         backend=engine.describe().backend,
         data=dataset.fingerprint,
         left_out=dict(dataset.left_out),
