@@ -53,6 +53,9 @@ class CalibrationTable(pydantic.BaseModel):
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that can be negative, as uint8."""
+    lows: dict[str, Annotated[float, pydantic.Field(le=0, ge=-FLOAT16_MAX)]] = {}
+    """Smallest values of tensors that reach far less below zero than above, as after a LeakyReLU:
+    the form for CPUs covers no more. Tables of earlier versions have none."""
     reach: float = pydantic.Field(255 / 127, ge=0.1, le=10)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 

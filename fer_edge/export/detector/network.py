@@ -125,13 +125,12 @@ class _Writer:
 
     def _context(self, name: str, tensor: str) -> str:
         """Three fields of view side by side; the wider two begin with the same convolution."""
-        near = self._convolution(f"{name}.conv3X3", tensor)
+        near = self._clamped(f"{name}.conv3X3", tensor)
         begun = self._block(f"{name}.conv5X5_1", tensor)
-        wide = self._convolution(f"{name}.conv5X5_2", begun)
+        wide = self._clamped(f"{name}.conv5X5_2", begun)
         wider = self._block(f"{name}.conv7X7_2", begun)
-        widest = self._convolution(f"{name}.conv7x7_3", wider)
-        joined = self._node("Concat", [near, wide, widest], f"{name}.joined", axis=1)
-        return self._node("Relu", [joined], f"{name}.relu")
+        widest = self._clamped(f"{name}.conv7x7_3", wider)
+        return self._node("Concat", [near, wide, widest], f"{name}.joined", axis=1)
 
     def _decode(self, levels: Sequence[str]) -> None:
         """Boxes, scores and landmarks of all anchors."""
@@ -182,6 +181,9 @@ class _Writer:
     def _block(self, name: str, tensor: str, stride: int = 1) -> str:
         made = self._convolution(name, tensor, stride)
         return self._node("LeakyRelu", [made], f"{name}/leakyrelu", alpha=SLOPE)
+
+    def _clamped(self, name: str, tensor: str) -> str:
+        return self._node("Relu", [self._convolution(name, tensor)], f"{name}/relu")
 
     def _convolution(
         self, name: str, tensor: str, stride: int = 1, layer: Layer | None = None
