@@ -179,8 +179,8 @@ class Stream:
 
     @property
     def superseded(self) -> bool:
-        """It is live, and a frame waits that is newer than those under way."""
-        return self.camera.live and self.camera.waiting_since is not None
+        """It is live, and there is a newer frame than the first of those under way."""
+        return self.camera.live and (len(self.looks) > 1 or self.camera.waiting_since is not None)
 
     def give_up(self, look: "Look") -> None:
         """Pass over a frame under way, whose faces are known."""

@@ -370,15 +370,16 @@ def test_what_cannot_be_is_said_in_a_line(
     assert says in fer_edge("camera", *words).error(code)
 
 
-@pytest.mark.usefixtures("made_detector")
 def test_a_reader_that_has_seen_enough_ends_it(
     python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
 ) -> None:
+    pytest.importorskip("retinaface")
     read, write = os.pipe()
     os.close(read)
     process = python(RUN, "camera", film, "--headless", "-m", exported, stdout=write)
     os.close(write)
-    assert process.communicate(timeout=300)[1] == ""
+    told = process.communicate(timeout=300)[1].splitlines()
+    assert [line for line in told if not line.startswith("Making the face detector")] == []
     assert process.returncode == 1
 
 
