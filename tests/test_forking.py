@@ -107,8 +107,8 @@ child(lambda: waiting[-1].result())
     assert "went to the process that this one was forked from" in line
 
 
+@pytest.mark.usefixtures("made_detector")
 def test_a_child_that_opens_its_own_works() -> None:
-    pytest.importorskip("retinaface")
     lines = run(
         """
 recognizer.find(PHOTO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fer_edge.contract import Precision
 from fer_edge.engines.base import DescribedEngine, Engine
@@ -26,10 +26,13 @@ from fer_edge.files import storage_errors
 
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact
+    from fer_edge.sealed import SealedFolder
+
+_Either = TypeVar("_Either")
 
 # What "auto" tries, and takes where times are equal or unknown. On CUDA, ONNX Runtime runs Q/DQ
 # nodes one by one: int8 gains nothing. Nowhere does it compute in fp8.
-_ORDERS: Final[dict[str, tuple[Precision, ...]]] = {
+ORDERS: Final[dict[str, tuple[Precision, ...]]] = {
     "onnxruntime-cuda": ("fp16", "fp32", "int8"),
     "onnxruntime-cpu": ("int8", "fp32", "fp16"),
     "openvino": ("int8", "fp32", "fp16"),
@@ -73,7 +76,7 @@ def open_graph(
 
         if precision is not None:
             return open_one(precision)
-        order, objections = _exact(artifact, name)
+        order, objections = exact_precisions(artifact, ORDERS[name], name)
         preference = prefer(
             artifact,
             order,
@@ -89,12 +92,13 @@ def open_graph(
         engine.add_facts(choice=preference.reason)
         return engine
 
-    return _on_first(backend, device, on_cuda, on_cpu, in_openvino, passed_over)
+    return on_first(backend, device, on_cuda, on_cpu, in_openvino, passed_over)
 
 
-def _exact(artifact: Artifact, backend: str) -> tuple[tuple[Precision, ...], list[str]]:
-    """What the backend may run without changing labels on this processor, and why not the rest."""
-    order = _ORDERS[backend]
+def exact_precisions(
+    artifact: SealedFolder[Any], order: tuple[Precision, ...], backend: str
+) -> tuple[tuple[Precision, ...], list[str]]:
+    """What of ``order`` the backend may run without changing answers here, and why not the rest."""
     if "int8" in artifact.manifest.graphs and not runs_on_gpu(backend):
         try:
             (exact_in_openvino if backend == "openvino" else require_exact_integers)()
@@ -139,7 +143,7 @@ def open_file(
         return telling(engine, None, passed_over)
 
     with named(path):
-        engine = _on_first(
+        engine = on_first(
             backend,
             device,
             lambda: opened(OnnxRuntimeEngine(graph, device=_cuda_name(device))),
@@ -156,14 +160,14 @@ def open_file(
     return engine
 
 
-def _on_first(
+def on_first(
     backend: str,
     device: str,
-    on_cuda: Callable[[], Engine],
-    on_cpu: Callable[[], Engine],
-    in_openvino: Callable[[], Engine],
+    on_cuda: Callable[[], _Either],
+    on_cpu: Callable[[], _Either],
+    in_openvino: Callable[[], _Either],
     passed_over: list[EngineError],
-) -> Engine:
+) -> _Either:
     """Of ONNX Runtime on CUDA and on the CPU the first that opens, or what was named.
 
     ``passed_over`` gets why CUDA was not taken, where this onnxruntime has it.
