@@ -185,8 +185,7 @@ class _Rewrite:
         out, source, target = self._out, node.input[0], node.output[0]
         pixels = self._pixels
         if pixels is not None and pixels.tensor in self._meaning and node.name in pixels.nodes:
-            real = dequantize(out, pixels.source, target, 1.0, np.uint8(pixels.zero))
-            return [real] if target == pixels.tensor else []
+            return self._centred(pixels) if target == pixels.tensor else []
         meaning = self._meaning.get(target)
         if meaning is not None and self._passes(node):
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
@@ -202,6 +201,17 @@ class _Rewrite:
                     alpha=uniform_slope(self._view, node),
                 )  # fmt: skip
         return self._between(node)
+
+    def _centred(self, pixels: Pixels) -> list[onnx.NodeProto]:
+        """The pixels as integers, whose zero point is what is subtracted from them."""
+        nodes, source = [], pixels.source
+        if pixels.turned is not None:
+            node = onnx.NodeProto()
+            node.CopyFrom(pixels.turned)
+            node.input[0] = source
+            nodes, source = [node], node.output[0]
+        zero = np.uint8(pixels.zero)
+        return [*nodes, dequantize(self._out, source, pixels.tensor, 1.0, zero)]
 
     def _between(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """The node between DequantizeLinear and QuantizeLinear, where its tensors have integers."""

@@ -16,7 +16,9 @@ class Pixels:
     tensor: str
     """What the first layer reads."""
     source: str
-    """The pixels themselves, uint8, channels before rows."""
+    """The pixels themselves, uint8: the input of the graph."""
+    turned: onnx.NodeProto | None
+    """The Transpose that brings their channels before the rows; None where they are there."""
     zero: int
     """What is subtracted, as a whole number."""
     offsets: NDArray[np.float32] | None
@@ -31,16 +33,16 @@ def centred_pixels(view: GraphView) -> Pixels | None:
     Without a subtraction they are the pixels as they are, less 0.
     """
     source = view.inputs[0]
-    turned = _only(view, source, "Transpose")
-    if turned is not None:
-        source = str(turned.output[0])
     cast = _only(view, source, "Cast")
     if cast is None:
         return None
-    pixels = str(cast.output[0])
+    turned = _only(view, cast.output[0], "Transpose")
+    last = cast if turned is None else turned
+    names = {cast.name, last.name}
+    pixels = str(last.output[0])
     less = _only(view, pixels, "Sub")
     if less is None:
-        return Pixels(pixels, source, 0, None, frozenset({cast.name}))
+        return Pixels(pixels, source, turned, 0, None, frozenset(names))
     if less.input[0] != pixels or less.input[1] not in view.constants:
         return None
     mean = view.array(less.input[1])
@@ -51,8 +53,8 @@ def centred_pixels(view: GraphView) -> Pixels | None:
     if mean.size == 1 and mean.item() != zero:
         return None
     return Pixels(
-        str(less.output[0]), source, zero, offsets.reshape(-1) if offsets.any() else None,
-        frozenset({cast.name, less.name}),
+        str(less.output[0]), source, turned, zero, offsets.reshape(-1) if offsets.any() else None,
+        frozenset({*names, less.name}),
     )  # fmt: skip
 
 

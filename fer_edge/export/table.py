@@ -153,6 +153,21 @@ class CalibrationTable(pydantic.BaseModel):
                 hint="Correct the name under kept, or calibrate again.",
             )
 
+    def moved_to(self, model: onnx.ModelProto) -> "CalibrationTable":
+        """The table for a graph of the same layers that takes inputs of another size.
+
+        Raises
+        ------
+        CalibrationError
+            The graph has other layers, or other tensors to quantise.
+        """
+        if self.layers == layer_hashes(model):
+            moved = self.model_copy(update={"graph": graph_hash(model)})
+            moved.check(model)
+            return moved
+        self.check(model)
+        return self
+
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""
         return equalise(model, self.exponents)

@@ -82,10 +82,11 @@ class _Writer:
 
     def _pixels(self) -> str:
         """Planes of pixels less their mean."""
-        planes = self._node("Transpose", [FRAMES], "planes", perm=[0, 3, 1, 2])
-        real = self._node("Cast", [planes], "pixels", to=TensorProto.FLOAT)
+        # TensorRT turns no integers.
+        real = self._node("Cast", [FRAMES], "pixels", to=TensorProto.FLOAT)
+        planes = self._node("Transpose", [real], "planes", perm=[0, 3, 1, 2])
         mean = self._constant("mean", np.array(MEAN, np.float32).reshape(1, 3, 1, 1))
-        return self._node("Sub", [real, mean], "centred")
+        return self._node("Sub", [planes, mean], "centred")
 
     def _features(self, tensor: str) -> list[str]:
         """The three levels of the feature pyramid, the finest first."""
