@@ -148,4 +148,4 @@ def _version() -> str:
 
 def _sources() -> Iterator[Path]:
     yield from sorted((_PACKAGE / "export").rglob("*.py"))
-    yield from sorted((_PACKAGE / "models" / "carried").glob("*detector*"))
+    yield from sorted((_PACKAGE / "models" / "carried").glob("*.json"))
