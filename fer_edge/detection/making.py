@@ -67,18 +67,21 @@ def detectors_here() -> list[DetectorArtifact]:
     return sorted(found, key=lambda one: one.buckets)
 
 
-def require_maker() -> None:
-    """Raise MissingDependencyError unless the artifact can be made, or was made before."""
+def require_maker(what: str = "Finding faces", *, extra: str = "camera") -> None:
+    """Raise MissingDependencyError unless the artifact can be made, or was made before.
+
+    ``what`` begins the message, which names what installs ``extra``.
+    """
     if not any(_home().glob("*x*")):
-        _require_packages()
+        _require_packages(what, extra)
 
 
-def _require_packages() -> None:
+def _require_packages(what: str = "Finding faces", extra: str = "camera") -> None:
     missing = [package for module, package in _PACKAGES.items() if not _is_there(module)]
     if missing:
         raise MissingDependencyError(
-            f"Finding faces needs {' and '.join(missing)} at its first use on a machine.",
-            hint="Run: pip install 'fer-edge[camera]', or name a detector made elsewhere with: "
+            f"{what} needs {' and '.join(missing)} at its first use on a machine.",
+            hint=f"Run: pip install 'fer-edge[{extra}]', or name a detector made elsewhere with: "
             "fer-edge detector --out FOLDER",
         )
 
