@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fer_edge.contract import INPUT_NAME
 from fer_edge.export.bias_correction import corrected
 from fer_edge.export.bounds import attribute, bounds, clamp
 from fer_edge.export.graph import (
@@ -20,13 +19,14 @@ from fer_edge.export.graph import (
 )
 from fer_edge.export.integer_operators import (
     GATES,
+    PASSING,
     gate_line,
     integer_flow,
     slower_on_integers,
     uniform_slope,
 )
-from fer_edge.export.pixels import centred_pixels
-from fer_edge.export.placement import Placement, place
+from fer_edge.export.pixels import Pixels, centred_pixels
+from fer_edge.export.placement import Placement
 from fer_edge.export.quantize import dequantize, dequantized, pair, quantize_weights
 from fer_edge.export.scales import weight_scales
 from fer_edge.export.table import CalibrationTable
@@ -34,6 +34,9 @@ from fer_edge.export.table import CalibrationTable
 CENTRE = 128
 """Zero point that turns a symmetric int8 into a uint8 with the same steps."""
 LAST = 255
+BORDER = 1 / 64
+"""Share of a picture that its outermost pixels may be where padding need not be exact: that of a
+frame of 320x240, whose faces lie at the border with hardly a twentieth of their pixels."""
 
 
 def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
@@ -68,17 +71,18 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
 
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
     """What is quantised in the form for CPUs."""
-    whole = place(model, table.kept)
-    slower = slower_on_integers(model, whole.layers, whole.activations)
-    return place(model, {*table.kept, *slower}) if slower else whole
+    whole = table.placement(model)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
+    return table.placement(model, {*table.kept, *slower}) if slower else whole
 
 
 def kept_on_cpus(model: onnx.ModelProto, table: CalibrationTable) -> dict[str, str]:
     """Nodes that the form for CPUs computes in float32 between integers, and why."""
-    whole = place(model, table.kept)
-    slower = slower_on_integers(model, whole.layers, whole.activations)
+    whole = table.placement(model)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
     placement = cpu_placement(model, table)
-    flow = integer_flow(GraphView(model), placement.layers, placement.activations)
+    view = GraphView(model)
+    flow = integer_flow(view, placement.layers, placement.activations, table.floating)
     return {**slower, **flow.floating}
 
 
@@ -100,16 +104,19 @@ class _Rewrite:
     def __init__(
         self, model: onnx.ModelProto, table: CalibrationTable, placement: Placement
     ) -> None:
+        self._pixels = centred_pixels(GraphView(model))
+        if self._pixels is not None and self._pixels.offsets is not None:
+            folded = _offsets_in_bias(model, self._pixels, placement)
+            self._pixels, model = (self._pixels, folded) if folded else (None, model)
         self._view = GraphView(model)
         self._table = table
         self._placement = placement
         self._out = copy_of(model)
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
-        self._integer = integer_flow(self._view, placement.layers, placement.activations).operators
-        self._pixels: str | None
-        self._pixels, self._mean = centred_pixels(self._view) or (None, 0)
-        """The tensor of the pixels less one whole number, and the number; None without one."""
+        self._integer = integer_flow(
+            self._view, placement.layers, placement.activations, table.floating
+        ).operators
         self._meaning: dict[str, _Integers] = {}
         """Tensor to its integers."""
         self._find_integers()
@@ -118,22 +125,25 @@ class _Rewrite:
         placement, meaning = self._placement, self._meaning
         for tensor in (*placement.activations, *placement.cpu_activations):
             # Pixels are integers already, and their zero point is what is subtracted.
-            exact = tensor == self._pixels
-            meaning[tensor] = _Integers(1.0, self._mean) if exact else self._own(tensor)
+            pixels = self._pixels
+            if pixels is not None and tensor == pixels.tensor:
+                meaning[tensor] = _Integers(1.0, pixels.zero)
+            else:
+                meaning[tensor] = self._own(tensor)
         for node in self._view.nodes:
             if node.op_type in GATES and node.name in self._integer:
                 source = node.input[0]
                 meaning[source] = _reaching(meaning[source], *gate_line(node))
         for node in reversed(self._view.nodes):
             target = node.output[0]
-            if target in meaning and node.op_type == "MaxPool":
+            if target in meaning and self._passes(node):
                 meaning.setdefault(node.input[0], meaning[target])
             elif target in meaning and node.op_type == "Concat" and node.name in self._integer:
                 for source in node.input:
                     meaning.setdefault(source, meaning[target])
         for node in self._view.nodes:
             source, target = node.input[0], node.output[0]
-            on_integers = node.op_type == "MaxPool" and target in meaning
+            on_integers = self._passes(node) and target in meaning
             if on_integers or (
                 (node.op_type in ("Relu", "Clip") and node.name in self._integer)
                 and source in meaning
@@ -141,6 +151,10 @@ class _Rewrite:
                 meaning[target] = meaning[source]
             elif node.op_type == "HardSigmoid" and node.name in self._integer:
                 meaning[target] = _gate(meaning[source], *gate_line(node))
+
+    def _passes(self, node: onnx.NodeProto) -> bool:
+        """Whether a node gives the integers that it takes."""
+        return node.op_type == "MaxPool" or (node.op_type in PASSING and node.name in self._integer)
 
     def _own(self, tensor: str) -> _Integers:
         """Scale and zero point from the calibration table and from what operators bound."""
@@ -152,6 +166,7 @@ class _Rewrite:
         if zero is not None:
             return _Integers(scale, zero)
         low, high = bounds(self._view, tensor)
+        low = max(low, self._table.lows.get(measured, low))
         if low >= 0:
             finer = scale * (self._table.reach * 127 / LAST)
             return _Integers(min(finer, high / LAST) if high > 0 else finer, 0)
@@ -170,12 +185,12 @@ class _Rewrite:
         return finish(out)
 
     def _rewritten(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        out, source, target = self._out, node.input[0], node.output[0]
-        if self._pixels in self._meaning and self._makes_pixels(node):
-            pixels = dequantize(out, INPUT_NAME, target, 1.0, np.uint8(self._mean))
-            return [pixels] if target == self._pixels else []
+        source, target = node.input[0], node.output[0]
+        pixels = self._pixels
+        if pixels is not None and pixels.tensor in self._meaning and node.name in pixels.nodes:
+            return self._centred(pixels) if target == pixels.tensor else []
         meaning = self._meaning.get(target)
-        if meaning is not None and node.op_type == "MaxPool":
+        if meaning is not None and self._passes(node):
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
             return [node, self._restored(target)]
         if node.name in self._integer:
@@ -190,14 +205,16 @@ class _Rewrite:
                 )  # fmt: skip
         return self._between(node)
 
-    def _makes_pixels(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is the cast of the pixels or the subtraction from it."""
-        if node.output[0] == self._pixels:
-            return True
-        taker = self._view.only_consumer(node.output[0])
-        return node.input[:1] == [INPUT_NAME] and (
-            taker is not None and taker.output[0] == self._pixels
-        )
+    def _centred(self, pixels: Pixels) -> list[onnx.NodeProto]:
+        """The pixels as integers, whose zero point is what is subtracted from them."""
+        nodes, source = [], pixels.source
+        if pixels.turned is not None:
+            node = onnx.NodeProto()
+            node.CopyFrom(pixels.turned)
+            node.input[0] = source
+            nodes, source = [node], node.output[0]
+        zero = np.uint8(pixels.zero)
+        return [*nodes, dequantize(self._out, source, pixels.tensor, 1.0, zero)]
 
     def _between(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """The node between DequantizeLinear and QuantizeLinear, where its tensors have integers."""
@@ -309,6 +326,30 @@ class _Rewrite:
             nodes.append(helper.make_node("Mul", product, [target], node.name))
             nodes += self._given(target, target)
         return nodes
+
+
+def _offsets_in_bias(
+    model: onnx.ModelProto, pixels: Pixels, placement: Placement
+) -> onnx.ModelProto | None:
+    """What is subtracted from each channel besides the zero point, in the biases of the layers.
+
+    Around the picture, padding then stands for the zero point in the place of each channel's own
+    mean: None where the border is too large a share of the picture for that, or where others than
+    layers on integers read the pixels.
+    """
+    out, view = copy_of(model), GraphView(model)
+    sides = sorted(side for side in view.input_shape[1:] if side is not None)[-2:]
+    takers = view.consumers[pixels.tensor]
+    if pixels.offsets is None or len(sides) < 2 or 2 * sum(sides) > BORDER * sides[0] * sides[1]:
+        return None
+    if any(node.name not in placement.layers or len(node.input) < 3 for node in takers):
+        return None
+    for node in takers:
+        weights = view.array(node.input[1])
+        offsets = pixels.offsets.reshape(1, -1, *[1] * (weights.ndim - 2))
+        less = (weights.astype(np.float64) * offsets).reshape(len(weights), -1).sum(axis=1)
+        set_constant(out, node.input[2], (view.array(node.input[2]) - less).astype(np.float32))
+    return out
 
 
 def _gate(integers: _Integers, slope: float, offset: float) -> _Integers:

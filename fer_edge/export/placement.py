@@ -9,17 +9,25 @@ NVIDIA TensorRT documentation, "Working with Quantized Types", sections "Q/DQ Pl
 Recommendations", "Q/DQ Limitations" and "Types of Fusions" (multi-head attention, GELU).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx
 
+from fer_edge.errors import ExportError
 from fer_edge.export.graph import WEIGHTED, GraphView
 from fer_edge.export.integer_operators import integer_flow
 
 _ON_MAPS = (
     "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "MaxPool", "Concat",
 )  # fmt: skip
+
+_DECODING = (
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Add",
+    "Sub", "Mul", "Div", "Exp", "Sigmoid",
+)  # fmt: skip
+"""Operators between the heads of a detector and its outputs."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,11 @@ class Placement:
     """
 
 
-def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
+def place(
+    model: onnx.ModelProto,
+    kept: Collection[str] = (),
+    floating: Mapping[str, str] = MappingProxyType({}),
+) -> Placement:
     """Decide what to quantise in a float32 graph.
 
     Parameters
@@ -47,22 +59,52 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
     model : onnx.ModelProto
     kept : collection of str
         Names of layers that stay in floating point, whatever the rules say.
+    floating : mapping of str to str
+        Tensors that are quantised nowhere, and why.
     """
     view = GraphView(model)
+    kept = {*kept, *reading(view, floating)}
     layers = tuple(name for name in quantised_layers(view) if name not in kept)
     identities = tuple(
         (node.name, identity_branch(view, node))
         for node in view.nodes
-        if residual(view, node) and main_branch(view, node) not in kept
+        if residual(view, node)
+        and main_branch(view, node) not in kept
+        and node.input[identity_branch(view, node)] not in floating
     )
     by_name = {node.name: node for node in view.nodes}
     wanted = {by_name[name].input[0] for name in layers}
     wanted |= {by_name[name].input[index] for name, index in identities}
     ordered = [name for node in view.nodes for name in node.output]
     activations = tuple(name for name in ordered if name in wanted)
-    flow = integer_flow(view, layers, wanted)
+    flow = integer_flow(view, layers, wanted, floating)
     cpu_activations = tuple(name for name in flow.tensors if name not in wanted)
     return Placement(layers, activations, identities, cpu_activations)
+
+
+def check_any(
+    view: GraphView, placement: Placement, name: str, kept: Mapping[str, str] | None = None
+) -> None:
+    """Raise ExportError where a placement has no layer; ``kept`` are reasons besides the rules'."""
+    if placement.layers:
+        return
+    reasons = {**(kept or {}), **unquantised(view)}
+    why = "".join(
+        f" {layer} stays in floating point: {reason}." for layer, reason in [*reasons.items()][:1]
+    )
+    raise ExportError(
+        f"INT8 can run no layer of {name}.{why}", hint="Export it with --fp16, or as it is."
+    )
+
+
+def reading(view: GraphView, tensors: Collection[str]) -> dict[str, str]:
+    """Layers that the rules quantise and that take one of ``tensors``, and which."""
+    wanted = set(quantised_layers(view)) if tensors else ()
+    return {
+        node.name: node.input[0]
+        for node in view.layers
+        if node.input[0] in tensors and node.name in wanted
+    }
 
 
 def quantised_layers(view: GraphView) -> tuple[str, ...]:
@@ -89,9 +131,28 @@ def unquantised(view: GraphView) -> dict[str, str]:
             found[node.name] = (
                 "the classifier: a thousandth of the work, and its error goes into the logits"
             )
+        elif _gives_answers(view, node):
+            found[node.name] = (
+                "a head: a hundredth of the work, and its error goes into what the graph answers"
+            )
         elif node.op_type == "ConvTranspose" and groups > 1:
             found[node.name] = f"its {groups} groups share scales of output channels"
     return found
+
+
+def _gives_answers(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a convolution's map is what the graph answers, decoded or not: boxes, say."""
+    if node.op_type != "Conv":
+        return False
+    seen, tensors = set(), list(node.output)
+    while tensors:
+        for taker in view.consumers.get(tensors.pop(), []):
+            if taker.op_type not in _DECODING:
+                return False
+            if taker.name not in seen:
+                seen.add(taker.name)
+                tensors += taker.output
+    return True
 
 
 def kept_by_rule(view: GraphView) -> dict[str, str]:

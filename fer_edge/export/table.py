@@ -1,6 +1,6 @@
 """The calibration table: what an INT8 export needs instead of data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import pydantic
 from fer_edge.errors import CalibrationError
 from fer_edge.export.equalisation import LARGEST_EXPONENT, equalise
 from fer_edge.export.graph import graph_hash, layer_hashes, output_channels
-from fer_edge.export.placement import place
+from fer_edge.export.placement import Placement, place
 from fer_edge.export.ranges import Method
 from fer_edge.export.scales import FLOAT16_MAX
 from fer_edge.files import storage_errors, write_text
@@ -53,6 +53,9 @@ class CalibrationTable(pydantic.BaseModel):
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that can be negative, as uint8."""
+    lows: dict[str, Annotated[float, pydantic.Field(le=0, ge=-FLOAT16_MAX)]] = {}
+    """Smallest values of tensors that reach far less below zero than above, as after a LeakyReLU:
+    the form for CPUs covers no more. Tables of earlier versions have none."""
     reach: float = pydantic.Field(255 / 127, ge=0.1, le=10)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
@@ -64,6 +67,8 @@ class CalibrationTable(pydantic.BaseModel):
     """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
     shifts: dict[str, list[_Shift]] = {}
     """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
+    floating: dict[str, str] = {}
+    """Tensors that are quantised nowhere, and why; they have no scale."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""
     sensitivity: dict[str, LayerSensitivity] = {}
@@ -102,7 +107,7 @@ class CalibrationTable(pydantic.BaseModel):
 
     def check(self, model: onnx.ModelProto) -> None:
         """Raise CalibrationError unless the table belongs to this float32 graph."""
-        placement = place(model)
+        placement = self.placement(model, kept=())
         wanted = {*placement.activations, *placement.cpu_activations}
         missing = sorted(wanted - self.scales.keys()) or sorted(self.scales.keys() - wanted)
         same_graph = self.graph == graph_hash(model)
@@ -142,13 +147,32 @@ class CalibrationTable(pydantic.BaseModel):
                 f"{self.model} that only CPUs quantise.",
                 hint="Calibrate again with --data.",
             )
-        unknown = sorted(self.kept.keys() - set(placement.layers))
+        unknown = sorted(self.kept.keys() - set(place(model).layers))
         if unknown:
             raise CalibrationError(
                 f"The calibration table keeps {unknown[0]} in floating point, and no layer of "
                 f"{self.model} that INT8 could take is called that.",
                 hint="Correct the name under kept, or calibrate again.",
             )
+
+    def placement(self, model: onnx.ModelProto, kept: Collection[str] | None = None) -> Placement:
+        """Where Q/DQ pairs go, without the layers ``kept``: by default the table's."""
+        return place(model, self.kept if kept is None else kept, self.floating)
+
+    def moved_to(self, model: onnx.ModelProto) -> "CalibrationTable":
+        """The table for a graph of the same layers that takes inputs of another size.
+
+        Raises
+        ------
+        CalibrationError
+            The graph has other layers, or other tensors to quantise.
+        """
+        if self.layers == layer_hashes(model):
+            moved = self.model_copy(update={"graph": graph_hash(model)})
+            moved.check(model)
+            return moved
+        self.check(model)
+        return self
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""

@@ -18,13 +18,8 @@ from fer_edge.contract import Precision
 from fer_edge.data import load_dataset
 from fer_edge.errors import ExportError
 from fer_edge.export.calibration import Choice
-from fer_edge.export.importing.importer import (
-    Imported,
-    ImportOptions,
-    NetworkColor,
-    import_model,
-    probe_images,
-)
+from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
+from fer_edge.export.importing.original import NetworkColor, probe_images
 from fer_edge.export.pipeline import export_model
 
 _OPSET = 18
