@@ -202,7 +202,8 @@ def train(
         bool,
         typer.Option(
             "--pretrained",
-            help="Start from ImageNet weights (downloads them).",
+            help="Start from ImageNet weights: of efficientnet-lite0 those that the extra "
+            "pretrained installs; of others torchvision's, downloaded.",
             rich_help_panel=_START,
         ),
     ] = False,

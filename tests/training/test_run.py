@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from fer_edge.data import FaceDataset
 from fer_edge.data.analysis import analyse
 from fer_edge.errors import StorageError, TrainingError, UsageError
+from fer_edge.models import MODELS
 from fer_edge.training import run as runs
 from fer_edge.training import trainer as trainers
 from fer_edge.training.checkpoint import BEST, LAST
@@ -74,6 +76,16 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
     resume(broken, on_step=lambda done, _: steps.append(done))
     assert steps[0] == step // STEPS * STEPS + 1
     assert_same_run(broken, unbroken)
+
+
+def test_a_run_keeps_where_its_imagenet_weights_are_from(
+    config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = MODELS["tiny"]
+    monkeypatch.setitem(MODELS, "tiny", replace(spec, imagenet_weights="Tiny_Weights.V1"))
+    monkeypatch.setattr("fer_edge.models.weights.load_imagenet", lambda *_: None)
+    start(config(epochs=1, pretrained=True), tmp_path / "run")
+    assert TrainConfig.load(tmp_path / "run").pretrained_from == "torchvision Tiny_Weights.V1"
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
