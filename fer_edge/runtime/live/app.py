@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from fer_edge.runtime.live.access import may_look
+from fer_edge.runtime.access import may_enter
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.live.viewer import Viewer
 
@@ -30,7 +30,7 @@ def make_app(broadcast: Broadcast, token: str | None) -> Starlette:
     """The page, what it is made of, and the WebSocket that it gets everything from."""
 
     async def page(request: Request) -> Response:
-        if not may_look(request, token):
+        if not may_enter(request, token):
             return PlainTextResponse(_REFUSAL, status_code=403, headers=_HEADERS)
         return FileResponse(_FILES / "index.html", headers=_HEADERS)
 
@@ -38,7 +38,7 @@ def make_app(broadcast: Broadcast, token: str | None) -> Starlette:
         return FileResponse(_FILES / request.url.path.rpartition("/")[2], headers=_HEADERS)
 
     async def live(websocket: WebSocket) -> None:
-        if not may_look(websocket, token):
+        if not may_enter(websocket, token):
             return await websocket.close()
         await websocket.accept()
         viewer = Viewer(websocket, broadcast)
