@@ -116,7 +116,7 @@ def import_(
     try:
         from fer_edge.data import load_dataset
         from fer_edge.export.importing import ImportOptions, import_network
-        from fer_edge.export.importing.importer import NetworkColor
+        from fer_edge.export.importing.original import NetworkColor
         from fer_edge.export.pipeline import check_out, export_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(

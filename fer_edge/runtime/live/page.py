@@ -16,6 +16,9 @@ from fer_edge.runtime.moment import Moment
 if TYPE_CHECKING:
     import uvicorn
 
+NOTICE = "A program guesses from this picture which expression faces show."
+"""For the people in the picture: the AI Act of the European Union, Article 50(3), asks to inform
+them."""
 _PATIENCE = 1.0
 """Seconds that viewers have to let go when the page is closed."""
 
@@ -36,6 +39,8 @@ class LivePage:
     token : str, optional
         What a viewer must know. By default none is asked for on this machine alone, and a random
         one otherwise.
+    notice : str, optional
+        A line for the people in the picture, such as :data:`NOTICE`.
     cameras : sequence of Camera
         Those whose state the page tells (lost, and why); it shows moments of others as well.
 
@@ -58,6 +63,7 @@ class LivePage:
         port: int = 8080,
         token: str | None = None,
         *,
+        notice: str | None = None,
         cameras: Sequence[Camera] = (),
     ) -> None:
         if not 0 <= port <= 65535:
@@ -65,6 +71,7 @@ class LivePage:
         self._host = host
         self._port = port
         self._token = token or (None if is_local(host) else secrets.token_urlsafe(16))
+        self._notice = notice
         self._broadcast = Broadcast(cameras)
         self._url: str | None = None
         self._server: uvicorn.Server | None = None
@@ -96,7 +103,7 @@ class LivePage:
         url = address_of(listener, self._host, self._token)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(self._broadcast, self._token),
+                make_app(self._broadcast, self._token, self._notice),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

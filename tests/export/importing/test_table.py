@@ -10,10 +10,17 @@ import pytest
 from fer_edge import Recognizer
 from fer_edge.cli.doubts import AGREEMENT, layers_at_fault
 from fer_edge.contract import Contract
-from fer_edge.data import FaceDataset, synthetic_dataset
+from fer_edge.data import FaceDataset
 from fer_edge.export.importing import ImportOptions, import_onnx
 from fer_edge.export.pipeline import export_model
-from tests.export.importing.networks import NETWORKS, Foreign, raw, resized
+from tests.export.importing.networks import (
+    NETWORKS,
+    TESTED,
+    Foreign,
+    raw,
+    rendered,
+    resized,
+)
 
 try:
     from tests.export.importing.torch_networks import torch_networks
@@ -27,8 +34,8 @@ FACES = 112
 
 def faces_for(contract: Contract) -> FaceDataset:
     """Rendered faces as the network takes them."""
-    base = synthetic_dataset(FACES, seed=5)
-    faces = raw(contract.channels, contract.size, FACES)
+    base = rendered(FACES, TESTED)
+    faces = raw(contract.channels, contract.size, FACES, TESTED)
     labels = [contract.labels.index(base.classes[label]) for label in base.labels]
     return FaceDataset.from_arrays(
         faces[:, 0] if contract.color == "gray" else faces,
