@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError, Future
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fer_edge.serving.refusal import RefusalError
@@ -16,6 +17,15 @@ class ClientGoneError(Exception):
     """Nobody waits for the answer any more."""
 
 
+@dataclass(eq=False)
+class _Waiter:
+    """One who waits for several futures."""
+
+    futures: "list[Future[Any]]"
+    told: "asyncio.Future[list[Any]]"
+    left: int
+
+
 class Answers:
     """Hands what futures give to the running loop, which is woken once for all of a batch.
 
@@ -24,24 +34,29 @@ class Answers:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[Future[Any], asyncio.Future[Any], Callable[[], None]]] = deque()
+        self._done: deque[tuple[Future[Any], _Waiter, Callable[[], None]]] = deque()
         self._woken = False
 
     def expect(
-        self, future: "Future[Result]", then: Callable[[], None]
-    ) -> "asyncio.Future[Result]":
-        """What the loop can wait for; ``then`` is called in the loop once the future is done."""
-        waiter: asyncio.Future[Result] = self._loop.create_future()
+        self, parts: "Sequence[tuple[Future[Result], Callable[[], None]]]"
+    ) -> "asyncio.Future[list[Result]]":
+        """What the loop can wait for: the results of all parts, or what one of them raises.
 
-        def done(future: "Future[Result]") -> None:
-            self._done.append((future, waiter, then))
-            if not self._woken:
-                self._woken = True
-                with suppress(RuntimeError):  # the loop has ended, and all who waited
-                    self._loop.call_soon_threadsafe(self._deliver)
+        Each future comes with what is to be called in the loop once it is done.
+        """
+        told: asyncio.Future[list[Result]] = self._loop.create_future()
+        waiter = _Waiter([future for future, _ in parts], told, len(parts))
+        for future, then in parts:
+            future.add_done_callback(lambda done, then=then: self._take(done, waiter, then))  # type: ignore[misc]
+        return told
 
-        future.add_done_callback(done)
-        return waiter
+    def _take(self, future: "Future[Any]", waiter: _Waiter, then: Callable[[], None]) -> None:
+        """In any thread."""
+        self._done.append((future, waiter, then))
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop has ended, and all who waited
+                self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         # In this order, nothing that comes in meanwhile is left lying.
@@ -49,14 +64,15 @@ class Answers:
         while self._done:
             future, waiter, then = self._done.popleft()
             then()
-            if waiter.done():
+            waiter.left -= 1
+            if waiter.told.done():
                 continue
-            try:
-                waiter.set_result(future.result())
-            except CancelledError:
-                waiter.cancel()
-            except Exception as error:
-                waiter.set_exception(error)
+            if future.cancelled():
+                waiter.told.cancel()
+            elif (error := future.exception()) is not None:
+                waiter.told.set_exception(error)
+            elif not waiter.left:
+                waiter.told.set_result([one.result() for one in waiter.futures])
 
 
 async def answered(

@@ -221,7 +221,7 @@ class Application:
         body = await self._read(request)
         loaded = model.current
         waiter, give_up = self._photos.find(name, loaded, body, self._bridge())
-        found = await answered(waiter, give_up, request.receive, deadline)
+        (found,) = await answered(waiter, give_up, request.receive, deadline)
         return _json(found)
 
     async def _text(self, _: Request) -> Response:

@@ -150,14 +150,12 @@ class Model:
                 dropped="queue_full",
             )
         step = self.source.batch
-        futures: list[Future[Prediction]] = []
-        waiters: list[asyncio.Future[Prediction]] = []
+        parts: list[tuple[Future[Prediction], Callable[[], None]]] = []
         for start in range(0, max(len(faces), 1), step):
             part = faces[start : start + step]
             future = loaded.recognizer.submit(part, source=client)
-            futures.append(future)
-            waiters.append(answers.expect(future, self._taken(loaded, len(part))))
-        return asyncio.gather(*waiters), lambda: [future.cancel() for future in futures]
+            parts.append((future, self._taken(loaded, len(part))))
+        return answers.expect(parts), lambda: [future.cancel() for future, _ in parts]
 
     def _taken(self, loaded: Loaded, faces: int) -> Callable[[], None]:
         self.waiting += faces

@@ -47,7 +47,7 @@ class Photos:
 
     def find(
         self, name: str, loaded: Loaded, data: bytes, answers: Answers
-    ) -> "tuple[asyncio.Future[dict[str, object]], Callable[[], object]]":
+    ) -> "tuple[asyncio.Future[list[dict[str, object]]], Callable[[], object]]":
         """Hand in a photo; what to wait for, and what gives it up."""
         self.check_room()
         self.waiting += 1
@@ -58,7 +58,7 @@ class Photos:
             loaded.let_go()
 
         future: Future[dict[str, object]] = self._pool.submit(self._find, name, loaded, data)
-        return answers.expect(future, done), future.cancel
+        return answers.expect([(future, done)]), future.cancel
 
     def close(self) -> None:
         """End the threads, after the photos under way."""
