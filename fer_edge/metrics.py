@@ -193,6 +193,50 @@ def fit_temperature(logits: Probabilities, labels: Labels) -> float:
     return float(np.sqrt(coldest * hottest))
 
 
+@dataclass(frozen=True)
+class SurePoint:
+    """Answers that are kept: those whose probability is at least ``threshold``."""
+
+    wanted: float
+    """Share of kept answers that should be right, 0..1."""
+    threshold: float
+    coverage: float
+    """Share of answers that are kept."""
+    precision: float
+    """Share of kept answers that are right."""
+
+
+_FEWEST_KEPT = 100
+
+
+def sure_point(probabilities: Probabilities, labels: Labels, wanted: float) -> SurePoint | None:
+    """The lowest threshold from which on at least ``wanted`` (0..1) of the answers are right.
+
+    Selective classification by the largest probability (Geifman and El-Yaniv 2017,
+    arXiv:1705.08500). None where no threshold with at least 100 answers above it gives that.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    kept = np.arange(1, len(order) + 1)
+    precision = np.cumsum(right) / kept
+    # Answers of one confidence are kept together.
+    last = np.append(confidence[order][1:] < confidence[order][:-1], True)
+    good = (precision >= wanted) & (kept >= _FEWEST_KEPT) & last
+    if not good.any():
+        return None
+    # Above the threshold, stricter ones hold, too: the first that fails ends it.
+    fails = (precision < wanted) & (kept >= _FEWEST_KEPT) & last
+    first_failure = int(np.argmax(fails)) if fails.any() else len(order)
+    good[first_failure:] = False
+    if not good.any():
+        return None
+    at = int(np.flatnonzero(good)[-1])
+    return SurePoint(
+        wanted, float(confidence[order][at]), float(kept[at] / len(order)), float(precision[at])
+    )
+
+
 def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
     """Exact two-sided McNemar p-value for two classifiers on the same faces.
 

@@ -11,6 +11,7 @@ from fer_edge.cli.calibrate import calibrate
 from fer_edge.cli.camera import camera
 from fer_edge.cli.console import fail, reported
 from fer_edge.cli.data import data
+from fer_edge.cli.detector import detector
 from fer_edge.cli.doctor import doctor
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
@@ -18,6 +19,7 @@ from fer_edge.cli.import_ import import_
 from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
+from fer_edge.cli.serve import serve
 from fer_edge.cli.streams import open_streams
 from fer_edge.cli.train import train
 from fer_edge.cli.tune import tune
@@ -37,6 +39,7 @@ for command in (
     import_,
     calibrate,
     export,
+    detector,
     tune,
     bench,
     evaluate,
@@ -44,6 +47,7 @@ for command in (
     predict,
     camera,
     analyze,
+    serve,
     info,
     inspect,
     doctor,

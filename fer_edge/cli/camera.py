@@ -13,6 +13,7 @@ import typer
 
 from fer_edge.cli.arguments import (
     Backend,
+    DetectorOption,
     DetectorSize,
     Device,
     MinScore,
@@ -20,7 +21,6 @@ from fer_edge.cli.arguments import (
     Precisions,
     Smoothing,
     Threads,
-    Yunet,
     face_detector,
 )
 from fer_edge.cli.console import complain, stderr
@@ -97,6 +97,15 @@ def camera(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    notice: Annotated[
+        bool,
+        typer.Option(
+            "--notice",
+            help="Tell the people in the picture, on the page, that a program reads expressions "
+            "from it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     mqtt: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +119,7 @@ def camera(
             "--window", help="Show the window beside other output.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    yunet: Yunet = None,
+    detector: DetectorOption = None,
     min_score: MinScore = 0.7,
     detector_size: DetectorSize = None,
     detect_every: Annotated[
@@ -146,7 +155,7 @@ def camera(
     from fer_edge.runtime.sinks.showing import show_moments
     from fer_edge.runtime.sinks.window import check_window
 
-    for name, value in (("host", host), ("token", token)):
+    for name, value in (("host", host), ("token", token), ("notice", notice or None)):
         if value is not None and web is None:
             raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
     window = window or not (headless or record or mqtt or web is not None)
@@ -157,7 +166,7 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    detector = face_detector(yunet, min_score, detector_size)
+    finder = face_detector(detector, min_score, detector_size)
     with contextlib.ExitStack() as stack:
         recognizer = stack.enter_context(
             Recognizer(model, precision=precision, backend=backend, threads=threads, device=device)
@@ -183,9 +192,10 @@ def camera(
         if mqtt is not None:
             add(Mqtt(mqtt))
         if web is not None:
-            from fer_edge.runtime.live import LivePage
+            from fer_edge.runtime.live import NOTICE, LivePage
 
-            page = LivePage(host or "127.0.0.1", web, token, cameras=cameras)
+            told = NOTICE if notice else None
+            page = LivePage(host or "127.0.0.1", web, token, notice=told, cameras=cameras)
             add(page)
             stderr().print(f"Live page: {page.start()}", markup=False)
         stop = threading.Event()
@@ -198,7 +208,7 @@ def camera(
                 stop.set()
 
         moments = recognizer.watch(
-            cameras, detector=detector, detect_every=detect_every, smooth_seconds=smoothing
+            cameras, detector=finder, detect_every=detect_every, smooth_seconds=smoothing
         )
         pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
         try:

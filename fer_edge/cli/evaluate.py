@@ -125,6 +125,8 @@ def _render(evaluation: "Evaluation") -> "Group":
     from rich.table import Table
     from rich.text import Text
 
+    from fer_edge.evaluation.card import sure_text
+
     score = evaluation.score
     facts = Table.grid(padding=(0, 2))
     for name, value in (
@@ -135,6 +137,7 @@ def _render(evaluation: "Evaluation") -> "Group":
             f"{_percent(score.ece, 2)} % (a temperature of {evaluation.temperature:.3f} would fit "
             "best)",
         ),
+        *(("sure" if not i else "", sure_text(point)) for i, point in enumerate(score.sure)),
     ):
         facts.add_row(name, value)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", pad_edge=False)

@@ -94,6 +94,10 @@ def export(
         bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
     ] = False,
     labels: Labels = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(help="Write the graphs and plans as models of this Triton repository, too."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Export a model to ONNX in FP32, FP16, INT8 and FP8, and build TensorRT engines.
@@ -110,6 +114,7 @@ def export(
         from fer_edge.export.engine_plan import BatchRange
         from fer_edge.export.pipeline import check_out, export_model
         from fer_edge.export.sources import open_source
+        from fer_edge.export.triton import write_repository
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -146,7 +151,7 @@ def export(
     check_out(origin, target)
     if device == "cpu":
         raise UsageError("Engines are built for GPUs.", hint="Say --engine none, or --device cuda")
-    backends = _backends(engine)
+    backends = engine_backends(engine)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
         opened = open_source(origin)
@@ -186,6 +191,7 @@ def export(
         from fer_edge.evaluation.contact_sheet import draw_changed
 
         draw_changed(faces, artifact.manifest.scores, proof)
+    served = write_repository(artifact, triton, max_batch=ranges.max) if triton else []
     if json:
         print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
         return
@@ -196,6 +202,8 @@ def export(
             typer.echo(line)
     if proof is not None:
         typer.echo(f"The faces that changed: {proof}")
+    if served:
+        typer.echo(f"Models for Triton in {triton}: {', '.join(served)}")
     for line in notes:
         typer.echo(line)
     if engine is None and not backends:
@@ -208,7 +216,7 @@ def _precisions(fp16: bool, int8: bool, fp8: bool) -> list[Precision]:
     return [precision for precision, wanted in asked.items() if wanted]
 
 
-def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
+def engine_backends(named: list[str] | None) -> list["TensorRTBackend"]:
     """The TensorRT flavours to build for; one that is named must be able to."""
     from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
     from fer_edge.engines.trial import try_to_build

@@ -28,7 +28,7 @@ def info(
 
     Examples:
     fer-edge info build/r50
-    fer-edge info build/r50 --card > build/r50.md
+    fer-edge info build/r50 --card
     """
     from rich.console import Console
     from rich.table import Table

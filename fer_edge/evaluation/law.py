@@ -1,4 +1,4 @@
-"""What the law says of recognising emotions, for pages and cards."""
+"""What the law says of recognising emotions, for model cards."""
 
 EU_AI_ACT = """\
 In the European Union, Regulation (EU) 2024/1689 (the AI Act) prohibits systems that infer the
@@ -6,6 +6,3 @@ emotions of people at work and in education, but for medical or safety reasons (
 since 2 February 2025). Elsewhere, whoever uses one has to inform the people who are exposed to it
 (Article 50(3), since 2 August 2026), and emotion recognition is listed as high-risk (Annex III,
 point 1(c)). Other laws apply besides, the GDPR first. This is no legal advice."""
-
-NOTICE = "This camera's picture is analysed by a program that guesses which expression faces show."
-"""For the people in the picture, as Article 50(3) asks."""
