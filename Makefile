@@ -5,7 +5,7 @@ BIN := .venv/bin
 FLOORS := cli data engines evaluation pixels runtime test_artifact.py test_files.py test_metrics.py
 DATA := $(if $(FER_EDGE_DATA),--data $(FER_EDGE_DATA)/fer2013.zip)
 
-.PHONY: demo test test-machines test-floors lint
+.PHONY: demo test test-machines test-floors lint docs dist
 
 demo: .venv/.demo  ## The main job on the carried model: export, build, bench.
 	$(BIN)/fer-edge export --fp16 --int8 --out build/demo
@@ -25,6 +25,18 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.dev  ## The site, in build/docs.
+	$(BIN)/sphinx-build --quiet --fail-on-warning --builder html docs build/docs
+
+dist: .venv/.dev  ## Wheel, sdist and bill of materials (CycloneDX), checked, in dist.
+	rm -rf dist build/run
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/run
+	build/run/bin/pip install --quiet dist/*.whl
+	$(BIN)/cyclonedx-py environment --output-file dist/sbom.json build/run/bin/python
+	build/run/bin/fer-edge doctor
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -16,9 +16,9 @@ from rich.progress import track
 from fer_edge.data import load_dataset
 from fer_edge.metrics import standard_error
 from fer_edge.training.config import TrainConfig
+from fer_edge.training.epoch import METRICS, best_epoch
 from fer_edge.training.recipe import read_recipe
 from fer_edge.training.run import resume, start
-from fer_edge.training.trainer import METRICS, best_epoch
 
 CHANGES: dict[str, dict[str, Any]] = {
     "no teacher": {"teachers": []},

@@ -2,11 +2,15 @@
 
     python examples/own_network.py build/mine
 
-The package that it is part of registers it in its pyproject.toml, after which
-`fer-edge train --model tiny-mobile --data fer2013.zip` trains it:
+The package that it is part of registers it in its pyproject.toml:
 
     [project.entry-points."fer_edge.models"]
     tiny-mobile = "own_network:tiny_mobile"
+
+after which fer-edge trains it, at its own size and in its own colour or in others:
+
+    fer-edge train --model tiny-mobile --data fer2013.zip
+    fer-edge train --model tiny-mobile --size 96 --color rgb --data photos.zip
 """
 
 import sys
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge import Recognizer
+from fer_edge.contract import Color, Contract
 from fer_edge.export import export_module
 
 
@@ -42,9 +47,15 @@ class TinyMobile(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
-def tiny_mobile() -> nn.Module:
-    """What the entry point names: built without arguments, for gray 48x48 faces."""
-    return TinyMobile()
+def tiny_mobile(size: int = 64, color: Color = "gray") -> nn.Module:
+    """What the entry point names.
+
+    It gets what ``--size`` and ``--color`` say in parameters of these names, and has in their
+    defaults what the network takes where they say nothing: gray faces of 64x64. A third,
+    ``labels``, has in its default what the outputs mean; without it, FER2013's emotions. Each may
+    be left out: this network pools, and would do without ``size`` if 48x48 were to be its own.
+    """
+    return TinyMobile(channels=Contract(size, color).channels)
 
 
 def main(folder: str) -> None:

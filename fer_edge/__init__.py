@@ -1,8 +1,13 @@
 """FER-Edge: facial-expression recognition from training to a camera at the edge."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.version import __version__
+
+# From 1.29 on, ONNX Runtime's wheels for Linux and macOS report to Microsoft unless this is set
+# when onnxruntime is imported (https://github.com/microsoft/onnxruntime/pull/27379). "0" lets it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from fer_edge.runtime import EMOTIONS, Camera, Moment, Prediction, Recognizer

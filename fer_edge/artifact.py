@@ -17,7 +17,7 @@ from fer_edge.contract import (
     contract_of_shapes,
 )
 from fer_edge.errors import ArtifactError
-from fer_edge.metrics import SIGNIFICANT
+from fer_edge.metrics import SIGNIFICANT, SurePoint
 from fer_edge.sealed import (
     CLASSIFIER,
     Name,
@@ -134,6 +134,10 @@ class Score(Record):
     f1: dict[str, float] | None = None
     ece: float | None = None
     """Expected calibration error, 0..1. Older manifests have neither it nor the two above."""
+    support: dict[str, int] | None = None
+    """Faces per label; not in older manifests."""
+    sure: list[SurePoint] = []
+    """Thresholds from which on answers are right as often as wanted; not in older manifests."""
     left_out: dict[str, int] = {}
     """Faces of the split per emotion that the model has no label for; ``n`` does not count them."""
     fitting_labels: tuple[str, ...] | None = None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,35 @@ def accuracy(matrix: NDArray[np.int64]) -> float:
 def standard_error(accuracy: float, n: int) -> float:
     """Binomial standard error of an accuracy measured on ``n`` faces, 0..1."""
     return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def wilson_interval(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share measured on ``n`` faces, 0..1.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference". Near 0 and
+    1, and for small n, it covers what the standard error does not.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = right / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(centre - reach, 0.0), min(centre + reach, 1.0)
+
+
+def difference_interval(
+    first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval for the difference of two shares, each (right, n) of other faces, -1..1.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions:
+    comparison of eleven methods", method 10.
+    """
+    p, q = (right / n for right, n in (first, second))
+    low_p, high_p = wilson_interval(*first, confidence)
+    low_q, high_q = wilson_interval(*second, confidence)
+    below = math.hypot(p - low_p, high_q - q)
+    above = math.hypot(high_p - p, q - low_q)
+    return p - q - below, p - q + above
 
 
 def precisions(matrix: NDArray[np.int64], classes: Sequence[str] = EMOTIONS) -> dict[str, float]:
@@ -161,6 +191,50 @@ def fit_temperature(logits: Probabilities, labels: Labels) -> float:
         else:
             hottest = middle
     return float(np.sqrt(coldest * hottest))
+
+
+@dataclass(frozen=True)
+class SurePoint:
+    """Answers that are kept: those whose probability is at least ``threshold``."""
+
+    wanted: float
+    """Share of kept answers that should be right, 0..1."""
+    threshold: float
+    coverage: float
+    """Share of answers that are kept."""
+    precision: float
+    """Share of kept answers that are right."""
+
+
+_FEWEST_KEPT = 100
+
+
+def sure_point(probabilities: Probabilities, labels: Labels, wanted: float) -> SurePoint | None:
+    """The lowest threshold from which on at least ``wanted`` (0..1) of the answers are right.
+
+    Selective classification by the largest probability (Geifman and El-Yaniv 2017,
+    arXiv:1705.08500). None where no threshold with at least 100 answers above it gives that.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    kept = np.arange(1, len(order) + 1)
+    precision = np.cumsum(right) / kept
+    # Answers of one confidence are kept together.
+    last = np.append(confidence[order][1:] < confidence[order][:-1], True)
+    good = (precision >= wanted) & (kept >= _FEWEST_KEPT) & last
+    if not good.any():
+        return None
+    # Above the threshold, stricter ones hold, too: the first that fails ends it.
+    fails = (precision < wanted) & (kept >= _FEWEST_KEPT) & last
+    first_failure = int(np.argmax(fails)) if fails.any() else len(order)
+    good[first_failure:] = False
+    if not good.any():
+        return None
+    at = int(np.flatnonzero(good)[-1])
+    return SurePoint(
+        wanted, float(confidence[order][at]), float(kept[at] / len(order)), float(precision[at])
+    )
 
 
 def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:

@@ -59,15 +59,24 @@ def texts(path: Path) -> Iterator[str]:
 PACKAGE = sorted(
     {text for path in (ROOT / "fer_edge").rglob("*.py") for text in texts(path) if "-" in text}
 )
-DOCUMENTS = [
-    path.read_text()
-    for path in (ROOT / "README.md", ROOT / "bench/README.md", *(ROOT / "examples").glob("*.md"))
+# Pages that are made of other files are known to git by their names alone.
+MADE = set((ROOT / "docs/.gitignore").read_text().split())
+FILES = [
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "bench/README.md",
+    *sorted((ROOT / "examples").glob("*.md")),
+    *(
+        path
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if path.relative_to(ROOT / "docs").as_posix() not in MADE
+    ),
 ]
+DOCUMENTS = [path.read_text() for path in FILES]
 
 
 def parse(line: str) -> None:
     """Raise what the command line would complain of."""
-    name, *arguments = shlex.split(line, comments=True)[1:]
+    name, *arguments = shlex.split(line.split(" > ")[0].split(" | ")[0], comments=True)[1:]
     COMMANDS[name].make_context(name, arguments)
 
 
@@ -85,6 +94,20 @@ def test_command_lines_are_understood(line: str) -> None:
     if "…" in line or " ... " in line or f"--{PLACE}" in line:
         pytest.skip("abridged")
     parse(line)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)", path.read_text())
+    files = [target for target in targets if ":" not in target]
+    # A page that is made has no file yet.
+    missing = [
+        target
+        for target in files
+        if not (path.parent / target).exists()
+        and (path.parent / target).resolve().relative_to(ROOT / "docs").as_posix() not in MADE
+    ]
+    assert missing == []
 
 
 def test_enough_lines_are_found() -> None:

@@ -140,3 +140,23 @@ def test_labels_of_any_number_and_name():
     assert metrics.taken_for(matrix, classes=labels)["sad"] == {"awe": 0.5}
     assert metrics.macro_f1(matrix, labels) == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert metrics.macro_f1(matrix, labels, without=["awe"]) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_threshold_keeps_answers_that_are_right_as_often_as_wanted():
+    # Right as often as confident, from 50 % to 100 %: at 90 %, answers above 80 % are kept.
+    generator = np.random.default_rng(1)
+    confidence = np.linspace(0.5, 1, 20_000)
+    right = generator.random(20_000) < confidence
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    point = metrics.sure_point(probabilities, (~right).astype(int), 0.9)
+    assert point.precision >= 0.9
+    # A share of 12,000 has a standard error of 0.3 %, which is 0.6 % of confidence.
+    assert point.threshold == pytest.approx(0.8, abs=0.02)
+    assert point.coverage == pytest.approx(0.4, abs=0.04)
+
+
+def test_where_answers_are_never_that_often_right_there_is_no_threshold():
+    probabilities = np.tile([0.9, 0.1], (500, 1))
+    labels = (np.arange(500) % 2).astype(int)
+    assert metrics.sure_point(probabilities, labels, 0.8) is None
+    assert metrics.sure_point(probabilities, labels, 0.5).coverage == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydantic
 
+from fer_edge.bench.percentiles import mean_interval, percentile
 from fer_edge.contract import FER2013, Contract
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Faces
@@ -25,8 +26,12 @@ class Latency(pydantic.BaseModel):
     repeats: int
     mean_ms: float
     p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p50_interval_ms: tuple[float, float] | None = None
+    """Of 95 %, over the turns of one process, or over processes."""
+    p90_ms: float | None
+    """None, as the next, of fewer repeats than :func:`fer_edge.bench.percentiles.percentile` asks
+    for."""
+    p99_ms: float | None
     faces_per_second: float
     """Faces of all repeats over the time of all repeats."""
 
@@ -89,12 +94,12 @@ def measure_latencies(
             )
     if faces is None:
         faces = random_faces(batch, engines[0].describe().contract)
-    times: list[list[int]] = [[] for _ in engines]
+    times: list[list[list[int]]] = [[] for _ in engines]
     turn_calls = -(-min_repeats // _ROUNDS)
     for turn in range(_ROUNDS):
         for index, (engine, own) in enumerate(zip(engines, times, strict=True)):
             _calls(engine, faces, WARM_UP_S, 1)
-            own += _calls(engine, faces, seconds / _ROUNDS, turn_calls)
+            own.append(_calls(engine, faces, seconds / _ROUNDS, turn_calls))
             if progress is not None:
                 progress((turn + (index + 1) / len(engines)) / _ROUNDS)
     return [_summary(batch, own) for own in times]
@@ -124,15 +129,15 @@ def _calls(engine: Engine, faces: Faces, seconds: float, least: int) -> list[int
     return times
 
 
-def _summary(batch: int, nanoseconds: list[int]) -> Latency:
-    ms = np.array(nanoseconds) / 1e6
-    p50, p90, p99 = np.percentile(ms, [50, 90, 99])
+def _summary(batch: int, turns: list[list[int]]) -> Latency:
+    ms = np.concatenate(turns) / 1e6
     return Latency(
         batch=batch,
         repeats=len(ms),
         mean_ms=float(ms.mean()),
-        p50_ms=float(p50),
-        p90_ms=float(p90),
-        p99_ms=float(p99),
+        p50_ms=float(np.median(ms)),
+        p50_interval_ms=mean_interval([float(np.median(turn)) / 1e6 for turn in turns]),
+        p90_ms=percentile(ms, 0.9),
+        p99_ms=percentile(ms, 0.99),
         faces_per_second=float(batch * 1e3 / ms.mean()),
     )

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 import pydantic
 
@@ -30,6 +31,10 @@ class Machine(pydantic.BaseModel):
     system: str
     python: str
     packages: dict[str, str]
+    governor: str | None = None
+    """Of the first core's clock, where Linux tells: ``performance`` keeps it high."""
+    mhz: float | None = None
+    """Of the first core, when it was asked."""
 
 
 def describe_machine() -> Machine:
@@ -43,7 +48,27 @@ def describe_machine() -> Machine:
         system=platform.platform(),
         python=platform.python_version(),
         packages={"fer-edge": __version__, **_packages()},
+        governor=_told("cpufreq/scaling_governor"),
+        mhz=_mhz(),
     )
+
+
+def _told(name: str) -> str | None:
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu0/{name}").read_text().strip()
+    except OSError:
+        return None
+
+
+def _mhz() -> float | None:
+    kilohertz = _told("cpufreq/scaling_cur_freq")
+    if kilohertz is not None and kilohertz.isdigit():
+        return int(kilohertz) / 1e3
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("cpu MHz"):
+                return float(line.split(":")[1])
+    return None
 
 
 def _memory_gib() -> float | None:

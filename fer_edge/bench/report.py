@@ -8,7 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fer_edge.artifact import Score
-from fer_edge.bench.suite import BenchResult, PrecisionResult
+from fer_edge.bench.baseline import Change
+from fer_edge.bench.percentiles import enough_for
+from fer_edge.bench.suite import BenchResult, LatencyRow, PrecisionResult
 from fer_edge.tables import plain_table, without_label
 
 
@@ -19,7 +21,7 @@ def render(result: BenchResult) -> Group:
     measured scores the recorded ones are shown, and said to be that. Fits 80 columns.
     """
     parts: list[RenderableType] = [_heading(result), _latency(result), *_on_gpu(result)]
-    parts.append(_cost(result))
+    parts += [*_scenarios(result), _cost(result)]
     parts += [Text(f"\n{line}") for line in _remarks(result)]
     measured = any(row.score for row in result.precisions)
     rows = [(row, row.score or row.recorded_score) for row in result.precisions]
@@ -59,7 +61,7 @@ def _table(title: str, *columns: str) -> Table:
 def _latency(result: BenchResult) -> Table:
     table = _table(
         "Latency of a call in ms",
-        *("Batch", "p50", "p90", "p99", "Mean", "Faces/s", "vs fp32", "Repeats"),
+        *("Batch", "p50", "±", "p90", "p99", "Faces/s", "vs fp32", "Repeats"),
     )
     for row in result.precisions:
         for latency in row.latency:
@@ -67,14 +69,66 @@ def _latency(result: BenchResult) -> Table:
                 row.precision,
                 str(latency.batch),
                 f"{latency.p50_ms:.2f}",
-                f"{latency.p90_ms:.2f}",
-                f"{latency.p99_ms:.2f}",
-                f"{latency.mean_ms:.2f}",
+                _reach(latency),
+                _or_dash(latency.p90_ms, "{:.2f}"),
+                _or_dash(latency.p99_ms, "{:.2f}"),
                 f"{latency.faces_per_second:,.0f}",
                 _or_dash(latency.speedup_vs_fp32, "{:.2f}x"),
                 str(latency.repeats),
             )
     return table
+
+
+def _reach(latency: LatencyRow) -> str:
+    """Half the interval of the median."""
+    if latency.p50_interval_ms is None:
+        return "-"
+    low, high = latency.p50_interval_ms
+    return f"{(high - low) / 2:.2f}"
+
+
+def _scenarios(result: BenchResult) -> list[Table]:
+    served = [(row.precision, one) for row in result.precisions for one in row.scenarios]
+    if not served:
+        return []
+    table = _table(
+        "As MLPerf Inference asks",
+        *("Queries", "Latency", "95 %", "Faces/s", "Drift", "mJ"),
+    )
+    for precision, one in served:
+        interval = one.interval_ms
+        table.add_row(
+            f"{precision} {one.scenario}",
+            f"{one.queries:,}",
+            "-"
+            if one.percentile is None or one.latency_ms is None
+            else f"p{one.percentile} {one.latency_ms:.2f}",
+            "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",
+            f"{one.faces_per_second:,.0f}" if one.met else "none",
+            f"{100 * one.slowdown:+.0f} %",
+            _or_dash(None if one.joules_per_face is None else 1e3 * one.joules_per_face, "{:.2f}"),
+        )
+    return [table]
+
+
+def render_changes(changes: Sequence[Change]) -> Group:
+    """What changed since a baseline, a line for each figure."""
+    table = plain_table("Against the baseline")
+    for column in ("", "", "before", "now", "change", "allowed", ""):
+        table.add_column(column, justify="right")
+    for change in changes:
+        timed = change.what == "latency"
+        scale, unit = (1.0, "ms") if timed else (100.0, "%")
+        table.add_row(
+            change.precision,
+            f"batch {change.batch}" if timed else "accuracy",
+            f"{scale * change.before:.2f} {unit}",
+            f"{scale * change.now:.2f} {unit}",
+            f"{change.change:+.1f} %" if timed else f"{-change.change:+.2f} points",
+            _or_dash(change.limit, "+{:g} %" if timed else "-{:g} points"),
+            "beyond" if change.beyond else "",
+        )
+    return Group(table)
 
 
 def _on_gpu(result: BenchResult) -> list[Table]:
@@ -121,6 +175,27 @@ def _cost(result: BenchResult) -> Table:
 def _remarks(result: BenchResult) -> list[str]:
     """Why a ratio or a precision is not there, and what would have run instead."""
     remarks = []
+    if result.processes > 1:
+        remarks.append(f"Times are medians of {result.processes} processes; ± is over them (95 %).")
+    else:
+        remarks.append("± is of the median, over eight turns in one process (95 %).")
+    served = [one for row in result.precisions for one in row.scenarios]
+    if served:
+        remarks.append(
+            "Latency in ms, from arrival to answer; drift: of the run's last tenth against its "
+            "first; mJ: of the processor, a face."
+        )
+    bound = next((one.bound_ms for one in served if one.bound_ms is not None), None)
+    if bound is not None:
+        remarks.append(
+            f"server: the highest rate of random arrivals with a p99 of at most {bound:g} ms; "
+            "none: not even a sixteenth of the offline rate."
+        )
+    if any(lat.p99_ms is None for row in result.precisions for lat in row.latency):
+        remarks.append(
+            f"A p99 takes {enough_for(0.99):,} calls, a p90 {enough_for(0.9)}: --seconds gives "
+            "more."
+        )
     first = result.precisions[0]
     apart = [row.precision for row in result.precisions if row.backend != first.backend]
     if first.precision == "fp32" and apart:

@@ -15,6 +15,7 @@ from fer_edge.bench.device import DeviceLatency, measure_device
 from fer_edge.bench.latency import Latency, measure_latencies
 from fer_edge.bench.machine import Machine, describe_machine
 from fer_edge.bench.memory import measure_peak_memory
+from fer_edge.bench.scenarios import SERVER_BOUND_MS, Scenario, ScenarioResult, run_scenario
 from fer_edge.contract import EMOTIONS, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
@@ -59,6 +60,7 @@ class PrecisionResult(pydantic.BaseModel):
     """What the manifest says."""
     passed_over: tuple[str, ...] = ()
     """As in :class:`fer_edge.engines.EngineInfo`."""
+    scenarios: list[ScenarioResult] = []
 
 
 class BenchResult(pydantic.BaseModel):
@@ -70,6 +72,8 @@ class BenchResult(pydantic.BaseModel):
     """UTC, ISO 8601."""
     command: str
     threads: int | None
+    processes: int = 1
+    """How many the times are of."""
     machine: Machine
     labels: tuple[str, ...] = EMOTIONS
     """Of the model."""
@@ -89,6 +93,8 @@ def run_bench(
     threads: int | None = None,
     device: str = "auto",
     seconds: float = 2.0,
+    scenarios: Iterable[Scenario] = (),
+    bound_ms: float = SERVER_BOUND_MS,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Measure latency, memory and, with data, accuracy.
@@ -107,7 +113,9 @@ def run_bench(
     backend, threads, device
         As in :func:`fer_edge.engines.open_engine`.
     seconds : float
-        Timed seconds for each precision and batch size.
+        Timed seconds for each precision and batch size, and for each scenario.
+    scenarios, bound_ms
+        As in :func:`fer_edge.bench.scenarios.run_scenario`.
 
     Raises
     ------
@@ -155,6 +163,19 @@ def run_bench(
                 )
             for own, engine in zip(rows, engines, strict=True):
                 own[-1].on_gpu = measure_device(engine, size, seconds=seconds / 4)
+        served: list[list[ScenarioResult]] = [[] for _ in order]
+        for scenario in scenarios:
+            for precision, engine, own_results in zip(order, engines, served, strict=True):
+                stage = f"{scenario} of {precision}"
+                own_results.append(
+                    run_scenario(
+                        engine,
+                        scenario,
+                        seconds=seconds,
+                        bound_ms=bound_ms,
+                        progress=partial(tell, stage),
+                    )
+                )
         scores: list[Score | None] = [None] * len(order)
         reference = None
         if data is not None:
@@ -170,7 +191,8 @@ def run_bench(
                     reference = probabilities
 
     results = []
-    for precision, info, latency_rows, own_score in zip(order, infos, rows, scores, strict=True):
+    measured_rows = zip(order, infos, rows, scores, served, strict=True)
+    for precision, info, latency_rows, own_score, own_scenarios in measured_rows:
         tell(f"Memory of {precision}", 0.0)
         peak = measure_peak_memory(
             model,
@@ -197,6 +219,7 @@ def run_bench(
                 score=own_score,
                 recorded_score=artifact.manifest.scores.get(precision),
                 passed_over=info.passed_over,
+                scenarios=own_scenarios,
             )
         )
     return BenchResult(

@@ -1,7 +1,7 @@
 """fer-edge bench"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,12 @@ from fer_edge.cli.arguments import (
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.bench.scenarios import Scenario
+
+_SERVING = "How it serves"
+_BASELINE = "Against an earlier run"
 
 
 def bench(
@@ -39,6 +45,45 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Timed seconds per precision and batch size.")
     ] = 2.0,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="single-stream, multi-stream, server, offline, or all: as MLPerf Inference names "
+            "them; may be repeated.",
+            rich_help_panel=_SERVING,
+        ),
+    ] = None,
+    bound: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            help="Milliseconds that the p99 of server has to keep.",
+            rich_help_panel=_SERVING,
+        ),
+    ] = 15.0,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Time in so many processes, one after the other."),
+    ] = 1,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="Hold this run against an earlier one's --out; exit status 1 beyond a limit.",
+            rich_help_panel=_BASELINE,
+        ),
+    ] = None,
+    max_slowdown: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Percent by which the median of a call may rise.",
+            rich_help_panel=_BASELINE,
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="Points of accuracy that may be lost.", rich_help_panel=_BASELINE),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write a PNG: latency against accuracy.")
     ] = None,
@@ -48,19 +93,28 @@ def bench(
 ) -> None:
     """Measure latency, memory and accuracy of every precision side by side.
 
-    Precisions take turns, so that a noisy machine slows all alike.
+    Precisions take turns, so that a noisy machine slows all alike. A percentile is
+    shown only where enough calls lie beyond it.
 
-    Example:
+    Examples:
     fer-edge bench build/r50 --data fer2013.zip --batch 1,8,64 --plot r50.png
+    fer-edge bench build/r50 --scenario all --seconds 60
+    fer-edge bench build/r50 --baseline old.json --max-slowdown 5 --max-drop 0.2
     """
     from fer_edge.artifact import Artifact
+    from fer_edge.bench.baseline import compare, read_baseline
     from fer_edge.bench.plot import plot_bench
-    from fer_edge.bench.report import render
+    from fer_edge.bench.processes import in_processes, with_processes
+    from fer_edge.bench.report import render, render_changes
     from fer_edge.bench.suite import run_bench
     from fer_edge.data import load_dataset
     from fer_edge.evaluation.plots import check_plot
     from fer_edge.files import write_text
 
+    named = _scenarios(scenario or [])
+    if baseline is None and (max_slowdown is not None or max_drop is not None):
+        raise UsageError("Limits are held against a baseline.", hint="Add --baseline old.json")
+    before = None if baseline is None else read_baseline(baseline)
     for name in precision or []:
         if name not in PRECISIONS:
             raise UsageError(f"--precision {name}: choose from {', '.join(PRECISIONS)}.")
@@ -91,15 +145,59 @@ def bench(
             threads=threads,
             device=device,
             seconds=seconds,
+            scenarios=named,
+            bound_ms=bound,
             progress=tell,
         )
+        if processes > 1:
+            options = _timing_options(path, batch, precision, backend, threads, device, seconds)
+            result = with_processes(
+                result, in_processes(options, processes - 1, counted(tell, "Other processes"))
+            )
+    changes = (
+        None
+        if before is None
+        else compare(before, result, max_slowdown=max_slowdown, max_drop=max_drop)
+    )
     if json:
-        print_json(result.model_dump(mode="json"))
+        told = result.model_dump(mode="json")
+        if changes is not None:
+            told["changes"] = [change.model_dump(mode="json") for change in changes]
+        print_json(told)
     else:
         from rich.console import Console
 
         Console().print(render(result))
+        if changes is not None:
+            Console().print(render_changes(changes))
     if out is not None:
         write_text(out, result.model_dump_json(indent=2) + "\n")
     if plot is not None:
         plot_bench(result, plot)
+    if changes is not None and any(change.beyond for change in changes):
+        raise typer.Exit(1)
+
+
+def _scenarios(named: list[str]) -> list["Scenario"]:
+    from fer_edge.bench.scenarios import SCENARIOS
+
+    for name in named:
+        if name not in ("all", *SCENARIOS):
+            raise UsageError(f"--scenario {name}: choose from all, {', '.join(SCENARIOS)}.")
+    return [name for name in SCENARIOS if name in named or "all" in named]
+
+
+def _timing_options(
+    model: Path,
+    batch: str,
+    precision: list[str] | None,
+    backend: str,
+    threads: int | None,
+    device: str,
+    seconds: float,
+) -> list[str]:
+    """Of a process that times and does not score."""
+    options = [str(model), "--batch", batch, "--backend", backend, "--device", device]
+    options += ["--seconds", str(seconds)]
+    options += [word for name in precision or [] for word in ("--precision", name)]
+    return options if threads is None else [*options, "--threads", str(threads)]

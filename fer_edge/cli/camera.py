@@ -97,6 +97,15 @@ def camera(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    notice: Annotated[
+        bool,
+        typer.Option(
+            "--notice",
+            help="Tell the people in the picture, on the page, that a program reads expressions "
+            "from it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     mqtt: Annotated[
         str | None,
         typer.Option(
@@ -146,7 +155,7 @@ def camera(
     from fer_edge.runtime.sinks.showing import show_moments
     from fer_edge.runtime.sinks.window import check_window
 
-    for name, value in (("host", host), ("token", token)):
+    for name, value in (("host", host), ("token", token), ("notice", notice or None)):
         if value is not None and web is None:
             raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
     window = window or not (headless or record or mqtt or web is not None)
@@ -183,9 +192,10 @@ def camera(
         if mqtt is not None:
             add(Mqtt(mqtt))
         if web is not None:
-            from fer_edge.runtime.live import LivePage
+            from fer_edge.runtime.live import NOTICE, LivePage
 
-            page = LivePage(host or "127.0.0.1", web, token, cameras=cameras)
+            told = NOTICE if notice else None
+            page = LivePage(host or "127.0.0.1", web, token, notice=told, cameras=cameras)
             add(page)
             stderr().print(f"Live page: {page.start()}", markup=False)
         stop = threading.Event()

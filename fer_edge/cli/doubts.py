@@ -1,10 +1,10 @@
-"""What an export says where its figures look wrong: labels in another order, layers at fault."""
+"""What is said where figures look wrong: labels in another order, layers at fault."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fer_edge.artifact import Artifact
+    from fer_edge.artifact import Artifact, Score
     from fer_edge.data import FaceDataset
 
 AGREEMENT = 0.95
@@ -13,9 +13,8 @@ _NAMED = 3
 _FACES = 128
 
 
-def wrong_order(artifact: "Artifact") -> Iterator[str]:
+def wrong_order(score: "Score | None") -> Iterator[str]:
     """A line where the labels fit the faces in another order."""
-    score = artifact.manifest.scores.get("fp32")
     if score is None or score.fitting_labels is None:
         return
     yield (

@@ -15,14 +15,17 @@ from fer_edge.cli.arguments import (
     model_or_carried,
 )
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.doubts import wrong_order
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
 from fer_edge.tables import faces_of, without_label
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
+    from rich.table import Table
 
     from fer_edge.evaluation import Evaluation
+    from fer_edge.evaluation.groups import Audit
 
 
 def evaluate(
@@ -46,6 +49,16 @@ def evaluate(
             "and evaluation.json."
         ),
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="A csv with a line for each face: its name as in predictions.csv, and columns "
+            "such as age or light. Scores each group."
+        ),
+    ] = None,
+    min_group: Annotated[
+        int, typer.Option(min=2, help="Faces below which a group is counted and not scored.")
+    ] = 50,
     labels: Labels = None,
     json: Json = False,
 ) -> None:
@@ -54,13 +67,16 @@ def evaluate(
     ECE is the expected calibration error: how far confidence is from accuracy, on
     average. worst.png has the faces that the model gets most wrong. Faces that it has
     no label for are left out and counted; a label that the data do not know is wrong.
+    With --groups, intervals are of 95 %, and the largest gap of each column is told.
 
-    Example:
+    Examples:
     fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
+    fer-edge evaluate build/r50 --data faces/ --groups people.csv --out build/r50-audit
     """
     from fer_edge.data import load_dataset
     from fer_edge.engines import open_engine
     from fer_edge.evaluation import evaluate
+    from fer_edge.evaluation.groups import audit, read_groups
     from fer_edge.evaluation.plots import check_matplotlib
     from fer_edge.evaluation.report import write_report
 
@@ -84,9 +100,13 @@ def evaluate(
             contract=engine.describe().contract,
             progress=counted(tell, "Reading faces"),
         )
+        # Before what takes long.
+        members = None if groups is None else read_groups(groups, faces)
         evaluation, probabilities = evaluate(
             engine, faces, name, progress=counted(tell, "Classifying")
         )
+        if members is not None:
+            evaluation.audit = audit(members, faces, probabilities, smallest=min_group)
     if json:
         print_json(evaluation.model_dump(mode="json"))
     else:
@@ -105,6 +125,8 @@ def _render(evaluation: "Evaluation") -> "Group":
     from rich.table import Table
     from rich.text import Text
 
+    from fer_edge.evaluation.card import sure_text
+
     score = evaluation.score
     facts = Table.grid(padding=(0, 2))
     for name, value in (
@@ -115,6 +137,7 @@ def _render(evaluation: "Evaluation") -> "Group":
             f"{_percent(score.ece, 2)} % (a temperature of {evaluation.temperature:.3f} would fit "
             "best)",
         ),
+        *(("sure" if not i else "", sure_text(point)) for i, point in enumerate(score.sure)),
     ):
         facts.add_row(name, value)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", pad_edge=False)
@@ -134,15 +157,58 @@ def _render(evaluation: "Evaluation") -> "Group":
                 for other, share in evaluation.taken_for[emotion].items()
             ),
         )
-    remarks = [Text(f"\n{line}") for line in _remarks(evaluation)]
+    remarks: list[RenderableType] = [Text(f"\n{line}") for line in _remarks(evaluation)]
+    if evaluation.audit is not None:
+        remarks += [Text(""), _groups(evaluation.audit)]
+        remarks += [Text(line) for line in _gaps(evaluation.audit)]
     heading = f"{evaluation.model} {evaluation.precision} on {score.split}, {score.n} faces"
     return Group(Text(heading, "bold"), "", facts, "", table, *remarks)
 
 
+def _groups(audit: "Audit") -> "Table":
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", pad_edge=False)
+    for column in ("", "group", "faces", "accuracy %", "95 %", "ECE %"):
+        table.add_column(column, justify="left" if column in ("", "group") else "right")
+    table.add_column("recall %")
+    before = None
+    for group in audit.groups:
+        recalls = ", ".join(
+            f"{emotion} {100 * recall:.0f}" for emotion, recall in group.recall.items()
+        )
+        table.add_row(
+            *(escape("" if group.column == before else group.column), escape(group.group)),
+            f"{group.n:,}",
+            _percent(group.accuracy, 1),
+            "too few"
+            if group.interval is None
+            else " to ".join(f"{100 * end:.1f}" for end in group.interval),
+            _percent(group.ece, 1),
+            recalls,
+        )
+        before = group.column
+    return table
+
+
+def _gaps(audit: "Audit") -> list[str]:
+    lines = [
+        f"{gap.column}: {gap.best} is {100 * gap.difference:.1f} points above {gap.worst} "
+        f"({100 * gap.interval[0]:.1f} to {100 * gap.interval[1]:.1f}), "
+        + ("more than chance." if gap.real else "which may be chance.")
+        for gap in audit.gaps
+    ]
+    if audit.unnamed:
+        lines.append(f"{audit.unnamed:,} faces are in no group.")
+    return lines
+
+
 def _remarks(evaluation: "Evaluation") -> list[str]:
-    """What was not scored, and what no face could be right for."""
+    """Labels in the wrong order, what was not scored, and what no face could be right for."""
     score = evaluation.score
-    remarks = []
+    remarks = list(wrong_order(score))
     if score.left_out:
         remarks.append(without_label(score.left_out))
     said = [sum(column) for column in zip(*evaluation.confusion, strict=True)]

@@ -7,7 +7,8 @@ from typing import Annotated, cast, get_args
 import typer
 
 from fer_edge.cli.arguments import Json
-from fer_edge.cli.console import print_json, staged_progress
+from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.doubts import wrong_order
 from fer_edge.errors import MissingDependencyError, UsageError
 
 _NETWORK = "What it wants"
@@ -87,6 +88,13 @@ def import_(
         str | None,
         typer.Option("--model", help="Network that weights are of: a name that train takes."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="FER2013, or data in one of its layouts: score it at once, which shows labels in "
+            "the wrong order and values in the wrong scale."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Artifact folder to write. (default: build/NAME)")
     ] = None,
@@ -102,12 +110,13 @@ def import_(
     Examples:
     fer-edge import net.onnx --scale 255 --labels angry,disgust,fear,happy,sad,surprise,neutral
     fer-edge import best.onnx --scale 255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-    fer-edge import fer.pth --model resnet50-linear --out build/theirs
+    fer-edge import fer.pth --model resnet50-linear --data fer2013.zip --out build/theirs
     Then: fer-edge export build/theirs --int8 --data fer2013.zip
     """
     try:
+        from fer_edge.data import load_dataset
         from fer_edge.export.importing import ImportOptions, import_network
-        from fer_edge.export.importing.importer import NetworkColor
+        from fer_edge.export.importing.original import NetworkColor
         from fer_edge.export.pipeline import check_out, export_model
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -133,7 +142,17 @@ def import_(
         tell("Reading the network", 0)
         imported = import_network(file, options, model=model)
         tell("Reading the network", 1)
-        artifact = export_model(imported.source, target, progress=tell)
+        faces = (
+            None
+            if data is None
+            else load_dataset(
+                data,
+                "val",
+                contract=imported.source.contract,
+                progress=counted(tell, "Reading faces"),
+            )
+        )
+        artifact = export_model(imported.source, target, data=faces, progress=tell)
     if json:
         print_json(
             {
@@ -146,6 +165,11 @@ def import_(
     for line in imported.seen:
         typer.echo(line)
     typer.echo(f"labels: {', '.join(artifact.manifest.labels)}")
+    score = artifact.manifest.scores.get("fp32")
+    if score is not None:
+        typer.echo(f"{100 * score.accuracy:.2f} % of {score.n} faces of {score.split} are right")
+        for line in wrong_order(score):
+            typer.echo(line)
     typer.echo(f"{artifact.manifest.model} is in {target}")
     typer.echo(f"Next: fer-edge export {shlex.quote(str(target))} --int8 --data FER2013 --out OUT")
 

@@ -1,10 +1,12 @@
 """fer-edge info"""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from fer_edge.cli.arguments import Json, ModelArgument, model_or_carried
 from fer_edge.cli.console import print_json
-from fer_edge.errors import ArtifactError
+from fer_edge.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,13 +14,21 @@ if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, Manifest
 
 
-def info(model: ModelArgument = None, json: Json = False) -> None:
+def info(
+    model: ModelArgument = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Print the model card, in Markdown.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Say what an artifact is, how it was made and what it scored.
 
-    Every file is checked against its hash.
+    Every file is checked against its hash. The card is for whoever wants to use the model:
+    training, scores per class with standard errors, intended use, limits, law.
 
-    Example:
+    Examples:
     fer-edge info build/r50
+    fer-edge info build/r50 --card
     """
     from rich.console import Console
     from rich.table import Table
@@ -26,10 +36,16 @@ def info(model: ModelArgument = None, json: Json = False) -> None:
 
     from fer_edge.artifact import Artifact
     from fer_edge.evaluation import verdict
+    from fer_edge.evaluation.card import model_card
 
+    if card and json:
+        raise UsageError("--card is Markdown, --json is JSON.", hint="Choose one.")
     artifact = Artifact.load(model_or_carried(model))
     artifact.verify()
     manifest = artifact.manifest
+    if card:
+        typer.echo(model_card(artifact), nl=False)
+        return
     if json:
         print_json({"artifact": str(artifact.folder), **manifest.model_dump(mode="json")})
         return

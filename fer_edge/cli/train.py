@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fer_edge.cli.arguments import Json, Labels
-from fer_edge.cli.console import counted, print_json, staged_progress, stderr
+from fer_edge.cli.console import counted, staged_progress, stderr
+from fer_edge.cli.training import fit_svm, given, line, report, say_what_was_left_out
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from fer_edge.training.trainer import Epoch
+    from fer_edge.training.epoch import Epoch
 
 
 _OPTIMISATION = "Optimisation"
@@ -38,6 +39,19 @@ def train(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A wrong name lists them all.")
     ] = "compact",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the faces in pixels, 24 to 260, made from the files' own. (default: the "
+            "model's, 48 for those of this package)"
+        ),
+    ] = None,
+    color: Annotated[
+        str | None,
+        typer.Option(
+            help="gray or rgb, for networks that take three channels. (default: the model's, gray)"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. (default: runs/RECIPE or runs/MODEL)")
     ] = None,
@@ -138,12 +152,13 @@ def train(
         ),
     ] = 0.0,
     initial_size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Side of the faces in the first epochs, growing to 48: faster.",
+            help="Side of the faces in the first epochs, growing to the full size: faster. "
+            "(default: the full size)",
             rich_help_panel=_AUGMENTATION,
         ),
-    ] = 48,
+    ] = None,
     mixup: Annotated[
         float, typer.Option(help="Alpha; 0 for none.", rich_help_panel=_AUGMENTATION)
     ] = 0.0,
@@ -237,6 +252,7 @@ def train(
 
     Examples:
     fer-edge train --data fer2013.zip --model resnet50 --out runs/r50
+    fer-edge train --data fer2013.zip --model resnet50 --size 96
     fer-edge train --recipe export/compact.toml --data fer2013.zip
     torchrun --nproc-per-node 4 -m fer_edge train --data fer2013.zip
     fer-edge train --resume runs/r50
@@ -260,6 +276,8 @@ def train(
     else:
         values: dict[str, Any] = {
             "model": model,
+            "size": size,
+            "color": color,
             "data": [str(path) for path in data or []],
             "data_weights": data_weight or [],
             "labels": labels,
@@ -300,15 +318,15 @@ def train(
             "compile": compile,
             "device": device,
         }
-        given = {_FIELDS.get(name, name) for name in _given(context)}
+        told_here = {_FIELDS.get(name, name) for name in given(context)}
         if recipe is not None:
             told = read_recipe(recipe)
             if "data" in told.values:
                 values["data"] = find_sources(told.values.pop("data"), data or [])
             if told.svm:
-                _fit_svm(context, recipe, told.values, values["data"], out, json)
+                fit_svm(context, recipe, told.values, values["data"], out, json)
                 return
-            values |= {k: v for k, v in told.values.items() if k not in given}
+            values |= {k: v for k, v in told.values.items() if k not in told_here}
         if not values["data"]:
             raise UsageError("Training needs faces.", hint="Pass --data fer2013.zip")
         values["data"] = [str(Path(path).resolve()) for path in values["data"]]
@@ -317,7 +335,7 @@ def train(
             model_spec(config.model)
         except UsageError as error:
             option = error.message.partition(" ")[0].removeprefix("--").replace("-", "_")
-            if recipe is None or option in given:
+            if recipe is None or option in told_here:
                 raise
             raise UsageError(f"{recipe}: {error.message}", hint=error.hint) from error
         run = out or Path("runs") / (recipe.stem if recipe else config.model)
@@ -327,7 +345,7 @@ def train(
 
         def on_epoch(epoch: "Epoch") -> None:
             if not json:
-                stderr().print(_line(epoch, time.monotonic() - started))
+                stderr().print(line(epoch, time.monotonic() - started))
 
         load, step = counted(tell, "Reading faces"), counted(tell, "Training")
         growing = counted(tell, "Growing")
@@ -347,42 +365,13 @@ def train(
         return
     if not json and config is not None:
         for source in config.data:
-            _say_what_was_left_out(source, config.labels)
-    _report(run, json)
-
-
-def _fit_svm(
-    context: typer.Context,
-    recipe: Path,
-    values: dict[str, Any],
-    sources: list[str],
-    out: Path | None,
-    json: bool,
-) -> None:
-    from fer_edge.training.svm import train_svm
-
-    for name in _given(context):
-        if name not in ("recipe", "data", "out", "json"):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is nothing for the SVM of {recipe}.",
-                hint="Drop it, or change the recipe.",
-            )
-    run = out or Path("runs") / recipe.stem
-    if len(sources) != 1:
-        raise UsageError(
-            f"The SVM of {recipe} is fitted on one data set, not on {len(sources)}.",
-            hint="Pass one --data; name one at most under sources in [data] of the recipe.",
-        )
-    source = Path(values.pop("source_run"))
-    with staged_progress(quiet=json) as tell:
-        load, step = counted(tell, "Reading faces"), counted(tell, "Features and SVM")
-        train_svm(source, sources[0], run, on_load=load, on_step=step, **values)
-    _report(run, json)
+            say_what_was_left_out(source, config.labels, config.contract)
+    report(run, json)
 
 
 def _refuse_others(context: typer.Context) -> None:
     """Raise UsageError if more than --resume and --json was given: a run keeps its config."""
-    for name in _given(context):
+    for name in given(context):
         if name not in ("resume", "json"):
             raise UsageError(
                 f"--resume takes everything from the run, --{name.replace('_', '-')} included.",
@@ -390,51 +379,5 @@ def _refuse_others(context: typer.Context) -> None:
             )
 
 
-def _say_what_was_left_out(source: str, labels: str | None) -> None:
-    from fer_edge.data import describe_source
-
-    report = describe_source(source, labels=labels)
-    if report is None:
-        return
-    typer.echo(f"{Path(source).name}: {report.tell()}")
-
-
-def _given(context: typer.Context) -> list[str]:
-    """Parameters that stand on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-
-
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
-
-
-def _line(epoch: "Epoch", elapsed: float) -> str:
-    return (
-        f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.3f}/{epoch.val_loss:.3f}  "
-        f"accuracy {100 * epoch.train_accuracy:.2f}/{100 * epoch.val_accuracy:.2f} % train/val  "
-        f"{epoch.faces_per_second:,.0f} faces/s  {elapsed / 60:.1f} min"
-    )
-
-
-def _report(run: Path, json: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from fer_edge.training.trainer import best_epoch
-
-    best = best_epoch(run)
-    if json:
-        print_json({"run": str(run), "best": best})
-        return
-    typer.echo(
-        f"Best epoch of {run}: {best['epoch']}, accuracy {100 * best['val_accuracy']:.2f} %, "
-        f"macro-F1 {100 * best['val_macro_f1']:.2f} % on val"
-    )
-    table = Table("", *best["val_recall"])
-    recalls = best["val_recall"].values()
-    table.add_row("recall %", *("-" if v is None else f"{100 * v:.1f}" for v in recalls))
-    Console().print(table)
-    typer.echo(f"Pictures: {run}/curves.png, {run}/confusion_matrix.png")
-    quoted = shlex.quote(str(run))
-    typer.echo(f"Next: fer-edge export {quoted} --fp16 --int8 --data FER2013")

@@ -96,10 +96,7 @@ def load_dataset(
         raise UsageError(f"There is no split {split!r}.", hint=f"Choose from {', '.join(SPLITS)}.")
     if soft and fer_plus is None:
         raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
-    wanted = _Wanted(labels, own_labels(contract), contract)
-    if contract.face_shape != FER2013.face_shape:
-        # At other sizes faces take much memory, and so only those asked for are made.
-        wanted = wanted._replace(only=split)
+    wanted = _wanted(labels, contract, split)
     folder = cache_dir or cache_folder() if cache else None
     with open_source(Path(source)) as opened:
         kind, splits, _ = _read(opened, wanted, folder, progress)
@@ -125,12 +122,14 @@ def describe_source(
     source: str | Path,
     *,
     labels: str | None = None,
+    contract: Contract = FER2013,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> LegendReport | None:
     """Tell what reading a source left out; from the cache once :func:`load_dataset` has filled it.
 
-    Parameters are as for :func:`load_dataset`, and so is what is raised.
+    Parameters are as for :func:`load_dataset`, and so is what is raised. For a contract of another
+    size or colour, faces are those of train alone.
 
     Returns
     -------
@@ -138,7 +137,8 @@ def describe_source(
         None where nothing was left out and no face looked for.
     """
     with open_source(Path(source)) as opened:
-        return _read(opened, _Wanted(labels), cache_dir or cache_folder(), progress).report
+        wanted = _wanted(labels, contract, "train")
+        return _read(opened, wanted, cache_dir or cache_folder(), progress).report
 
 
 class _Wanted(NamedTuple):
@@ -160,6 +160,12 @@ class _Wanted(NamedTuple):
         if self.only is not None:
             key += f":{self.contract.color} {self.contract.size} {self.only}"
         return key
+
+
+def _wanted(labels: str | None, contract: Contract, split: Split) -> _Wanted:
+    # At other sizes faces take much memory, and so only those asked for are made.
+    only = split if contract.face_shape != FER2013.face_shape else None
+    return _Wanted(labels, own_labels(contract), contract, only)
 
 
 def _read(
@@ -204,12 +210,11 @@ def _decoded(source: Source, wanted: _Wanted, progress: Progress | None) -> Deco
         if not splits:
             raise DataError(f"{where} holds no faces.", hint="Get the file again.")
         count = sum(map(len, splits.values()))
-        if wanted.only is not None:
-            splits = {
-                split: fit_faces(data, wanted.contract)
-                for split, data in splits.items()
-                if split == wanted.only
-            }
+        splits = {
+            split: fit_faces(data, wanted.contract)
+            for split, data in splits.items()
+            if wanted.only in (None, split)
+        }
         return Decoded("csv", splits, LegendReport(count, dropped, 0) if dropped else None)
     for find in READERS:
         if (listing := find(source, numbering, wanted.extra)) is not None:

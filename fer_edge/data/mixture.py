@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.errors import UsageError
 
@@ -62,6 +61,7 @@ def mix(
         first.split,
         soft_labels=np.concatenate([_soft_labels(part) for part in parts]) if soft else None,
         names=np.concatenate(names) if len(names) == len(parts) else None,
+        classes=first.classes,
     )
     return mixture, np.repeat(np.array(weights, np.float32), [len(part) for part in parts])
 
@@ -73,4 +73,4 @@ def _without(data: FaceDataset, faces: set[bytes]) -> FaceDataset:
 def _soft_labels(data: FaceDataset) -> NDArray[np.float32]:
     if data.soft_labels is not None:
         return data.soft_labels
-    return np.eye(len(EMOTIONS), dtype=np.float32)[data.labels]
+    return np.eye(len(data.classes), dtype=np.float32)[data.labels]

@@ -1,13 +1,14 @@
 """FER2013 as csv: one face a line, its pixels as decimal numbers."""
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from fer_edge.contract import FACE_SIZE, Contract
+from fer_edge.contract import SIZES, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.hold_out import choose_held_out
 from fer_edge.data.labels import SPLITS, Split, emotion_label, is_other, split_name
@@ -23,6 +24,7 @@ _AGAIN = "Get the file again, or mend that line."
 _PIXELS = {str(value): value for value in range(256)}
 _LINES_PER_REPORT = 100
 _HEAD_BYTES = 4096
+_LONGEST_FIELD = len("255.0, ") * SIZES[1] ** 2
 
 
 def find_csv(source: Source) -> str | None:
@@ -67,7 +69,8 @@ def read_csv(
 ) -> tuple[dict[Split, FaceDataset], dict[str, int]]:
     """Read ``fer2013.csv``, ``icml_face_data.csv`` or what has their columns.
 
-    Fields are separated by comma, semicolon, tab or ``|``. An emotion is a number or a name.
+    Fields are separated by comma, semicolon, tab or ``|``. An emotion is a number or a name. Faces
+    are squares of 24 to 260 pixels a side, all of one size: 48x48 in FER2013.
     Without a column Usage, as in the challenge's ``train.csv``, a tenth of every emotion is val,
     and one test.
 
@@ -122,7 +125,15 @@ def read_csv(
                 hint=f"{_AGAIN} Other numbers have a meaning with --labels ckextended, or "
                 "0=angry,1=disgust and so on.",
             )
-        faces.append(_parse_pixels(pixels, where, line))
+        face = _parse_pixels(pixels, where, line)
+        # A line that is cut short may end at another square, so one size holds for the file.
+        if faces and len(face) != len(faces[0]):
+            raise DataError(
+                f"{where}, line {line}: {len(face)} pixels instead of {len(faces[0])}, which the "
+                "lines before have.",
+                hint=_AGAIN,
+            )
+        faces.append(face)
         labels.append(label)
         splits.append(split)
         names.append(f"line {line}")
@@ -146,8 +157,9 @@ def _datasets(
     for split in SPLITS:
         if chosen := [i for i, one in enumerate(splits) if one == split]:
             pixels = b"".join(faces[i] for i in chosen)
+            side = math.isqrt(len(faces[0]))
             datasets[split] = FaceDataset.from_arrays(
-                np.frombuffer(pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE),
+                np.frombuffer(pixels, np.uint8).reshape(-1, side, side),
                 np.array([labels[i] for i in chosen], np.int64),
                 split,
                 names=np.array([names[i] for i in chosen]),
@@ -156,7 +168,9 @@ def _datasets(
 
 
 def fit_faces(data: FaceDataset, contract: Contract) -> FaceDataset:
-    """The same faces at the size and in the colour of a model."""
+    """The same gray faces at the size and in the colour of a model."""
+    if data.faces.shape[1:] == contract.crop_shape:
+        return data
     from PIL import Image as Pillow
 
     faces = np.empty((len(data), *contract.crop_shape), np.uint8)
@@ -193,6 +207,9 @@ def read_columns(
             yield text
 
     text = lines()
+    # A face of 260x260 is longer than csv takes by default; the limit is the process's.
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, _LONGEST_FIELD))
     try:
         first = next(text, "")
         delimiter = sniff(first, columns)
@@ -221,6 +238,8 @@ def read_columns(
     except (UnicodeDecodeError, csv.Error) as error:
         bad = line + isinstance(error, UnicodeDecodeError)  # which the line does not count yet
         raise DataError(f"{where}, line {bad}: not csv text ({error}).", hint=_AGAIN) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def shorten(text: str) -> str:
@@ -244,9 +263,11 @@ def _parse_pixels(text: str, where: str, line: int) -> bytes:
                 hint=_AGAIN,
             ) from None
         face = bytes(map(_PIXELS.__getitem__, values))
-    if len(face) != FACE_SIZE * FACE_SIZE:
+    side = math.isqrt(len(face))
+    if side * side != len(face) or not SIZES[0] <= side <= SIZES[1]:
         raise DataError(
-            f"{where}, line {line}: {len(face)} pixels instead of {FACE_SIZE * FACE_SIZE}.",
+            f"{where}, line {line}: {len(face)} pixels instead of 2304 (48x48), or of another "
+            f"square of {SIZES[0]} to {SIZES[1]} a side.",
             hint=_AGAIN,
         )
     return face

@@ -6,9 +6,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE
+from fer_edge.contract import EMOTIONS, FER2013, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.labels import SPLITS, Split
+from fer_edge.data.relabel import relabel
 from fer_edge.errors import UsageError
 
 Plane = NDArray[np.floating[Any]]
@@ -41,7 +42,9 @@ _SPREAD: Final = (0.03, 0.03, 0.012, 0.022, 0.03, 0.012, 0.015, 0.10, 0.1, 0.10)
 _CHUNK: Final = 64  # keeps the planes of a chunk in the processor's cache
 
 
-def synthetic_dataset(n: int, seed: int = 0, split: Split = "train") -> FaceDataset:
+def synthetic_dataset(
+    n: int, seed: int = 0, split: Split = "train", *, contract: Contract = FER2013
+) -> FaceDataset:
     """Render ``n`` faces, every expression equally often, in random order.
 
     Expressions differ in the facial action units that Ekman and Friesen give for them, at an
@@ -56,6 +59,9 @@ def synthetic_dataset(n: int, seed: int = 0, split: Split = "train") -> FaceData
         Not negative. The same ``n``, ``seed`` and ``split`` give the same faces.
     split : {"train", "val", "test"}
         Splits of one seed are different faces from one distribution.
+    contract : Contract
+        Whose size and colour the faces have, which are gray in three channels, too, and whose
+        labels they get.
 
     Raises
     ------
@@ -74,13 +80,17 @@ def synthetic_dataset(n: int, seed: int = 0, split: Split = "train") -> FaceData
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     labels = rng.permutation(np.arange(n, dtype=np.int64) % len(EMOTIONS))
     faces = np.concatenate(
-        [_render(labels[i : i + _CHUNK], rng) for i in range(0, n, _CHUNK)], dtype=np.uint8
+        [_render(labels[i : i + _CHUNK], rng, contract.size) for i in range(0, n, _CHUNK)],
+        dtype=np.uint8,
     )
+    if contract.channels > 1:
+        faces = np.repeat(faces[:, None], contract.channels, axis=1)
     names = np.array([f"face {i}" for i in range(n)])
-    return FaceDataset.from_arrays(faces, labels, split, names=names)
+    data = FaceDataset.from_arrays(faces, labels, split, names=names)
+    return relabel(data, contract.labels)
 
 
-def _render(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _render(labels: NDArray[np.int64], rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     n = len(labels)
 
     def uniform(low: float, high: float) -> Plane:
@@ -91,7 +101,7 @@ def _render(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.u
 
     moves = _moves(labels, rng)
     soft = uniform(0.05, 0.13)
-    x, y = _pose(uniform)
+    x, y = _pose(uniform, size)
     radius_x, radius_y = uniform(0.80, 0.94), uniform(1.08, 1.25)
     # Turning the head shifts what lies on it.
     turn = uniform(-0.16, 0.16)
@@ -199,9 +209,9 @@ def _moves(labels: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Pla
     return {name: values[:, i, None, None] for i, name in enumerate(_MOVES)}
 
 
-def _pose(uniform: Callable[[float, float], Plane]) -> tuple[Plane, Plane]:
-    """Return the coordinates of every pixel on the face, each (n, 48, 48)."""
-    grid = (np.arange(FACE_SIZE, dtype=np.float32) + 0.5) / (FACE_SIZE / 2) - 1
+def _pose(uniform: Callable[[float, float], Plane], size: int) -> tuple[Plane, Plane]:
+    """Return the coordinates of every pixel on the face, each (n, size, size)."""
+    grid = (np.arange(size, dtype=np.float32) + 0.5) / (size / 2) - 1
     column = grid[None, None, :] - uniform(-0.08, 0.08)
     row = grid[None, :, None] - uniform(-0.08, 0.08)
     angle, scale = np.deg2rad(uniform(-12, 12)), uniform(0.76, 0.92)

@@ -8,6 +8,7 @@ from fer_edge.artifact import Score
 from fer_edge.data import FaceDataset
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Probabilities
+from fer_edge.evaluation.groups import Audit
 from fer_edge.evaluation.scoring import Progress, score
 
 
@@ -26,6 +27,8 @@ class Evaluation(pydantic.BaseModel):
     reliability: list[metrics.ReliabilityBin]
     temperature: float
     """The temperature that would fit these faces best; 1 where the probabilities do already."""
+    audit: Audit | None = None
+    """Scores by group, where groups were given."""
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Confusion matrix and reliability diagram as PNG."""
+"""Confusion matrix, reliability diagram and groups as PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.errors import MissingDependencyError, UsageError
+from fer_edge.evaluation.groups import Audit
 from fer_edge.files import atomic_path
 from fer_edge.metrics import ReliabilityBin
 
@@ -135,5 +136,41 @@ def plot_reliability(bins: Sequence[ReliabilityBin], target: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_groups(audit: Audit, target: Path) -> None:
+    """Draw the accuracy of every group with its interval, a panel for each column, as PNG.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    StorageError
+        ``target`` cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    columns = list(dict.fromkeys(group.column for group in audit.groups))
+    panels = [[group for group in audit.groups if group.column == column] for column in columns]
+    heights = [max(len(panel), 1) for panel in panels]
+    figure = Figure(figsize=(7, 1 + 0.4 * sum(heights) + 0.5 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, column, panel in zip(axes, columns, panels, strict=True):
+        for place, group in enumerate(panel):
+            if group.accuracy is None or group.interval is None:
+                continue
+            low, high = (100 * end for end in group.interval)
+            ax.plot([low, high], [place, place], color="#0072b2", linewidth=2)
+            ax.plot(100 * group.accuracy, place, "o", color="#0072b2")
+        few = " (too few)"
+        texts = [f"{g.group}, n = {g.n:,}{few if g.accuracy is None else ''}" for g in panel]
+        ax.set_yticks(range(len(panel)), texts)
+        ax.set(title=column, ylim=(len(panel) - 0.5, -0.5))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3, axis="x")
+    axes[-1].set_xlabel("accuracy (%), with intervals of 95 %")
     with atomic_path(target) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -10,7 +10,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Probabilities
 from fer_edge.evaluation.analysis import Evaluation
 from fer_edge.evaluation.contact_sheet import draw_worst
-from fer_edge.evaluation.plots import plot_confusion, plot_reliability
+from fer_edge.evaluation.plots import plot_confusion, plot_groups, plot_reliability
 from fer_edge.files import write_text
 
 
@@ -20,7 +20,8 @@ def write_report(
     """Write an evaluation's files to ``folder``, which is made if need be, and return their paths.
 
     ``evaluation.json``, ``predictions.csv`` (name, label, predicted, the probabilities),
-    ``confusion_matrix.png``, ``reliability.png`` and ``worst.png``.
+    ``confusion_matrix.png``, ``reliability.png`` and ``worst.png``; with an audit
+    ``groups.png``.
 
     Parameters
     ----------
@@ -44,7 +45,12 @@ def write_report(
     plot_confusion(np.array(evaluation.confusion), confusion, dataset.classes)
     plot_reliability(evaluation.reliability, reliability)
     draw_worst(dataset, probabilities, worst)
-    return [record, table, confusion, reliability, worst]
+    written = [record, table, confusion, reliability, worst]
+    if evaluation.audit is not None:
+        groups = folder / "groups.png"
+        plot_groups(evaluation.audit, groups)
+        written.append(groups)
+    return written
 
 
 def predictions_csv(dataset: FaceDataset, probabilities: Probabilities) -> str:

@@ -17,6 +17,8 @@ from fer_edge.evaluation.proof import changed_faces
 Progress = Callable[[int, int], None]
 """Called with the faces done and the faces in all."""
 
+SURE = (0.8, 0.85, 0.9, 0.95)
+"""Shares of right answers for which a threshold is recorded."""
 _STEP = 256
 _MOST_CHANGED = 200
 
@@ -102,6 +104,12 @@ def score(
         recall=_defined(metrics.recalls(matrix, classes), unknown),
         f1=_defined(metrics.f1s(matrix, classes), unknown),
         ece=metrics.expected_calibration_error(probabilities, dataset.labels),
+        support=dataset.counts(),
+        sure=[
+            point
+            for wanted in SURE
+            if (point := metrics.sure_point(probabilities, dataset.labels, wanted)) is not None
+        ],
         backend=engine.describe().backend,
         data=dataset.fingerprint,
         left_out=dict(dataset.left_out),

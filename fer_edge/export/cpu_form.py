@@ -26,7 +26,7 @@ from fer_edge.export.integer_operators import (
     uniform_slope,
 )
 from fer_edge.export.pixels import Pixels, centred_pixels, offsets_in_bias
-from fer_edge.export.placement import Placement, place
+from fer_edge.export.placement import Placement
 from fer_edge.export.quantize import dequantize, dequantized, pair, quantize_weights
 from fer_edge.export.scales import weight_scales
 from fer_edge.export.table import CalibrationTable
@@ -78,17 +78,18 @@ def cpu_form(
 
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
     """What is quantised in the form for CPUs."""
-    whole = place(model, table.kept)
-    slower = slower_on_integers(model, whole.layers, whole.activations)
-    return place(model, {*table.kept, *slower}) if slower else whole
+    whole = table.placement(model)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
+    return table.placement(model, {*table.kept, *slower}) if slower else whole
 
 
 def kept_on_cpus(model: onnx.ModelProto, table: CalibrationTable) -> dict[str, str]:
     """Nodes that the form for CPUs computes in float32 between integers, and why."""
-    whole = place(model, table.kept)
-    slower = slower_on_integers(model, whole.layers, whole.activations)
+    whole = table.placement(model)
+    slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
     placement = cpu_placement(model, table)
-    flow = integer_flow(GraphView(model), placement.layers, placement.activations)
+    view = GraphView(model)
+    flow = integer_flow(view, placement.layers, placement.activations, table.floating)
     return {**slower, **flow.floating}
 
 
@@ -121,7 +122,9 @@ class _Rewrite:
         self._out = copy_of(model)
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
-        self._integer = integer_flow(self._view, placement.layers, placement.activations).operators
+        self._integer = integer_flow(
+            self._view, placement.layers, placement.activations, table.floating
+        ).operators
         self._meaning: dict[str, _Integers] = {}
         """Tensor to its integers."""
         self._find_integers()

@@ -22,7 +22,6 @@ from fer_edge.export.graph import (
     replace_nodes,
     set_constant,
 )
-from fer_edge.export.placement import place
 from fer_edge.export.scales import SMALLEST_SCALE, per_channel, row_maxima
 from fer_edge.export.table import CalibrationTable
 
@@ -55,7 +54,7 @@ def quantize_float8(model: onnx.ModelProto, table: CalibrationTable) -> onnx.Mod
         FP8 can run no layer of this graph.
     """
     table.check(model)
-    placement = place(model, kept_from_float8(model, table))
+    placement = table.placement(model, kept_from_float8(model, table))
     if not placement.layers:
         raise ExportError(
             "FP8 can run no layer of this model.", hint="Export it in fp16 or int8 instead."

@@ -6,8 +6,9 @@ https://github.com/microsoft/onnxruntime, onnxruntime/core/optimizer/qdq_transfo
 that its rules take from between DequantizeLinear and QuantizeLinear.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -29,6 +30,7 @@ WORTH = 64
 """Multiply-adds for each value that a layer gives from which integers pay where an operator in
 float32 follows. Measured on 64 channels of 24x24 (AMD EPYC 7003, one thread): quantising and
 dequantising cost 0.6 ns for a value, and a multiply-add saves 0.01 ns."""
+_AVERAGING = ("GlobalAveragePool", "AveragePool")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class IntegerFlow:
 
 
 def integer_flow(
-    view: GraphView, layers: Collection[str], quantised: Collection[str]
+    view: GraphView,
+    layers: Collection[str],
+    quantised: Collection[str],
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> IntegerFlow:
     """Follow integers from layer to layer.
 
@@ -56,6 +61,8 @@ def integer_flow(
         Weighted nodes that run in INT8.
     quantised : collection of str
         Tensors that carry a Q/DQ pair in the graph of record.
+    without : mapping of str to str
+        Tensors that are quantised nowhere, and why.
     """
     given, operators, floating = set(quantised), set(), {}
     for node in view.nodes:
@@ -64,10 +71,12 @@ def integer_flow(
         output = node.output[0]
         if node.op_type in WEIGHTED:
             # A product of sequences gives what its integers sum to, in float32 for the bias.
-            if node.name in layers and node.op_type != "MatMul":
+            if node.name in layers and node.op_type != "MatMul" and output not in without:
                 given.add(output)
         elif not given.intersection(inputs) or node.op_type in (*_SHAPING, "Shape", "Softmax"):
             continue
+        elif output in without:
+            floating[node.name] = f"what it gives is {without[output]}"
         elif not runs_on_integers(view, node):
             floating[node.name] = (
                 f"ONNX Runtime has no {_described(view, node)} on integers, so it computes in "
@@ -85,6 +94,7 @@ def integer_flow(
         if node.output[0] in quantised
         or (
             ((node.name in layers and node.op_type != "MatMul") or node.name in operators)
+            and node.output[0] not in without
             and has_own_scale(view, node, operators)
         )
     ]
@@ -109,6 +119,30 @@ def has_own_scale(view: GraphView, node: onnx.NodeProto, operators: Collection[s
     return not (
         following and follower is not None and (_clamped(follower) or follower.op_type in MOVING)
     )
+
+
+def means_for_floats(view: GraphView, layers: Collection[str]) -> dict[str, str]:
+    """What pools average for layers in floating point alone, and why it is not quantised.
+
+    Means of integers are far finer than their steps, so that to round them again costs more than
+    all that they are the means of; and where no integers are wanted, it saves nothing.
+    """
+    reason = "taken in floating point alone, and finer than integers"
+    return {
+        node.output[0]: reason
+        for node in view.nodes
+        if node.op_type in _AVERAGING and not _wanted_as_integers(view, node.output[0], layers)
+    }
+
+
+def _wanted_as_integers(view: GraphView, tensor: str, layers: Collection[str]) -> bool:
+    for taker in view.consumers.get(tensor, []):
+        if taker.op_type in _SHAPING:
+            if _wanted_as_integers(view, taker.output[0], layers):
+                return True
+        elif taker.op_type != "Softmax" and (taker.op_type not in WEIGHTED or taker.name in layers):
+            return True
+    return False
 
 
 def _clamped(node: onnx.NodeProto) -> bool:
@@ -146,13 +180,19 @@ def uniform_slope(view: GraphView, node: onnx.NodeProto) -> float | None:
 
 
 def slower_on_integers(
-    model: onnx.ModelProto, layers: Collection[str], quantised: Collection[str]
+    model: onnx.ModelProto,
+    layers: Collection[str],
+    quantised: Collection[str],
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Layers that CPUs run faster, or only, in float32, and why."""
     view = GraphView(model)
     found: dict[str, str] = {}
-    floating = integer_flow(view, layers, quantised).floating
+    floating = integer_flow(view, layers, quantised, without).floating
     for node in view.nodes:
+        if node.name in layers and node.output[0] in without:
+            found[node.name] = f"what it gives is {without[node.output[0]]}"
+            continue
         if node.name in layers and node.op_type == "ConvTranspose":
             found[node.name] = "ONNX Runtime has no transposed convolution on integers"
         if node.name not in layers or node.op_type != "Conv":

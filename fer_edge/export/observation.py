@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from fer_edge.export.bias_correction import RoundedWeights
 from fer_edge.export.equalisation import channel_exponents, equalise
 from fer_edge.export.graph import GraphView, graph_hash, layer_hashes
 from fer_edge.export.inner_tensors import observe
+from fer_edge.export.integer_operators import means_for_floats
 from fer_edge.export.pixels import centred_pixels
-from fer_edge.export.placement import place
+from fer_edge.export.placement import Placement, check_any, place, quantised_layers, reading
 from fer_edge.export.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
 from fer_edge.export.scales import scale_of, uneven
 from fer_edge.export.table import CalibrationTable
@@ -106,6 +107,10 @@ class Observation:
     magnitudes: dict[str, Magnitudes]
     shifts: dict[str, list[float]]
     """As :class:`CalibrationTable` has them; they depend on no method."""
+    floating: dict[str, str] = field(default_factory=dict)
+    """As :class:`CalibrationTable` has them."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """Layers that take one of them, and so stay in floating point."""
 
     def table(self, method: Method, reach: float = REACH) -> CalibrationTable:
         """Scales by ``method``.
@@ -155,6 +160,8 @@ class Observation:
             lows=lows,
             reach=reach,
             shifts=self.shifts,
+            floating=self.floating,
+            kept=self.kept,
         )
 
     def save(self, path: Path) -> None:
@@ -170,6 +177,8 @@ class Observation:
             "centred": self.centred,
             "cpu_only": self.cpu_only,
             "shifts": self.shifts,
+            "floating": self.floating,
+            "kept": self.kept,
             "tensors": list(self.magnitudes),
         }
         seen = list(self.magnitudes.values())
@@ -238,8 +247,10 @@ def observe_ranges(
     Raises
     ------
     CalibrationError
-        An emotion is absent, or a tensor is constant on all faces or not finite, or the graph is
-        not one that FER-Edge exported.
+        An emotion is absent, or a tensor is not finite, or all are constant on all faces, or the
+        graph is not one that FER-Edge exported.
+    ExportError
+        The rules quantise no layer of the graph.
     """
     return observe_samples(
         model,
@@ -271,11 +282,64 @@ def observe_samples(
     seed, fingerprint
         How and from what they were chosen, for the table.
     """
-    placement = place(model)
     centred = _centred_input(model, name)
+    check_any(GraphView(model), place(model), name)
     hashes = graph_hash(model), layer_hashes(model)
     exponents = channel_exponents(model, faces) if equalised else {}
     model = equalise(model, exponents)
+    view = GraphView(model)
+    floating = means_for_floats(view, quantised_layers(view))
+    while True:
+        placement = place(model, floating=floating)
+        magnitudes, shifts = _observed(model, placement, faces, centred, progress)
+        found = {
+            tensor: _without_range(observed.extremes[0], len(faces))
+            for tensor, observed in magnitudes.items()
+            if observed.extremes[0] == observed.extremes[1]
+        }
+        if not found:
+            break
+        # Without them others end what is on integers, and these have not been looked at.
+        floating |= found
+        if len(found) == len(magnitudes):
+            tensor, reason = next(iter(found.items()))
+            raise CalibrationError(
+                f"{tensor} is {reason}; and so is every other that INT8 of {name} would need.",
+                hint="Calibrate on more or on other faces with --samples and --data.",
+            )
+    kept = {
+        layer: f"its input {tensor} is {floating[tensor]}"
+        for layer, tensor in reading(view, floating).items()
+    }
+    return Observation(
+        name,
+        *hashes,
+        exponents,
+        len(faces),
+        seed,
+        fingerprint,
+        centred,
+        placement.cpu_activations,
+        magnitudes,
+        shifts,
+        floating,
+        kept,
+    )
+
+
+def _without_range(value: float, faces: int) -> str:
+    number = "zero" if value == 0 else f"{value:.3g}"
+    return f"{number} on all {faces} calibration faces, so it has no range"
+
+
+def _observed(
+    model: onnx.ModelProto,
+    placement: Placement,
+    faces: Faces,
+    centred: str,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Magnitudes], dict[str, list[float]]]:
+    """Magnitudes of the tensors to be quantised, and the shifts of layers."""
     tensors = [t for t in (*placement.activations, *placement.cpu_activations) if t != centred]
     magnitudes = {tensor: Magnitudes() for tensor in tensors}
     rounding = RoundedWeights(model, placement.layers)
@@ -293,26 +357,7 @@ def observe_samples(
         done += len(values[0])
         if progress:
             progress(done, len(faces))
-    for tensor, observed in magnitudes.items():
-        low, high = observed.extremes
-        if low == high:
-            raise CalibrationError(
-                f"{tensor} is {'zero' if low == 0 else f'{low:.3g}'} on all {len(faces)} "
-                "calibration faces, so it has no range.",
-                hint="Calibrate on more or on other faces with --samples and --data.",
-            )
-    return Observation(
-        name,
-        *hashes,
-        exponents,
-        len(faces),
-        seed,
-        fingerprint,
-        centred,
-        placement.cpu_activations,
-        magnitudes,
-        rounding.shifts(),
-    )
+    return magnitudes, rounding.shifts()
 
 
 def _centred_input(model: onnx.ModelProto, name: str) -> str:

@@ -9,11 +9,13 @@ NVIDIA TensorRT documentation, "Working with Quantized Types", sections "Q/DQ Pl
 Recommendations", "Q/DQ Limitations" and "Types of Fusions" (multi-head attention, GELU).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx
 
+from fer_edge.errors import ExportError
 from fer_edge.export.graph import WEIGHTED, GraphView
 from fer_edge.export.integer_operators import integer_flow
 
@@ -45,7 +47,11 @@ class Placement:
     """
 
 
-def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
+def place(
+    model: onnx.ModelProto,
+    kept: Collection[str] = (),
+    floating: Mapping[str, str] = MappingProxyType({}),
+) -> Placement:
     """Decide what to quantise in a float32 graph.
 
     Parameters
@@ -53,22 +59,52 @@ def place(model: onnx.ModelProto, kept: Collection[str] = ()) -> Placement:
     model : onnx.ModelProto
     kept : collection of str
         Names of layers that stay in floating point, whatever the rules say.
+    floating : mapping of str to str
+        Tensors that are quantised nowhere, and why.
     """
     view = GraphView(model)
+    kept = {*kept, *reading(view, floating)}
     layers = tuple(name for name in quantised_layers(view) if name not in kept)
     identities = tuple(
         (node.name, identity_branch(view, node))
         for node in view.nodes
-        if residual(view, node) and main_branch(view, node) not in kept
+        if residual(view, node)
+        and main_branch(view, node) not in kept
+        and node.input[identity_branch(view, node)] not in floating
     )
     by_name = {node.name: node for node in view.nodes}
     wanted = {by_name[name].input[0] for name in layers}
     wanted |= {by_name[name].input[index] for name, index in identities}
     ordered = [name for node in view.nodes for name in node.output]
     activations = tuple(name for name in ordered if name in wanted)
-    flow = integer_flow(view, layers, wanted)
+    flow = integer_flow(view, layers, wanted, floating)
     cpu_activations = tuple(name for name in flow.tensors if name not in wanted)
     return Placement(layers, activations, identities, cpu_activations)
+
+
+def check_any(
+    view: GraphView, placement: Placement, name: str, kept: Mapping[str, str] | None = None
+) -> None:
+    """Raise ExportError where a placement has no layer; ``kept`` are reasons besides the rules'."""
+    if placement.layers:
+        return
+    reasons = {**(kept or {}), **unquantised(view)}
+    why = "".join(
+        f" {layer} stays in floating point: {reason}." for layer, reason in [*reasons.items()][:1]
+    )
+    raise ExportError(
+        f"INT8 can run no layer of {name}.{why}", hint="Export it with --fp16, or as it is."
+    )
+
+
+def reading(view: GraphView, tensors: Collection[str]) -> dict[str, str]:
+    """Layers that the rules quantise and that take one of ``tensors``, and which."""
+    wanted = set(quantised_layers(view)) if tensors else ()
+    return {
+        node.name: node.input[0]
+        for node in view.layers
+        if node.input[0] in tensors and node.name in wanted
+    }
 
 
 def quantised_layers(view: GraphView) -> tuple[str, ...]:

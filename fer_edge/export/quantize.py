@@ -15,7 +15,7 @@ from fer_edge.export.graph import (
     replace_nodes,
     set_constant,
 )
-from fer_edge.export.placement import place
+from fer_edge.export.placement import check_any
 from fer_edge.export.scales import integers, weight_scales
 from fer_edge.export.table import CalibrationTable
 
@@ -38,13 +38,14 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     CalibrationError
         The table belongs to another graph.
     ExportError
-        The graph is quantised already.
+        The graph is quantised already, or no layer of it can be.
     """
     view = GraphView(model)
     if any(node.op_type == "QuantizeLinear" for node in view.nodes):
         raise ExportError("The graph has Q/DQ nodes already.", hint="Export from the fp32 graph.")
     table.check(model)
-    placement = place(model, table.kept)
+    placement = table.placement(model)
+    check_any(view, placement, table.model, table.kept)
     model = corrected(table.prepared(model), table.shifts, placement.layers)
     view = GraphView(model)
     out = copy_of(model)

@@ -13,7 +13,6 @@ from fer_edge.errors import CalibrationError
 from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.cpu_form import cpu_form
 from fer_edge.export.layer_latency import layer_latencies
-from fer_edge.export.placement import place
 from fer_edge.export.sensitivity import measure_sensitivity
 from fer_edge.export.table import CalibrationTable, LayerSensitivity
 
@@ -111,7 +110,7 @@ def search(
 
     def keeping(layers: Sequence[str]) -> _Trial:
         kept = {layer: _reason(start.sensitivity[layer], costs[layer]) for layer in layers}
-        return attempt(start.model_copy(update={"kept": kept}))
+        return attempt(start.model_copy(update={"kept": start.kept | kept}))
 
     found: Sequence[str] | None = None
     low, high = 1, len(ranked) - 1
@@ -123,12 +122,12 @@ def search(
             low = middle + 1
     if found is None:
         best = min(trials, key=lambda trial: trial.drop)
+        left_out = len(best.table.kept) - len(start.kept)
         if best_effort:
             return best.table
         raise CalibrationError(
             f"No INT8 graph of {name} stays within {max_drop:g} points of fp32: the best loses "
-            f"{best.drop:.2f} with {len(best.table.kept)} of {len(ranked)} layers in floating "
-            "point.",
+            f"{best.drop:.2f} with {left_out} of {len(ranked)} layers in floating point.",
             hint="Raise --max-drop, try another --method or more --samples, "
             "or write that graph with --best-effort.",
         )
@@ -136,14 +135,14 @@ def search(
         fewer = [other for other in found if other != layer]
         if fewer and keeping(fewer).drop <= max_drop:
             found = fewer
-    return next(trial.table for trial in trials if [*trial.table.kept] == [*found])
+    return next(t.table for t in trials if [*t.table.kept] == [*start.kept, *found])
 
 
 def _ranked(
     model: onnx.ModelProto, table: CalibrationTable, data: FaceDataset
 ) -> tuple[list[str], dict[str, float]]:
     """Layers, those first that are best left in floating point; and what that costs, in seconds."""
-    layers = place(model).layers
+    layers = table.placement(model).layers
     faces = data.batch(slice(_PROFILED_FACES))
     slow = layer_latencies(model, layers, faces)
     fast = layer_latencies(cpu_form(model, table), layers, faces)

@@ -25,7 +25,7 @@ from fer_edge.export.graph import (
     set_constant,
 )
 from fer_edge.export.observation import balanced
-from fer_edge.export.placement import main_branch, place
+from fer_edge.export.placement import main_branch
 from fer_edge.export.scales import quantized_weights
 from fer_edge.export.table import CalibrationTable, LayerSensitivity
 from fer_edge.files import cache_folder, without_cache, write_text
@@ -50,7 +50,7 @@ class GatedGraph:
 
     def __init__(self, model: onnx.ModelProto, table: CalibrationTable) -> None:
         table.check(model)
-        placement = place(model)
+        placement = table.placement(model, kept=())
         self.layers = placement.layers
         model = table.prepared(model)
         view = GraphView(model)

@@ -146,4 +146,5 @@ def _run(path: Path) -> Source:
         {"fp32": exported.difference},
         None,
         {"torch": exported.torch_version},
+        exported.contract,
     )

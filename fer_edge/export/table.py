@@ -1,6 +1,6 @@
 """The calibration table: what an INT8 export needs instead of data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import pydantic
 from fer_edge.errors import CalibrationError
 from fer_edge.export.equalisation import LARGEST_EXPONENT, equalise
 from fer_edge.export.graph import graph_hash, layer_hashes, output_channels
-from fer_edge.export.placement import place
+from fer_edge.export.placement import Placement, place
 from fer_edge.export.ranges import Method
 from fer_edge.export.scales import FLOAT16_MAX
 from fer_edge.files import storage_errors, write_text
@@ -67,6 +67,8 @@ class CalibrationTable(pydantic.BaseModel):
     """Powers of two by which :func:`~fer_edge.export.equalisation.equalise` scales channels."""
     shifts: dict[str, list[_Shift]] = {}
     """What INT8 adds to the bias of each layer, per output channel, for its rounded weights."""
+    floating: dict[str, str] = {}
+    """Tensors that are quantised nowhere, and why; they have no scale."""
     kept: dict[str, str] = {}
     """Layers that stay in floating point, and why."""
     sensitivity: dict[str, LayerSensitivity] = {}
@@ -105,7 +107,7 @@ class CalibrationTable(pydantic.BaseModel):
 
     def check(self, model: onnx.ModelProto) -> None:
         """Raise CalibrationError unless the table belongs to this float32 graph."""
-        placement = place(model)
+        placement = self.placement(model, kept=())
         wanted = {*placement.activations, *placement.cpu_activations}
         missing = sorted(wanted - self.scales.keys()) or sorted(self.scales.keys() - wanted)
         same_graph = self.graph == graph_hash(model)
@@ -145,13 +147,17 @@ class CalibrationTable(pydantic.BaseModel):
                 f"{self.model} that only CPUs quantise.",
                 hint="Calibrate again with --data.",
             )
-        unknown = sorted(self.kept.keys() - set(placement.layers))
+        unknown = sorted(self.kept.keys() - set(place(model).layers))
         if unknown:
             raise CalibrationError(
                 f"The calibration table keeps {unknown[0]} in floating point, and no layer of "
                 f"{self.model} that INT8 could take is called that.",
                 hint="Correct the name under kept, or calibrate again.",
             )
+
+    def placement(self, model: onnx.ModelProto, kept: Collection[str] | None = None) -> Placement:
+        """Where Q/DQ pairs go, without the layers ``kept``: by default the table's."""
+        return place(model, self.kept if kept is None else kept, self.floating)
 
     def moved_to(self, model: onnx.ModelProto) -> "CalibrationTable":
         """The table for a graph of the same layers that takes inputs of another size.

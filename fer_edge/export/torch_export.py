@@ -16,19 +16,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fer_edge.contract import (
-    EMOTIONS,
-    FACE_SIZE,
+    FER2013,
     INPUT_NAME,
     OUTPUT_NAME,
     PIXEL_MEAN,
     PIXEL_SCALE,
+    Contract,
 )
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import ExportError, TrainingError
 from fer_edge.export.graph import canonicalise
 from fer_edge.export.importing.importer import ImportOptions
 from fer_edge.export.importing.modules import import_module
-from fer_edge.models import build_model, model_spec
+from fer_edge.models import build_model, model_contract, model_spec
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.head import classifier
 from fer_edge.models.weights import load_weights
@@ -49,6 +49,8 @@ class ExportedRun:
     """Configuration, the best epoch's metrics, and the temperature that the graph has folded."""
     difference: float
     """Largest difference of a probability from torch."""
+    contract: Contract
+    """What the graph takes and gives."""
     torch_version: str
 
 
@@ -70,20 +72,22 @@ def export_run(run: Path) -> ExportedRun:
         There is no one layer to fold the temperature into.
     """
     training = read_run(run)
-    name = training["config"]["model"]
-    model = build_model(name)
+    facts = training["config"]
+    name = facts["model"]
+    contract = model_contract(name, facts.get("size"), facts.get("color"))
+    model = build_model(name, contract)
     load_weights(model, run / BEST)
     if model_spec(name).first_convolution is None:
-        return _own_network(model, name, training)
-    graph = canonicalise(torch_to_onnx(model, name, training["temperature"]))
-    difference = compare(model, graph, training["temperature"])
+        return _own_network(model, name, training, contract)
+    graph = canonicalise(torch_to_onnx(model, name, training["temperature"], contract))
+    difference = compare(model, graph, training["temperature"], contract)
     if difference > PARITY_LIMIT:
         raise ExportError(
             f"The exported {name} differs from torch by {difference:.1e}, more than "
             f"{PARITY_LIMIT:.0e}.",
             hint="Report this with the versions that fer-edge doctor prints.",
         )
-    return ExportedRun(name, graph, training, difference, torch.__version__)
+    return ExportedRun(name, graph, training, difference, contract, torch.__version__)
 
 
 class _Tempered(nn.Module):
@@ -99,14 +103,23 @@ class _Tempered(nn.Module):
         return logits
 
 
-def _own_network(model: nn.Module, name: str, training: dict[str, Any]) -> ExportedRun:
+def _own_network(
+    model: nn.Module, name: str, training: dict[str, Any], contract: Contract
+) -> ExportedRun:
     """The graph of a network of another package, which comes in as anybody's does."""
     options = ImportOptions(
-        EMOTIONS, mean=(PIXEL_MEAN,), std=(PIXEL_SCALE,), scale=1.0, color="gray", size=FACE_SIZE
+        contract.labels,
+        mean=(PIXEL_MEAN,),
+        std=(PIXEL_SCALE,),
+        scale=1.0,
+        color=contract.color,
+        size=contract.size,
     )
-    imported = import_module(_Tempered(model, training["temperature"]), options, name)
-    source = imported.source
-    return ExportedRun(name, source.graph, training, source.parity["fp32"], torch.__version__)
+    tempered = _Tempered(model, training["temperature"])
+    source = import_module(tempered, options, name, channels=contract.channels).source
+    return ExportedRun(
+        name, source.graph, training, source.parity["fp32"], contract, torch.__version__
+    )
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -168,14 +181,20 @@ class FacesToProbabilities(nn.Module):
     a node: a constant in the convolution's bias would be wrong along the padded border.
     """
 
-    def __init__(self, model: nn.Module, first_convolution: str, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        first_convolution: str,
+        temperature: float = 1.0,
+        contract: Contract = FER2013,
+    ) -> None:
         super().__init__()
         model = copy.deepcopy(model).float().cpu().to(memory_format=torch.contiguous_format).eval()
         parent, _, name = first_convolution.rpartition(".")
         old = model.get_submodule(first_convolution)
         assert isinstance(old, nn.Conv2d)
         new = nn.Conv2d(
-            1,
+            contract.channels,
             old.out_channels,
             old.kernel_size,  # type: ignore[arg-type]
             old.stride,  # type: ignore[arg-type]
@@ -183,11 +202,13 @@ class FacesToProbabilities(nn.Module):
             bias=old.bias is not None,
         )
         with torch.no_grad():
-            new.weight.copy_(old.weight.sum(1, keepdim=True) / PIXEL_SCALE)
+            repeated = old.in_channels > contract.channels
+            weight = old.weight.sum(1, keepdim=True) if repeated else old.weight
+            new.weight.copy_(weight / PIXEL_SCALE)
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
             if temperature != 1.0:
-                layer = classifier(model)
+                layer = classifier(model, len(contract.labels))
                 layer.weight.div_(temperature)
                 if layer.bias is not None:
                     layer.bias.div_(temperature)
@@ -201,7 +222,9 @@ class FacesToProbabilities(nn.Module):
         return torch.softmax(logits, dim=1)
 
 
-def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx.ModelProto:
+def torch_to_onnx(
+    model: nn.Module, name: str, temperature: float = 1.0, contract: Contract = FER2013
+) -> onnx.ModelProto:
     """Export a model of the registry.
 
     Parameters
@@ -212,16 +235,19 @@ def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx
         Its name in the registry.
     temperature : float
         Divides the logits (Guo et al. 2017, arXiv:1706.04599), by way of the classifier's weights.
+    contract : Contract
+        That it was built for.
 
     Returns
     -------
     onnx.ModelProto
-        Opset 19, input ``faces`` uint8 (N, 1, 48, 48), output ``probabilities`` float32 (N, 7).
+        Opset 19, input ``faces`` uint8 (N, channels, size, size), output ``probabilities``
+        float32 (N, labels).
     """
     first = model_spec(name).first_convolution
     assert first is not None
-    wrapped = FacesToProbabilities(model, first, temperature).eval()
-    example = torch.zeros((2, 1, FACE_SIZE, FACE_SIZE), dtype=torch.uint8)
+    wrapped = FacesToProbabilities(model, first, temperature, contract).eval()
+    example = torch.zeros((2, *contract.face_shape), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -240,12 +266,17 @@ def torch_to_onnx(model: nn.Module, name: str, temperature: float = 1.0) -> onnx
 
 
 @torch.no_grad()
-def compare(model: nn.Module, graph: onnx.ModelProto, temperature: float = 1.0) -> float:
+def compare(
+    model: nn.Module,
+    graph: onnx.ModelProto,
+    temperature: float = 1.0,
+    contract: Contract = FER2013,
+) -> float:
     """Largest difference of a probability between torch and ONNX Runtime on 64 noisy faces.
 
     torch's logits are divided by ``temperature``, which the graph has folded.
     """
-    faces = random_faces(PARITY_FACES)
+    faces = random_faces(PARITY_FACES, contract=contract)
     pixels = (torch.from_numpy(faces).float() - PIXEL_MEAN) / PIXEL_SCALE
     expected = torch.softmax(model.eval()(pixels) / temperature, dim=1).numpy()
     with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
@@ -253,9 +284,9 @@ def compare(model: nn.Module, graph: onnx.ModelProto, temperature: float = 1.0) 
     return float(np.abs(actual - expected).max())
 
 
-def random_faces(n: int, seed: int = 0) -> np.ndarray:
-    """Noise of many contrasts, uint8 (n, 1, 48, 48)."""
+def random_faces(n: int, seed: int = 0, contract: Contract = FER2013) -> np.ndarray:
+    """Noise of many contrasts, uint8 (n, channels, size, size)."""
     generator = np.random.default_rng(seed)
-    shape = (n, 1, FACE_SIZE, FACE_SIZE)
+    shape = (n, *contract.face_shape)
     noise = generator.normal(128, generator.uniform(5, 90, (n, 1, 1, 1)), shape)
     return np.clip(noise, 0, 255).astype(np.uint8)

@@ -36,7 +36,7 @@ def load_exported(folder: Path) -> nn.Module:
         )
         for tensor in graph.initializer
     }
-    model = build_model(artifact.manifest.model)
+    model = build_model(artifact.manifest.model, artifact.contract)
     first = model_spec(artifact.manifest.model).first_convolution
     if first is None:
         raise _foreign(folder, "first convolution: it is a network of another package")
@@ -52,8 +52,9 @@ def load_exported(folder: Path) -> nn.Module:
                 raise _foreign(folder, str(error.args[0])) from error
             if name == first:
                 # Export folds the scale of the pixels and the repetition of gray into it.
-                weight = weight * PIXEL_SCALE / module.weight.shape[1]
-                weight = weight.expand(-1, module.weight.shape[1], -1, -1)
+                channels = module.weight.shape[1]
+                weight = weight * PIXEL_SCALE * weight.shape[1] / channels
+                weight = weight.expand(-1, channels, -1, -1)
             if module.weight.shape != weight.shape:
                 raise _foreign(folder, f"{name}.weight")
             module.weight.copy_(weight)

@@ -1,10 +1,11 @@
-"""Networks made for colour, fed with grayscale faces."""
+"""Networks made for colour, fed with grayscale faces or with colour."""
 
 from torch import Tensor, nn
 
 
 class GrayInput(nn.Module):
-    """Repeat the gray channel three times. Export folds the repetition into the convolution."""
+    """Repeat a gray channel three times; three of colour pass. Export folds the repetition into
+    the convolution."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

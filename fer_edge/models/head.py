@@ -16,22 +16,22 @@ def fully_connected(*widths: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-1], len(EMOTIONS)))
 
 
-def classifier(model: nn.Module) -> nn.Linear:
+def classifier(model: nn.Module, classes: int = len(EMOTIONS)) -> nn.Linear:
     """The layer that makes the logits.
 
     Raises
     ------
     ModelError
-        There is no linear layer with seven outputs, or more than one.
+        There is no linear layer with ``classes`` outputs, or more than one.
     """
     found = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Linear) and module.out_features == len(EMOTIONS)
+        if isinstance(module, nn.Linear) and module.out_features == classes
     ]
     if len(found) != 1:
         raise ModelError(
-            f"Temperature and logit adjustment go into the one linear layer with {len(EMOTIONS)} "
+            f"Temperature and logit adjustment go into the one linear layer with {classes} "
             f"outputs, and this model has {len(found)}.",
             hint="End the network in one nn.Linear.",
         )

@@ -1,13 +1,15 @@
 """The registry: every model that can be trained, by name."""
 
 import importlib
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
+from fer_edge.contract import Color, Contract
 from fer_edge.errors import MissingDependencyError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ class ModelSpec:
     name: str
     summary: str
     builder: str
-    """``module:function``; called without arguments, it returns the module. A module whose name
-    begins with a dot is one of fer_edge.models."""
+    """``module:function``, which returns the module. It may have parameters named as the fields of
+    :class:`Contract` (``size``, ``color``, ``labels``), and gets these; their defaults are what the
+    network takes where nothing else is asked for. A module whose name begins with a dot is one of
+    fer_edge.models."""
     first_convolution: str | None = None
     """Path of the convolution that sees the image, with 1 or 3 input channels; None for networks of
     other packages, whose graphs come in as anybody's do."""
@@ -136,20 +140,80 @@ def model_spec(name: str) -> ModelSpec:
     )
 
 
+def model_contract(name: str, size: int | None = None, color: Color | None = None) -> Contract:
+    """What a model takes and gives: its own size, colour and labels but for those asked for.
+
+    Networks of this package, and others whose builders say nothing, take gray faces of 48x48 and
+    give FER2013's labels.
+
+    Raises
+    ------
+    UsageError
+        Unknown name, or a size or colour that no network has.
+    ModelError
+        The network's own are none.
+    MissingDependencyError
+        The network's package cannot be imported.
+    """
+    builder = _builder(name)
+    own = {k: p.default for k, p in _wanted(builder).items() if p.default is not p.empty}
+    asked = {k: v for k, v in (("size", size), ("color", color)) if v is not None}
+    try:
+        return Contract(**(own | asked))
+    except (TypeError, ValueError) as error:
+        if asked:
+            raise UsageError(f"{name} cannot be built for {error}.") from error
+        raise ModelError(
+            f"{name} is registered as {model_spec(name).builder}, whose defaults are no contract: "
+            f"{error}.",
+            hint="Correct the defaults of size, color and labels there.",
+        ) from error
+
+
+def _wanted(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Those parameters of a builder that are fields of the contract."""
+    names = {field.name for field in fields(Contract)}
+    return {k: p for k, p in inspect.signature(builder).parameters.items() if k in names}
+
+
+def _builder(name: str) -> "Callable[..., nn.Module]":
+    spec = model_spec(name)
+    module, _, function = spec.builder.partition(":")
+    try:
+        home = "fer_edge.models" if module.startswith(".") else None
+        builder: Callable[..., nn.Module] = getattr(importlib.import_module(module, home), function)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"Building {name} needs {error.name}, which is not installed.",
+            hint="Install it with: pip install 'fer-edge[train]'",
+        ) from error
+    except AttributeError as error:
+        raise ModelError(
+            f"{name} is registered as {spec.builder}, and {module} has no {function}.",
+            hint=f"Correct the entry point of the group {GROUP} in its pyproject.toml.",
+        ) from error
+    return builder
+
+
 def build_model(
     name: str,
+    contract: Contract | None = None,
     *,
     pretrained: bool = False,
     weights: Path | None = None,
     dropout: float | None = None,
     drop_path: float = 0.0,
 ) -> "nn.Module":
-    """Build a model: input float32 (N, 1, 48, 48) normalised pixels, output (N, 7) logits.
+    """Build a model: input float32 (N, channels, size, size) normalised pixels, output logits
+    (N, labels).
 
     Parameters
     ----------
     name : str
-        A key of :data:`MODELS`.
+        A key of :data:`MODELS`, or of a network that another package registers.
+    contract : Contract, optional
+        What it is to take and give. Default: its own (:func:`model_contract`). Whether it can,
+        :func:`fer_edge.models.trial.check_model` tells.
     pretrained : bool
         Start from torchvision's ImageNet weights, downloaded once. Layers of another shape (the
         classifier) stay as initialised.
@@ -175,22 +239,11 @@ def build_model(
     spec = model_spec(name)
     if pretrained and weights is not None:
         raise UsageError("--pretrained and --weights exclude each other.", hint="Choose one.")
-    module, function = spec.builder.split(":")
-    try:
-        home = "fer_edge.models" if module.startswith(".") else None
-        builder = getattr(importlib.import_module(module, home), function)
-        from fer_edge.models.regularisation import set_drop_path, set_dropout
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"Building {name} needs {error.name}, which is not installed.",
-            hint="Install it with: pip install 'fer-edge[train]'",
-        ) from error
-    except AttributeError as error:
-        raise ModelError(
-            f"{name} is registered as {spec.builder}, and {module} has no {function}.",
-            hint=f"Correct the entry point of the group {GROUP} in its pyproject.toml.",
-        ) from error
-    model = cast("Callable[[], nn.Module]", builder)()
+    builder = _builder(name)
+    from fer_edge.models.regularisation import set_drop_path, set_dropout
+
+    contract = contract or model_contract(name)
+    model = builder(**{field: getattr(contract, field) for field in _wanted(builder)})
     if dropout is not None:
         set_dropout(model, name, dropout)
     if drop_path:

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import torch
 import torchvision
@@ -12,10 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fer_edge.artifact import Artifact
+from fer_edge.contract import Contract
 from fer_edge.errors import ModelError
 from fer_edge.models.exported import load_exported
 from fer_edge.models.gray import GrayInput
-from fer_edge.models.registry import ModelSpec, build_model
+from fer_edge.models.registry import ModelSpec, build_model, model_contract
 
 State = dict[str, Tensor]
 
@@ -163,7 +166,24 @@ def _grown(model: nn.Module, state: State) -> State:
 _BLOCK = re.compile(r"(network\.layer\d+)\.\d+\.")
 
 
+def contract_facts(contract: Contract) -> dict[str, object]:
+    """What a file of weights says of the faces that its network takes, as metadata."""
+    return {"size": contract.size, "color": contract.color, "labels": contract.labels}
+
+
+class Trained(NamedTuple):
+    """A network with its weights, and what it takes and gives."""
+
+    network: nn.Module
+    contract: Contract
+
+
 def load_model(path: Path) -> nn.Module:
+    """:func:`load_trained` without the contract."""
+    return load_trained(path).network
+
+
+def load_trained(path: Path) -> Trained:
     """Build the model that a training wrote (``best.safetensors``) or an artifact folder holds.
 
     Raises
@@ -174,20 +194,21 @@ def load_model(path: Path) -> nn.Module:
         A folder that is no artifact, or a damaged one.
     """
     if path.is_dir():
-        return load_exported(path)
+        return Trained(load_exported(path), Artifact.load(path).contract)
     if not path.is_file():
         raise ModelError(f"There is no weights file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            name = json.loads((file.metadata() or {}).get("model", "null"))
+            facts = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as safetensors: {_line(error)}.") from error
-    if name is None:
+    if (name := facts.get("model")) is None:
         raise ModelError(
             f"{path} does not say which model it holds.",
             hint="Give best.safetensors of a training run, or an artifact.",
         )
-    return build_model(name, weights=path)
+    contract = model_contract(name, facts.get("size"), facts.get("color"))
+    return Trained(build_model(name, contract, weights=path), contract)
 
 
 def load_state(model: nn.Module, state: State, source: str) -> None:

@@ -8,13 +8,15 @@ from torch.nn import functional
 
 from fer_edge.training.config import TrainConfig
 
+_GRAY = (0.299, 0.587, 0.114)
+
 
 def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """Flip, rotate, shift, scale, change the light of and erase part of each face.
 
     Parameters
     ----------
-    faces : float32 tensor, shape (N, 1, H, W)
+    faces : float32 tensor, shape (N, C, H, W)
         Normalised pixels.
     config : TrainConfig
         Strengths.
@@ -23,7 +25,7 @@ def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> T
 
     Returns
     -------
-    float32 tensor, shape (N, 1, H, W)
+    float32 tensor, shape (N, C, H, W)
     """
     n = len(faces)
 
@@ -51,12 +53,23 @@ def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> T
 
 
 def resized(faces: Tensor, size: int) -> Tensor:
-    """Scale (N, 1, H, W) faces down to ``size`` pixels a side."""
+    """Scale (N, C, H, W) faces to ``size`` pixels a side."""
     if faces.shape[-1] == size:
         return faces
+    # Of what torch has, the nearest to what files are read with (fer_edge.pixels.crops.to_face).
+    method = "bicubic" if faces.shape[-1] < size else "bilinear"
     return functional.interpolate(
-        faces, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        faces, size=(size, size), mode=method, antialias=True, align_corners=False
     )
+
+
+def in_color(faces: Tensor, channels: int) -> Tensor:
+    """Faces (N, C, H, W) in one channel of gray, by the ITU-R BT.601 weights, or in three."""
+    if faces.shape[1] == channels:
+        return faces
+    if channels == 3:
+        return faces.expand(-1, 3, -1, -1)
+    return (faces * faces.new_tensor(_GRAY)[:, None, None]).sum(1, keepdim=True)
 
 
 def mix(
@@ -69,8 +82,8 @@ def mix(
 
     Parameters
     ----------
-    faces : float32 tensor, shape (N, 1, H, W)
-    targets : float32 tensor, shape (N, 7)
+    faces : float32 tensor, shape (N, C, H, W)
+    targets : float32 tensor, shape (N, labels)
     config : TrainConfig
     generator : torch.Generator
 

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from fer_edge.contract import SIZES, Color, Contract
 from fer_edge.errors import TrainingError, UsageError
 from fer_edge.files import write_text
+from fer_edge.models import model_contract
 
 CONFIG = "config.json"
 
@@ -17,6 +19,10 @@ class TrainConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = "compact"
+    size: int | None = pydantic.Field(None, ge=SIZES[0], le=SIZES[1])
+    """Side of the faces in pixels; None for the model's own. A run's own config has it."""
+    color: Color | None = None
+    """Of the faces; None for the model's own."""
     data: tuple[str, ...] = pydantic.Field(min_length=1)
     """Data sets to train on; val is the first one's."""
     data_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = ()
@@ -44,8 +50,9 @@ class TrainConfig(pydantic.BaseModel):
     distillation: float = pydantic.Field(0.5, ge=0, le=1)
     """Share of the teachers in the loss; nothing without teachers."""
     distillation_temperature: float = pydantic.Field(2.0, gt=0)
-    initial_size: int = pydantic.Field(48, ge=16, le=48)
-    """Side of the faces in the first epochs; it grows in steps of 8 to 48."""
+    initial_size: int | None = pydantic.Field(None, ge=16, le=SIZES[1])
+    """Side of the faces in the first epochs; it grows in steps of 8 to their full size, which None
+    stands for."""
     mixup: float = pydantic.Field(0.0, ge=0)
     """Alpha of mixup; 0 turns it off."""
     cutmix: float = pydantic.Field(0.0, ge=0)
@@ -106,6 +113,16 @@ class TrainConfig(pydantic.BaseModel):
                 raise UsageError(f"{problem['msg'].removeprefix('Value error, ')}.") from error
             name = "--" + str(problem["loc"][0]).replace("_", "-")
             raise UsageError(f"{name} {problem['input']}: {problem['msg'].lower()}.") from error
+
+    @property
+    def contract(self) -> Contract:
+        """What the model will take and give; raises as :func:`fer_edge.models.model_contract`."""
+        return model_contract(self.model, self.size, self.color)
+
+    def resolved(self) -> "TrainConfig":
+        """The same with size and colour said, so that a run keeps them whatever a model's are."""
+        contract = self.contract
+        return self.model_copy(update={"size": contract.size, "color": contract.color})
 
     def save(self, run: Path) -> None:
         write_text(run / CONFIG, self.model_dump_json(indent=2) + "\n")

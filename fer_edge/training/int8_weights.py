@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from fer_edge.contract import FER2013, Contract
 from fer_edge.models.head import classifier
 
 LARGEST = 127
@@ -26,16 +27,16 @@ class Int8Weights(nn.Module):
         return weight + (rounded - weight).detach()
 
 
-def round_weights(model: nn.Module) -> None:
+def round_weights(model: nn.Module, contract: Contract = FER2013) -> None:
     """Let ``model`` compute with rounded weights, in place, wherever the export quantises them.
 
     The classifier stays as it is, and so does a first convolution that sees a gray face in three
     channels: the export adds these up. Batch norms scale whole output channels, which moves no
     weight between steps.
     """
-    last = classifier(model)
+    last = classifier(model, len(contract.labels))
     for module in list(model.modules()):
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 > contract.channels:
             continue
         if isinstance(module, nn.Conv2d | nn.Linear) and module is not last:
             parametrize.register_parametrization(module, "weight", Int8Weights())

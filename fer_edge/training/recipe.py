@@ -27,6 +27,8 @@ _TABLES: dict[str, dict[str, str]] = {
     },
     "model": {
         "name": "model",
+        "size": "size",
+        "color": "color",
         "weights": "weights",
         "grow_from": "grow_from",
         "int8_weights": "int8_weights",

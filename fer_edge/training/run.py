@@ -1,5 +1,6 @@
 """A training run: a folder that starts, stops and goes on."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.contract import FER2013
 from fer_edge.data import FaceDataset, load_dataset, mix
 from fer_edge.data.analysis import DataReport, flagged
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import LAST, Progress
 from fer_edge.training.config import CONFIG, TrainConfig
-from fer_edge.training.trainer import Epoch, Listener, Trainer
+from fer_edge.training.epoch import Epoch
+from fer_edge.training.trainer import Listener, Trainer
 
 
 def start(
@@ -48,6 +51,7 @@ def start(
             f"{run} holds a run already.",
             hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
         )
+    config = config.resolved()
     trainer = _trainer(config, run, False, on_load, on_grow)
     if trainer.workers.leads:
         config.save(run)
@@ -81,11 +85,11 @@ def _trainer(
 ) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
-    load = partial(load_dataset, labels=config.labels, progress=on_load)
+    load = partial(load_dataset, labels=config.labels, contract=config.contract, progress=on_load)
     train = load(first, "train", fer_plus=config.fer_plus, soft=soft)
     # Scores stay comparable: val keeps the labels of FER2013.
     val = load(first, "val")
-    kept = _kept(config, train)
+    kept = _kept(config, train, load)
     if kept is not None and config.exclude_weight == 0:
         train, kept = train.subset(kept == 1), None
     sets = [train, *(load(other, "train") for other in others)]
@@ -95,9 +99,27 @@ def _trainer(
     return Trainer(config, mixture, val, run, resume=again, face_weights=weights, on_grow=on_grow)
 
 
-def _kept(config: TrainConfig, train: FaceDataset) -> NDArray[np.float32] | None:
+def _kept(
+    config: TrainConfig, train: FaceDataset, load: Callable[..., FaceDataset]
+) -> NDArray[np.float32] | None:
     """Weight of each face of the first data set, by the report that the config names."""
     if config.exclude is None:
         return None
-    mask = flagged(DataReport.load(Path(config.exclude)), train)
-    return np.where(mask, config.exclude_weight, 1).astype(np.float32)
+    # Reports are made of faces as FER2013 has them, whatever a network takes.
+    soft = config.fer_plus is not None
+    told = load(config.data[0], "train", fer_plus=config.fer_plus, soft=soft, contract=FER2013)
+    mask = flagged(DataReport.load(Path(config.exclude)), told)
+    bad = {name for name, wrong in zip(_names(told), mask, strict=True) if wrong}
+    found = [name in bad for name in _names(train)]
+    return np.where(found, config.exclude_weight, 1).astype(np.float32)
+
+
+def _names(data: FaceDataset) -> list[tuple[str, int]]:
+    """The name of each face, and how many before it have the same."""
+    assert data.names is not None  # every reader names its faces
+    before: Counter[str] = Counter()
+    names = []
+    for name in data.names.tolist():
+        names.append((name, before[name]))
+        before[name] += 1
+    return names

@@ -2,7 +2,6 @@
 
 import math
 
-from fer_edge.contract import FACE_SIZE
 from fer_edge.training.config import TrainConfig
 
 WARM_UP = {"one-cycle": 0.25, "cosine": 0.02}
@@ -26,11 +25,13 @@ FULL_SIZE = 0.7
 _SIZE_STEP = 8
 
 
-def face_size(config: TrainConfig, epoch: int) -> int:
-    """Side in pixels of the faces in ``epoch`` (from 0): from ``config.initial_size`` up to 48.
+def face_size(config: TrainConfig, epoch: int, full: int) -> int:
+    """Side in pixels of the faces in ``epoch`` (from 0): from ``config.initial_size`` up
+    to ``full``.
 
     Progressive resizing, as in fastai and Tan and Le 2021 (arXiv:2104.00298), section 4.
     """
     share = min(epoch / (FULL_SIZE * config.epochs), 1.0)
-    size = config.initial_size + share * (FACE_SIZE - config.initial_size)
-    return FACE_SIZE if share == 1 else int(size) // _SIZE_STEP * _SIZE_STEP
+    initial = config.initial_size or full
+    size = initial + share * (full - initial)
+    return full if share == 1 or initial == full else int(size) // _SIZE_STEP * _SIZE_STEP

@@ -14,16 +14,17 @@ from torch.nn import functional
 
 from fer_edge import metrics
 from fer_edge.artifact import Artifact
-from fer_edge.contract import EMOTIONS
+from fer_edge.contract import Contract
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import load_model
+from fer_edge.models.weights import contract_facts, load_trained
 from fer_edge.sealed import MANIFEST
 from fer_edge.training.checkpoint import BEST, save_model
 from fer_edge.training.config import CONFIG, TrainConfig
-from fer_edge.training.trainer import EVALUATION_BATCH, METRICS, Epoch, normalise, val_figures
+from fer_edge.training.epoch import METRICS, Epoch, val_figures
+from fer_edge.training.trainer import evaluation_batch, normalise
 
 COSTS = (1e-4, 1e-3, 1e-2)
 """Values of C that are tried. Features are standardised and the loss is a sum over the faces."""
@@ -96,9 +97,10 @@ def train_svm(
     if (out / CONFIG).exists():
         raise TrainingError(f"{out} holds a run already.", hint="Choose another folder.")
     started = time.perf_counter()
-    model = load_model(source_run if artifact else source_run / BEST).eval()
-    train = load_dataset(data, "train", progress=on_load)
-    val = load_dataset(data, "val", progress=on_load)
+    model, contract = load_trained(source_run if artifact else source_run / BEST)
+    model.eval()
+    train = load_dataset(data, "train", contract=contract, progress=on_load)
+    val = load_dataset(data, "val", contract=contract, progress=on_load)
     empty = [emotion for emotion, count in train.counts().items() if not count]
     if empty:
         raise UsageError(
@@ -121,9 +123,9 @@ def train_svm(
     val_features = features(model, val, progress=lambda n: step(2 * len(train) + n))
     scaler = StandardScaler().fit(train_features.numpy())
     standardised = scaler.transform(train_features.numpy())
-    weights = np.bincount(train.labels, minlength=len(EMOTIONS)) ** -float(class_balance)
-    weights *= len(EMOTIONS) / weights.sum()
-    layer = classifier(model)
+    weights = np.bincount(train.labels, minlength=len(contract.labels)) ** -float(class_balance)
+    weights *= len(contract.labels) / weights.sum()
+    layer = classifier(model, len(contract.labels))
     best: tuple[float, float, NDArray[np.float64], NDArray[np.float64]] | None = None
     for index, cost in enumerate(costs):
         svm = LinearSVC(C=cost, dual=False, class_weight=dict(enumerate(weights)))
@@ -140,7 +142,9 @@ def train_svm(
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
-    epoch = _epoch(layer, (train_features, train_labels), (val_features, val.labels), started)
+    epoch = _epoch(
+        layer, contract, (train_features, train_labels), (val_features, val.labels), started
+    )
     config["data"] = [str(data)]
     # It was in the bias that the SVM replaces.
     config.pop("logit_adjustment", None)
@@ -150,8 +154,9 @@ def train_svm(
         "costs": list(costs),
         "class_balance": class_balance,
     }
+    config |= {"size": contract.size, "color": contract.color}
     facts = {"model": config["model"], "epoch": epoch.epoch, "val": epoch.val_accuracy}
-    save_model(out / BEST, model, facts)
+    save_model(out / BEST, model, facts | contract_facts(contract))
     write_text(out / METRICS, json.dumps(vars(epoch), allow_nan=False) + "\n")
     write_text(out / CONFIG, json.dumps(config, indent=2) + "\n")
     return epoch
@@ -185,14 +190,16 @@ def features(
         Called with the faces done.
     """
     seen: list[Tensor] = []
-    handle = classifier(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    layer = classifier(model, len(data.classes))
+    batch = evaluation_batch(Contract(data.faces.shape[-1]))
+    handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
-        for start in range(0, len(data), EVALUATION_BATCH):
-            faces = torch.as_tensor(np.array(data.faces[start : start + EVALUATION_BATCH]))[:, None]
+        for start in range(0, len(data), batch):
+            faces = torch.as_tensor(np.array(data.batch(slice(start, start + batch))))
             pixels = normalise(faces.flip(3) if mirrored else faces)
             model(pixels.contiguous(memory_format=torch.channels_last))
             if progress:
-                progress(min(start + EVALUATION_BATCH, len(data)))
+                progress(min(start + batch, len(data)))
     finally:
         handle.remove()
     return torch.cat(seen)
@@ -201,6 +208,7 @@ def features(
 @torch.no_grad()
 def _epoch(
     layer: nn.Linear,
+    contract: Contract,
     train: tuple[Tensor, NDArray[np.int64]],
     val: tuple[Tensor, NDArray[np.int64]],
     started: float,
@@ -209,7 +217,9 @@ def _epoch(
     for inputs, labels in (train, val):
         logits = layer(inputs)
         losses.append(float(functional.cross_entropy(logits, torch.as_tensor(np.array(labels)))))
-        matrices.append(metrics.confusion_matrix(labels, logits.argmax(1).numpy()))
+        matrices.append(
+            metrics.confusion_matrix(labels, logits.argmax(1).numpy(), len(contract.labels))
+        )
     seconds = time.perf_counter() - started
     return Epoch(
         epoch=1,
@@ -217,7 +227,7 @@ def _epoch(
         train_loss=losses[0],
         train_accuracy=metrics.accuracy(matrices[0]),
         val_loss=losses[1],
-        **val_figures(matrices[1]),
+        **val_figures(matrices[1], contract.labels),
         seconds=seconds,
         faces_per_second=len(train[1]) / seconds,
         loader_share=0.0,

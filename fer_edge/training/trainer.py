@@ -1,12 +1,9 @@
 """The training loop."""
 
 import copy
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +14,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge import metrics
-from fer_edge.contract import EMOTIONS, PIXEL_MEAN, PIXEL_SCALE
+from fer_edge.contract import FACE_SIZE, PIXEL_MEAN, PIXEL_SCALE, Contract
 from fer_edge.data import FaceDataset
-from fer_edge.errors import TrainingError, UsageError
+from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
-from fer_edge.files import storage_errors, write_text
 from fer_edge.models import build_model
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import load_model
+from fer_edge.models.trial import check_model
+from fer_edge.models.weights import contract_facts, load_trained
 from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.checkpoint import (
     BEST,
@@ -35,44 +32,21 @@ from fer_edge.training.checkpoint import (
     save_state,
 )
 from fer_edge.training.config import TrainConfig
+from fer_edge.training.devices import amp_dtype, resolve_device
 from fer_edge.training.distill import Teacher
 from fer_edge.training.distributed import Workers
+from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
 from fer_edge.training.growth import grow
 from fer_edge.training.int8_weights import keep_rounded, round_weights
+from fer_edge.training.loss import class_weights, logit_adjustment, soft_targets
 from fer_edge.training.plots import plot_curves
 from fer_edge.training.schedule import face_size, learning_rate
 
-METRICS = "metrics.jsonl"
-EVALUATION_BATCH = 256
+_EVALUATED_PIXELS = 256 * FACE_SIZE * FACE_SIZE
+"""Of a batch that is scored: 256 faces of 48x48, as many fewer as they are larger."""
 GROWTH_BATCH = 64
 _RANK_SEED = 7_919
 """Keeps the workers' random numbers apart."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of ``metrics.jsonl``. Losses are cross-entropies in nats; shares are 0..1.
-
-    ``train_*`` are of augmented and mixed faces, with label smoothing, weights and teachers;
-    ``val_*`` without.
-    """
-
-    epoch: int
-    lr: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_macro_f1: float
-    val_recall: dict[str, float | None]
-    """None for an emotion without faces."""
-    seconds: float
-    faces_per_second: float
-    loader_share: float
-    """Share of the training time spent outside the model: gathering and augmenting batches.
-
-    On a GPU it is the time to queue that work, which the GPU does later.
-    """
 
 
 Listener = Callable[[int, int], None]
@@ -123,26 +97,38 @@ class Trainer:
                 hint="It counts the faces of a step in all processes together.",
             )
         self.config = config
+        self.contract = config.contract
+        if (config.initial_size or 0) > self.contract.size:
+            raise UsageError(
+                f"--initial-size {config.initial_size} is more than the {self.contract.size} "
+                "pixels that the faces grow to.",
+                hint="Choose a smaller one, or a larger --size.",
+            )
+        for data in (train, val):
+            data.require(self.contract)
         self.run = run
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
         torch.manual_seed(config.seed)
         model = build_model(
             config.model,
+            self.contract,
             # A checkpoint holds all weights: resuming needs neither network nor file.
             pretrained=config.pretrained and not resume,
             weights=Path(config.weights) if config.weights and not resume else None,
             dropout=config.dropout,
             drop_path=config.drop_path,
         )
+        for size in {self.contract.size, config.initial_size or self.contract.size}:
+            check_model(model, config.model, self.contract, size)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self.amp = _amp_dtype(config.precision, self.device)
-        self.faces = _on_device(train.faces, self.device)
+        self.amp = amp_dtype(config.precision, self.device)
+        self.faces = _on_device(train, self.device)
         self.generator = torch.Generator(self.device)
         if config.grow_from and not resume:
             self._grow(Path(config.grow_from), on_grow)
         if config.int8_weights:
-            round_weights(self.model)
+            round_weights(self.model, self.contract)
         self.average = (
             AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
@@ -165,7 +151,7 @@ class Trainer:
                 run / LAST, self.model, self.average, self.optimizer, self.scaler
             )
         if self.workers.leads:
-            self._drop_lines_after(self.progress.epoch)
+            drop_lines_after(run, self.progress.epoch)
         self.forward: Callable[[Tensor], Tensor] = self.model
         if self.workers.size > 1:
             self.forward = DistributedDataParallel(
@@ -174,26 +160,23 @@ class Trainer:
         if config.compile:
             self.forward = torch.compile(self.forward)
         self.labels = torch.as_tensor(np.array(train.labels), device=self.device)
-        targets = (
-            torch.as_tensor(np.array(train.soft_labels), device=self.device)
-            if train.soft_labels is not None
-            else functional.one_hot(self.labels, len(EMOTIONS)).float()
-        )
-        smoothing = config.label_smoothing
-        self.targets = (1 - smoothing) * targets + smoothing / len(EMOTIONS)
-        if face_weights is not None:
-            # Cross-entropy is linear in its targets, so a face's weight can sit in them.
-            weights = torch.as_tensor(face_weights / face_weights.mean(), device=self.device)
-            self.targets *= weights[:, None]
-        self.val_faces = _on_device(val.faces, self.device)
+        self.targets = soft_targets(train, config.label_smoothing, face_weights, self.device)
+        self.val_faces = _on_device(val, self.device)
         self.val_labels = np.array(val.labels)
-        self.weights = class_weights(self.labels, config.class_balance)
-        self.adjustment = logit_adjustment(self.labels, config.logit_adjustment)
+        classes = len(self.contract.labels)
+        self.weights = class_weights(self.labels, config.class_balance, classes)
+        self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
         self.teacher = Teacher.load(config, self.device) if config.teachers else None
         self.steps_per_epoch = len(train) // config.batch
 
     def _grow(self, path: Path, on_grow: Listener | None) -> None:
-        source = load_model(path).to(self.device).to(memory_format=torch.channels_last)
+        source, known = load_trained(path)
+        if known.color != self.contract.color:
+            raise ModelError(
+                f"{path} takes {known.color} faces, and this training has {self.contract.color}.",
+                hint=f"Train with --color {known.color}.",
+            )
+        source = source.to(self.device).to(memory_format=torch.channels_last)
         self.generator.manual_seed(self.config.seed)
 
         def faces() -> Tensor:
@@ -220,7 +203,7 @@ class Trainer:
         keep_rounded(model)
         if self.config.logit_adjustment:
             with torch.no_grad():
-                classifier(model).bias.sub_(self.adjustment)
+                classifier(model, len(self.contract.labels)).bias.sub_(self.adjustment)
         return model
 
     def fit(
@@ -259,13 +242,16 @@ class Trainer:
                         "model": self.config.model,
                         "epoch": epoch.epoch,
                         "val": epoch.val_accuracy,
+                        **contract_facts(self.contract),
                         "temperature": metrics.fit_temperature(logits.numpy(), self.val_labels),
                     },
                 )
-                matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
-                plot_confusion(matrix, self.run / "confusion_matrix.png")
-            with storage_errors(self.run / METRICS), (self.run / METRICS).open("a") as stream:
-                stream.write(json.dumps(vars(epoch), allow_nan=False) + "\n")
+                plot_confusion(
+                    self._confusion(logits),
+                    self.run / "confusion_matrix.png",
+                    self.contract.labels,
+                )
+            add_line(self.run, epoch)
             plot_curves(self.run / METRICS, self.run / "curves.png")
             save_state(
                 self.run / LAST,
@@ -293,7 +279,7 @@ class Trainer:
         right = torch.zeros((), device=self.device)
         loader_seconds = 0.0
         lr = 0.0
-        size = face_size(config, index)
+        size = face_size(config, index, self.contract.size)
         self.model.train()
         started = time.perf_counter()
         for i in range(self.steps_per_epoch):
@@ -320,14 +306,13 @@ class Trainer:
         val_loss = float(functional.cross_entropy(logits, torch.as_tensor(self.val_labels)))
         # The last step can break weights that its own loss did not show.
         _check_finite("val", val_loss, index + 1)
-        matrix = metrics.confusion_matrix(self.val_labels, logits.argmax(1).numpy())
         return Epoch(
             epoch=index + 1,
             lr=lr,
             train_loss=train_loss,
             train_accuracy=float(right) / seen,
             val_loss=val_loss,
-            **val_figures(matrix),
+            **val_figures(self._confusion(logits), self.contract.labels),
             seconds=seconds,
             faces_per_second=seen / seconds,
             loader_share=loader_seconds / seconds,
@@ -356,78 +341,27 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self) -> Tensor:
-        """Logits of the published model on val, float32 (N, 7), on the CPU."""
+        """Logits of the published model on val, float32 (N, labels), on the CPU."""
         model = self.evaluated.eval()
         parts = [
             model(normalise(part).contiguous(memory_format=torch.channels_last)).float().cpu()
-            for part in self.val_faces.split(EVALUATION_BATCH)
+            for part in self.val_faces.split(evaluation_batch(self.contract))
         ]
         return torch.cat(parts) - self.adjustment.cpu()
 
-    def _drop_lines_after(self, epoch: int) -> None:
-        """A run stopped between writing metrics and checkpoint has one line too many."""
-        path = self.run / METRICS
-        if path.is_file():
-            write_text(path, "".join(path.read_text().splitlines(keepends=True)[:epoch]))
+    def _confusion(self, logits: Tensor) -> NDArray[np.int64]:
+        predicted = logits.argmax(1).numpy()
+        return metrics.confusion_matrix(self.val_labels, predicted, len(self.contract.labels))
 
 
-def val_figures(matrix: NDArray[np.int64]) -> dict[str, Any]:
-    """Those fields of :class:`Epoch` that follow from the confusion matrix of val."""
-    return {
-        "val_accuracy": metrics.accuracy(matrix),
-        "val_macro_f1": metrics.macro_f1(matrix),
-        # NaN is no JSON.
-        "val_recall": {k: None if np.isnan(v) else v for k, v in metrics.recalls(matrix).items()},
-    }
+def evaluation_batch(contract: Contract) -> int:
+    """Faces of that size in a batch that is scored."""
+    return max(_EVALUATED_PIXELS // contract.size**2, 1)
 
 
 def normalise(faces: Tensor) -> Tensor:
     """uint8 pixels to the float32 that networks see."""
     return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
-
-
-def resolve_device(name: str, number: int = 0) -> torch.device:
-    """``auto`` is the GPU where there is one; UsageError if the device asked for is not there.
-
-    ``number`` chooses the GPU where the name does not.
-    """
-    if name == "auto":
-        return torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(
-            f"--device {name} is not a device.", hint="Use auto, cpu or cuda."
-        ) from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name} is not supported.", hint="Use auto, cpu or cuda.")
-    if device.type == "cuda":
-        device = torch.device("cuda", number if device.index is None else device.index)
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise UsageError(
-                f"--device {name}: torch sees {count or 'no'} GPU{'s' if count > 1 else ''}.",
-                hint="fer-edge doctor says what is missing.",
-            )
-    return device
-
-
-def class_weights(labels: Tensor, exponent: float) -> Tensor | None:
-    """Weights of the loss per class, mean 1 over the faces; None for an exponent of 0."""
-    if exponent == 0:
-        return None
-    counts = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1).float()
-    weights = counts**-exponent
-    return weights / (weights * counts).sum() * counts.sum()
-
-
-def logit_adjustment(labels: Tensor, tau: float) -> Tensor:
-    """What to subtract from the logits, float32 (7,): tau times the log of each class's share.
-
-    Menon et al. 2020 (arXiv:2007.07314), section 4.2.
-    """
-    shares = torch.bincount(labels, minlength=len(EMOTIONS)).clamp(min=1) / len(labels)
-    return tau * shares.log()
 
 
 def _check_finite(part: str, loss: float, epoch: int) -> None:
@@ -436,15 +370,6 @@ def _check_finite(part: str, loss: float, epoch: int) -> None:
             f"The {part} loss became {loss} in epoch {epoch}.",
             hint="Lower --lr, or train with --precision fp32.",
         )
-
-
-def _amp_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision == "auto":
-        if device.type != "cuda":
-            # bf16 is slower than fp32 on some CPUs (Xeon without AMX) and faster on others (Zen 4).
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -457,11 +382,8 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, objec
     ]
 
 
-def _on_device(faces: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.as_tensor(np.array(faces), device=device)[:, None]
-
-
-def best_epoch(run: Path) -> dict[str, Any]:
-    """The line of ``metrics.jsonl`` with the highest val accuracy."""
-    lines = (run / METRICS).read_text().splitlines()
-    return max(map(json.loads, lines), key=lambda epoch: epoch["val_accuracy"])
+def _on_device(data: FaceDataset, device: torch.device) -> Tensor:
+    """The faces, uint8 (N, channels, size, size); a copy where they are on disk."""
+    faces = data.faces if data.faces.flags.writeable else np.array(data.faces)
+    tensor = torch.as_tensor(faces, device=device)
+    return tensor if tensor.ndim == 4 else tensor[:, None]

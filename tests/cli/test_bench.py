@@ -200,3 +200,40 @@ def test_device(fer_edge: Command, exported: Path) -> None:
     options = ("--device", "cpu", "--precision", "fp32", "--json", *QUICK)
     (row,) = json.loads(fer_edge("bench", exported, *options).out)["precisions"]
     assert row["backend"] == "onnxruntime-cpu"
+
+
+def test_against_a_baseline_the_exit_status_tells(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    old, run = tmp_path / "old.json", ("bench", exported, "--batch", 1, "--seconds", 0.1)
+    fer_edge(*run, "--data", csv, "--out", old)
+    same = fer_edge(*run, "--data", csv, "--baseline", old, "--max-drop", 0.2)
+    assert same.code == 0
+    assert "Against the baseline" in same.out
+    before = json.loads(old.read_text())
+    for row in before["precisions"]:
+        row["score"]["accuracy"] += 0.1
+        row["latency"][0].update(p50_ms=1e-4, p50_interval_ms=None)
+    old.write_text(json.dumps(before))
+    assert fer_edge(*run, "--data", csv, "--baseline", old, "--max-drop", 0.2).code == 1
+    slower = fer_edge(*run, "--baseline", old, "--max-slowdown", 5, "--json")
+    assert slower.code == 1
+    assert all(change["beyond"] for change in json.loads(slower.out)["changes"])
+    assert "Add --baseline" in fer_edge(*run, "--max-drop", 0.2).error(2)
+
+
+def test_scenarios_are_served_and_named(fer_edge: Command, exported: Path) -> None:
+    run = ("bench", exported, "--batch", 1, "--seconds", 0.1, "--precision", "int8")
+    done = fer_edge(*run, "--scenario", "single-stream", "--scenario", "offline")
+    assert done.code == 0
+    assert "single-stream" in done.out
+    assert "offline" in done.out
+    assert "choose from all, single-stream" in fer_edge(*run, "--scenario", "stream").error(2)
+
+
+def test_several_processes_are_timed(fer_edge: Command, exported: Path) -> None:
+    run = ("bench", exported, "--batch", 1, "--seconds", 0.1, "--precision", "int8", "--json")
+    result = json.loads(fer_edge(*run, "--processes", 2).out)
+    assert result["processes"] == 2
+    low, high = result["precisions"][0]["latency"][0]["p50_interval_ms"]
+    assert low <= result["precisions"][0]["latency"][0]["p50_ms"] <= high

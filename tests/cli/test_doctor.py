@@ -17,7 +17,9 @@ from .conftest import Command
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """Versions that the doctor finds; None where a package is not installed."""
     versions: dict[str, str | None] = dict.fromkeys(doctor.TRAIN, "1.0")
-    versions |= dict.fromkeys((*doctor.CAMERA, *doctor.WEB, "av", "pyarrow", "paho-mqtt"), "1.0")
+    versions |= dict.fromkeys(
+        (*doctor.CAMERA, *doctor.WEB, *doctor.SERVE, "av", "pyarrow", "paho-mqtt"), "1.0"
+    )
     monkeypatch.setattr(doctor, "_version", versions.get)
     return versions
 
@@ -62,6 +64,7 @@ def test_what_cameras_need(fer_edge: Command, installed: dict[str, str | None]) 
     assert told["watch cameras"]["able"]
     for name, package, extra in (
         ("serve the live page", "uvicorn", "web"),
+        ("serve models over HTTP", "uvicorn", "serve"),
         ("record videos", "av", "record"),
         ("analyze recordings", "pyarrow", "analyze"),
         ("publish over MQTT", "paho-mqtt", "mqtt"),

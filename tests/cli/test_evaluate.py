@@ -101,3 +101,26 @@ def test_evaluating_needs_neither_torch_nor_onnx_nor_matplotlib(
     packages = imported(python(IMPORTED, "evaluate", exported, "--data", csv))
     assert "onnxruntime" in packages
     assert not packages & {"torch", "torchvision", "onnx", "safetensors", "matplotlib"}
+
+
+def test_groups_are_scored_with_intervals_and_drawn(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    fer_edge("evaluate", exported, "--data", csv, "--out", tmp_path / "first")
+    names = [
+        line.split(",")[0] for line in (tmp_path / "first/predictions.csv").read_text().splitlines()
+    ]
+    lines = [f"{name},{'odd' if i % 2 else 'even'}" for i, name in enumerate(names[1:])]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("\n".join(["name,side", *lines, ""]))
+    out = tmp_path / "audit"
+    done = fer_edge(
+        *("evaluate", exported, "--data", csv, "--groups", groups, "--min-group", 30, "--out", out)
+    )
+    assert done.code == 0
+    assert "points above" in done.out
+    assert (out / "groups.png").stat().st_size > 5000
+    audit = json.loads((out / "evaluation.json").read_text())["audit"]
+    assert [group["n"] for group in audit["groups"]] == [35, 35]
+    missing = fer_edge("evaluate", exported, "--data", csv, "--groups", tmp_path / "none.csv")
+    assert "none.csv" in missing.error()

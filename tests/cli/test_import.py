@@ -10,8 +10,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from fer_edge import Recognizer
 from fer_edge.artifact import Artifact
 from fer_edge.contract import EMOTIONS
+from fer_edge.data import synthetic_dataset
 from tests.export.importing.networks import EIGHT, NETWORKS
 
 NAMES = ",".join(EMOTIONS)
@@ -53,6 +55,34 @@ def test_it_is_exported_benched_and_asked_like_any_other(fer_edge, plain, csv, f
     assert fer_edge("bench", "build/int8", "--batch", 1, "--seconds", 0.1).code == 0
     assert fer_edge("predict", face, "--model", "build/int8").code == 0
     assert fer_edge("inspect", "build/int8").code == 0
+
+
+def test_labels_in_another_order_than_the_faces_are_told_with_the_order_that_fits(
+    fer_edge, plain, tmp_path
+) -> None:
+    faces = synthetic_dataset(140, seed=3)
+    fer_edge("import", plain, "--scale", 255, "--labels", NAMES, "--out", "build/right")
+    with Recognizer("build/right") as recognizer:
+        truth = recognizer(faces.faces).labels
+    rows = [
+        f"{label},{' '.join(map(str, face.ravel()))},PublicTest"
+        for label, face in zip(truth, faces.faces, strict=True)
+    ]
+    data = tmp_path / "fer2013.csv"
+    data.write_text("\n".join(["emotion,pixels,Usage", *rows, ""]))
+    right = fer_edge("import", plain, "--scale", 255, "--labels", NAMES, "--data", data)
+    assert "100.00 % of 140 faces of val are right" in right.out
+    assert "another order" not in right.out
+    turned = [*EMOTIONS[1:], EMOTIONS[0]]
+    wrong = fer_edge(
+        *("import", plain, "--scale", 255, "--labels", ",".join(turned)),
+        *("--data", data, "--out", "build/wrong"),
+    )
+    assert "another order" in wrong.out
+    # Classes that the network gives to no face may stand anywhere.
+    named = wrong.out.split("again with: --labels ")[1].split()[0].split(",")
+    assert all(named[label] == EMOTIONS[label] for label in set(truth))
+    assert "another order" in fer_edge("evaluate", "build/wrong", "--data", data).out
 
 
 def test_what_nothing_tells_has_to_be_said(fer_edge, plain) -> None:

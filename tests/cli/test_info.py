@@ -46,6 +46,14 @@ def test_scores_of_older_artifacts_have_no_calibration_error(
     assert fer_edge("info", artifact).code == 0
 
 
+def test_the_card_is_markdown(fer_edge: Command, exported: Path) -> None:
+    done = fer_edge("info", exported, "--card")
+    assert done.code == 0
+    assert done.out.startswith("# ")
+    assert "## Intended use\n" in done.out
+    assert "--card is Markdown" in fer_edge("info", exported, "--card", "--json").error(2)
+
+
 def test_json_is_the_manifest(fer_edge: Command, exported: Path) -> None:
     told = json.loads(fer_edge("info", exported, "--json").out)
     manifest = json.loads((exported / "manifest.json").read_text())

@@ -59,6 +59,8 @@ def test_the_whole_chain(fer_edge: Command, csv: Path, face: Path, tmp_path: Pat
     [
         ([], "Training needs faces. Pass --data fer2013.zip"),
         (["--data", "x", "--model", "resnet"], "no model 'resnet'. Did you mean resnet50?"),
+        (["--data", "x", "--size", "20"], "--size 20: input should be greater than or equal to 24"),
+        (["--data", "x", "--color", "bgr"], "--color bgr: input should be 'gray' or 'rgb'"),
         (["--data", "x", "--epochs", "0"], "--epochs 0: "),
         (["--data", "x", "--batch", "0"], "--batch 0: "),
         (["--data", "x", "--lr", "nan"], "--lr nan: "),
@@ -109,6 +111,36 @@ def test_a_recipe_gives_the_values_and_options_come_first(
     assert "Next: fer-edge export runs/svm" in fitted.out
     error = fer_edge("train", "--recipe", "svm.toml", "--data", csv, "--lr", 1).error(2)
     assert "--lr is nothing for the SVM of svm.toml" in error
+
+
+def test_a_recipe_may_name_a_size(fer_edge: Command, csv: Path, tmp_path: Path) -> None:
+    large = RECIPE.replace('"compact"', '"compact"\nsize = 64').replace("epochs = 3", "epochs = 1")
+    Path("large.toml").write_text(large)
+    assert fer_edge("train", "--recipe", "large.toml", "--data", csv).code == 0
+    config = json.loads((tmp_path / "runs" / "large" / "config.json").read_text())
+    assert (config["size"], config["color"]) == (64, "gray")
+
+    quick = ("--int8", "--data", csv, "--samples", 14, "--engine", "none")
+    assert fer_edge("export", "runs/large", *quick).code == 0
+    manifest = Artifact.load(Path("build/large")).manifest
+    assert manifest.input.shape == ("batch", 1, 64, 64)
+    assert manifest.training is not None
+    assert manifest.training["config"]["size"] == 64
+    # It teaches others at its own size.
+    options = ("--epochs", 1, "--batch", 35, "--teacher", "runs/large/best.safetensors")
+    taught = fer_edge("train", "--data", csv, "--out", "runs/small", *options)
+    assert taught.code == 0
+
+
+@pytest.mark.parametrize("command", ["--recipe", "--model"])
+def test_a_model_that_cannot_take_a_size_or_colour_says_so(
+    command: str, fer_edge: Command, csv: Path
+) -> None:
+    Path("mine.toml").write_text(RECIPE.replace('"compact"', '"compact"\ncolor = "rgb"'))
+    options = ("mine.toml",) if command == "--recipe" else ("compact", "--color", "rgb")
+    error = fer_edge("train", command, *options, "--data", csv, "--batch", 35).error(2)
+    assert "compact cannot take rgb faces of 48x48: " in error
+    assert not Path("runs").exists()
 
 
 def test_a_recipe_without_data_takes_that_of_the_command_line(

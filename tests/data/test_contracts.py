@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.contract import EMOTIONS, FER2013, Contract
-from fer_edge.data import FaceDataset, load_dataset
+from fer_edge.data import FaceDataset, describe_source, load_dataset
 from fer_edge.data.relabel import emotion_shares, own_labels, relabel
 from fer_edge.emotions import meaning
 from fer_edge.errors import DataError
@@ -42,6 +42,32 @@ def test_a_csv_is_enlarged_and_renamed(fer_csv: Path, contract: Contract, cache:
         assert (data.names == plain.names).all()
         data.require(contract)
         assert data.batch(slice(2)).shape == (2, *contract.face_shape)
+
+
+@pytest.mark.parametrize("size", [48, 64, 112])
+def test_a_csv_of_larger_faces_is_read_at_the_models_size(
+    write_csv: Callable[..., Path], size: int
+) -> None:
+    large = np.random.default_rng(1).integers(0, 256, (7, 64, 64), np.uint8)
+    rows = [f"{i},{' '.join(map(str, face.ravel()))},PublicTest" for i, face in enumerate(large)]
+    contract = Contract(size)
+    for _ in range(2):  # decoded, and from the cache
+        data = load_dataset(write_csv(rows), "val", contract=contract)
+        expected = [to_face(Image.fromarray(face), contract) for face in large]
+        np.testing.assert_array_equal(data.faces, expected)
+
+
+def test_what_is_left_out_is_told_without_reading_at_another_size(
+    tmp_path: Path, cache: Path
+) -> None:
+    files = {f"train/{name}/{name}.png": encode(DETAIL) for name in (*EMOTIONS, "contempt")}
+    folder = write_folder(tmp_path / "faces", files)
+    load_dataset(folder, "train", contract=RGB)
+    before = sorted(cache.rglob("*"))
+    told = describe_source(folder, contract=RGB)
+    assert told is not None
+    assert told.dropped == {"contempt": 1}
+    assert sorted(cache.rglob("*")) == before
 
 
 def test_what_the_model_has_no_label_for_is_left_out_and_counted(fer_csv: Path) -> None:

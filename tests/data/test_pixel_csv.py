@@ -1,7 +1,9 @@
+import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fer_edge.data.pixel_csv import read_csv
@@ -48,6 +50,34 @@ def test_reads_icml_face_data() -> None:
 def test_names_the_bad_line(line: str, message: str) -> None:
     text = f"emotion,pixels,Usage\n{GOOD}\n{line}\n".encode(errors="surrogateescape")
     with pytest.raises(DataError, match=message):
+        read_csv(io.BytesIO(text), "it", len(text))
+
+
+def row(face: np.ndarray) -> str:
+    return f"3,{' '.join(map(str, face.ravel()))},Training"
+
+
+@pytest.mark.parametrize("side", [24, 64, 260])
+def test_other_squares_are_faces_of_their_own_size(side: int) -> None:
+    faces = np.random.default_rng(side).integers(0, 256, (2, side, side), np.uint8)
+    text = "\n".join(["emotion,pixels,Usage", *map(row, faces)]).encode()
+    limit = csv.field_size_limit()
+    splits, _ = read_csv(io.BytesIO(text), "it", len(text))
+    np.testing.assert_array_equal(splits["train"].faces, faces)
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("count", [23 * 23, 47 * 48, 261 * 261])
+def test_what_is_no_square_or_no_face_is_refused(count: int) -> None:
+    text = f"emotion,pixels,Usage\n{row(np.zeros(count, np.uint8))}\n".encode()
+    with pytest.raises(DataError, match=f"line 2: {count} pixels instead of 2304 .* 24 to 260"):
+        read_csv(io.BytesIO(text), "it", len(text))
+
+
+def test_a_line_cut_short_at_another_square_is_named() -> None:
+    lines = ["emotion,pixels,Usage", row(np.zeros((48, 48), int)), row(np.zeros((47, 47), int))]
+    text = "\n".join(lines).encode()
+    with pytest.raises(DataError, match="line 3: 2209 pixels instead of 2304, which the lines"):
         read_csv(io.BytesIO(text), "it", len(text))
 
 

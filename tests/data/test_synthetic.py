@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fer_edge.contract import EMOTIONS
+from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.errors import UsageError
 
@@ -23,6 +23,19 @@ def test_same_arguments_same_faces() -> None:
     assert one.faces.dtype == np.uint8
     assert one.labels.dtype == np.int64
     assert one.counts() == dict.fromkeys(EMOTIONS, 10)
+
+
+def test_faces_of_another_size_and_colour() -> None:
+    contract = Contract(96, "rgb", ("joy", "anger"))
+    data = synthetic_dataset(70, contract=contract)
+    data.require(contract)
+    assert data.counts() == {"joy": 10, "anger": 10}
+    assert data.left_out == dict.fromkeys(set(EMOTIONS) - {"happy", "angry"}, 10)
+    assert (data.faces[:, 0] == data.faces[:, 2]).all()
+    # The same face with more detail, but for the noise: one draw a pixel.
+    plain, large = synthetic_dataset(1), synthetic_dataset(1, contract=Contract(96))
+    halved = large.faces[0].reshape(48, 2, 48, 2).mean((1, 3))
+    assert np.corrcoef(halved.ravel(), plain.faces[0].ravel())[0, 1] > 0.97
 
 
 def test_faces_use_the_range_of_gray_levels() -> None:

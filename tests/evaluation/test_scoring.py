@@ -34,6 +34,7 @@ def test_a_score_says_what_the_engine_got_right():
         recall=metrics.recalls(matrix),
         f1=metrics.f1s(matrix),
         ece=metrics.expected_calibration_error(probabilities, TRUTH),
+        support=DATASET.counts(),
         backend="fake",
         data=DATASET.fingerprint,
     )

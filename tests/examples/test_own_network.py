@@ -6,8 +6,14 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra train")
 
 from examples import own_network
+from fer_edge import Recognizer
 from fer_edge.artifact import Artifact
+from fer_edge.cli import main
+from fer_edge.contract import Contract
+from fer_edge.data import synthetic_dataset
 from fer_edge.errors import ModelError, UsageError
+from fer_edge.export.pipeline import export_model
+from fer_edge.export.sources import open_source
 from fer_edge.models import build_model, registry
 
 
@@ -27,6 +33,34 @@ def test_it_exports_a_colour_network_with_eight_labels(tmp_path: Path, capsys) -
     assert artifact.contract.labels[-1] == "contempt"
     assert set(artifact.manifest.graphs) == {"fp32", "fp16"}
     assert capsys.readouterr().out.split(": ")[1].strip() in artifact.contract.labels
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("options", "contract"),
+    [((), Contract(64)), (("--size", "96", "--color", "rgb"), Contract(96, "rgb"))],
+)
+def test_it_is_trained_at_its_own_size_or_another(
+    options: tuple[str, ...], contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    lines = ["emotion,pixels,Usage"]
+    for usage, n, split in (("Training", 42, "train"), ("PublicTest", 14, "val")):
+        data = synthetic_dataset(n, split=split)
+        for face, label in zip(data.faces, data.labels, strict=True):
+            lines.append(f"{label},{' '.join(map(str, face.ravel()))},{usage}")
+    file = tmp_path / "fer2013.csv"
+    file.write_text("\n".join(lines))
+    small = ("--epochs", "1", "--batch", "14", "--data", str(file), "--out", str(tmp_path / "run"))
+    with pytest.raises(SystemExit) as done:
+        main(["train", "--model", "tiny-mobile", *options, *small])
+    assert not done.value.code
+    source = open_source(tmp_path / "run")
+    assert source.contract == contract
+    export_model(source, tmp_path / "artifact")
+    with Recognizer(tmp_path / "artifact") as recognizer:
+        assert recognizer.contract == contract
+        assert recognizer([data.faces[0]]).probabilities.shape == (1, 7)
 
 
 @pytest.mark.usefixtures("registered")

@@ -118,7 +118,7 @@ def test_a_temperature_that_is_none_is_refused(trained, value):
 
 
 def test_a_temperature_needs_one_layer_to_go_into(trained, monkeypatch):
-    def two_heads(name):
+    def two_heads(name, _contract):
         model = build_model(name)
         model.other = torch.nn.Linear(3, 7)
         return model
@@ -131,7 +131,7 @@ def test_a_temperature_needs_one_layer_to_go_into(trained, monkeypatch):
 
 
 def test_a_graph_that_differs_from_torch_is_refused(trained, monkeypatch):
-    def other_weights(_model, name, _temperature):
+    def other_weights(_model, name, *_):
         torch.manual_seed(2)
         return torch_to_onnx(build_model(name), name)
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fer_edge.errors import MissingDependencyError, UsageError
-from fer_edge.models import MODELS, build_model, model_spec
+from fer_edge.contract import FER2013, Color, Contract
+from fer_edge.errors import MissingDependencyError, ModelError, UsageError
+from fer_edge.models import MODELS, ModelSpec, build_model, model_contract, model_spec
+from fer_edge.models.trial import check_model
 
 
 def multiply_adds(model: nn.Module) -> int:
@@ -56,6 +58,78 @@ def test_every_model_turns_faces_into_seven_logits(
     assert isinstance(first, nn.Conv2d)
     assert first.in_channels == (1 if name == "compact" else 3)
     assert first is next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_larger_faces(build: Callable[[str], nn.Module], name: str) -> None:
+    assert model_contract(name) == FER2013
+    for size in (64, 97, 112):
+        check_model(build(name), name, model_contract(name, size))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_those_made_for_colour_take_it(build: Callable[[str], nn.Module], name: str) -> None:
+    contract = model_contract(name, 64, "rgb")
+    if name == "compact":
+        with pytest.raises(UsageError, match="compact cannot take rgb faces of 64x64"):
+            check_model(build(name), name, contract)
+    else:
+        check_model(build(name), name, contract)
+
+
+def test_a_face_that_a_model_shrinks_to_nothing_is_refused(
+    build: Callable[[str], nn.Module],
+) -> None:
+    with pytest.raises(UsageError, match="vgg19 cannot take grayscale faces of 24x24"):
+        check_model(build("vgg19"), "vgg19", model_contract("vgg19", 24))
+
+
+class Mine(nn.Module):
+    def __init__(self, size: int, color: str, labels: tuple[str, ...]) -> None:
+        super().__init__()
+        self.contract = Contract(size, color, labels)  # type: ignore[arg-type]
+
+
+def of_three(
+    labels: tuple[str, ...] = ("joy", "anger"), size: int = 96, color: Color = "rgb"
+) -> nn.Module:
+    return Mine(size, color, labels)
+
+
+def of_one(size: int) -> nn.Module:
+    return Mine(size, "gray", FER2013.labels)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("of_three", "of_one", "impossible"):
+        spec = ModelSpec(name, "for tests", f"{__name__}:{name}")
+        monkeypatch.setitem(MODELS, name, spec)
+
+
+def impossible(size: int = 1000) -> nn.Module:
+    return Mine(size, "gray", FER2013.labels)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_builder_says_what_its_network_takes_and_gets_what_is_asked_for() -> None:
+    own = Contract(96, "rgb", ("joy", "anger"))
+    assert model_contract("of_three") == build_model("of_three").contract == own
+    asked = model_contract("of_three", 64, "gray")
+    assert asked == Contract(64, "gray", ("joy", "anger"))
+    assert build_model("of_three", asked).contract == asked
+    # What it does not say is as the networks of this package have it.
+    assert model_contract("of_one") == build_model("of_one").contract == FER2013
+    assert build_model("of_one", model_contract("of_one", 64)).contract.size == 64
+
+
+@pytest.mark.usefixtures("registered")
+def test_defaults_that_are_no_contract_are_named() -> None:
+    with pytest.raises(ModelError, match=r"impossible is registered as .*faces of 1000 pixels"):
+        model_contract("impossible")
+    assert model_contract("impossible", 48) == FER2013
+    with pytest.raises(UsageError, match="of_one cannot be built for faces of 300 pixels"):
+        model_contract("of_one", 300)
 
 
 def test_compact_keeps_its_limits(build: Callable[[str], nn.Module]) -> None:

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ModelError
 from fer_edge.models import build_model
-from fer_edge.models.weights import load_model, load_weights
+from fer_edge.models.weights import contract_facts, load_model, load_trained, load_weights
 from fer_edge.training.checkpoint import save_model
 
 
@@ -177,6 +178,16 @@ def test_a_block_with_half_of_its_tensors_is_not_filled_in(tmp_path: Path) -> No
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match=r"no tensor network\.layer2\.0\.bn3\.weight"):
         build_model("resnet50", weights=tmp_path / "w.safetensors")
+
+
+def test_a_trained_file_says_which_faces_its_network_takes(tmp_path: Path) -> None:
+    contract = Contract(96, "rgb")
+    facts = {"model": "resnet14"} | contract_facts(contract)
+    save_model(tmp_path / "best.safetensors", build_model("resnet14", contract), facts)
+    assert load_trained(tmp_path / "best.safetensors").contract == contract
+    # Files from before sizes could be chosen say nothing.
+    save_model(tmp_path / "old.safetensors", build_model("compact"), {"model": "compact"})
+    assert load_trained(tmp_path / "old.safetensors").contract == FER2013
 
 
 def test_a_trained_file_says_which_model_it_holds(trained: nn.Module, tmp_path: Path) -> None:

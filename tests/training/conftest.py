@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fer_edge.contract import Color
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.models.registry import MODELS, ModelSpec
 from fer_edge.training import run as runs
@@ -36,12 +37,35 @@ def tiny() -> nn.Module:
     )
 
 
+def any_size(color: Color = "gray") -> nn.Module:
+    """Takes faces of any size, in gray or in colour."""
+    channels = 1 if color == "gray" else 3
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        nn.Linear(8 * 4 * 4, 7),
+    )  # fmt: skip
+
+
+def colourful(
+    size: int = 32, color: Color = "rgb", labels: tuple[str, ...] = ("sad", "joy", "anger")
+) -> nn.Module:
+    """A network of somebody else, with a contract of its own."""
+    channels = 1 if color == "gray" else 3
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 5, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(8 * ((size - 2) // 3) ** 2, len(labels)),
+    )  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny_models(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("fer_edge.models.tiny")
-    module.tiny = tiny
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(MODELS, "tiny", ModelSpec("tiny", "for tests", ".tiny:tiny", "0"))
+    for builder, first in ((tiny, "0"), (any_size, "0"), (colourful, None)):
+        setattr(module, builder.__name__, builder)
+        name = builder.__name__.replace("_", "-")
+        spec = ModelSpec(name, "for tests", f".tiny:{builder.__name__}", first)
+        monkeypatch.setitem(MODELS, name, spec)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fer_edge.training.augment import augment, mix, resized
+from fer_edge.training.augment import augment, in_color, mix, resized
 from fer_edge.training.config import TrainConfig
 
 N = 300
@@ -46,6 +46,36 @@ def assert_fills(values: Tensor, low: float, high: float) -> None:
     margin = (high - low) / 10
     assert low - margin / 10 <= values.min() < low + margin
     assert high - margin < values.max() <= high + margin / 10
+
+
+def test_faces_are_scaled_either_way() -> None:
+    smooth = torch.linspace(-1, 1, 48).expand(2, 3, 48, 48)
+    for size in (32, 96):
+        scaled = resized(smooth, size)
+        assert scaled.shape == (2, 3, size, size)
+        wanted = (torch.arange(size) + 0.5) / size * 48 / 23.5 - 48 / 47
+        inner = slice(size // 8, -size // 8)
+        torch.testing.assert_close(scaled[0, 0, 5, inner], wanted[inner], atol=0.01, rtol=0)
+    assert resized(smooth, 48) is smooth
+
+
+def test_gray_and_colour_become_each_other() -> None:
+    colour = torch.randn(4, 3, 5, 5)
+    gray = in_color(colour, 1)
+    assert gray.shape == (4, 1, 5, 5)
+    wanted = 0.299 * colour[:, 0] + 0.587 * colour[:, 1] + 0.114 * colour[:, 2]
+    torch.testing.assert_close(gray[:, 0], wanted)
+    assert torch.equal(in_color(gray, 3), gray.repeat(1, 3, 1, 1))
+    assert in_color(gray, 1) is gray
+    # A gray face in three channels is the same in one.
+    torch.testing.assert_close(in_color(in_color(gray, 3), 1), gray)
+
+
+def test_a_colour_face_moves_as_one(augmented: Callable[..., Tensor]) -> None:
+    gray = faces()
+    strengths = {"flip": 0.5, "rotation": 20, "shift": 0.1, "scale": 0.1, "brightness": 0.3}
+    moved = augmented(gray.repeat(1, 3, 1, 1), **strengths)
+    torch.testing.assert_close(moved[:, 2], augmented(gray, **strengths)[:, 0])
 
 
 def test_no_strength_changes_nothing(augmented: Callable[..., Tensor]) -> None:

@@ -6,12 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fer_edge.contract import FER2013, Contract
 from fer_edge.data import FaceDataset
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import build_model
+from fer_edge.training.augment import in_color
 from fer_edge.training.checkpoint import save_model
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.distill import Teacher
+from fer_edge.training.distill import Expert, Teacher
 from fer_edge.training.trainer import Trainer, normalise
 
 
@@ -35,14 +37,66 @@ def test_the_loss_is_the_divergence_from_the_mean_of_the_teachers() -> None:
     wanted = (torch.tensor(first).div(2).softmax(0) + torch.tensor(second).div(2).softmax(0)) / 2
     told = student.div(2).softmax(1)
     by_hand = 4 * (wanted * (wanted / told).log()).sum(1).mean()
-    loss = Teacher([Says(first), Says(second)], 2.0).loss(FACES, student)
+    loss = Teacher([Expert(Says(first)), Expert(Says(second))], 2.0).loss(FACES, student)
     torch.testing.assert_close(loss, by_hand)
 
 
 def test_a_student_that_agrees_has_no_loss() -> None:
     logits = [3.0, 1, 0, 0, 0, 0, 2]
-    loss = Teacher([Says(logits)], 4.0).loss(FACES, torch.tensor([logits, logits]))
+    loss = Teacher([Expert(Says(logits))], 4.0).loss(FACES, torch.tensor([logits, logits]))
     assert float(loss) == pytest.approx(0, abs=1e-6)
+
+
+class Looks(nn.Module):
+    """Keeps what it is shown."""
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        self.seen = faces
+        return torch.zeros(len(faces), 7)
+
+
+@pytest.mark.parametrize(
+    ("contract", "shown", "wanted"),
+    [
+        (Contract(96, "rgb"), 48, (2, 3, 96, 96)),
+        (Contract(32), 48, (2, 1, 32, 32)),
+        (Contract(96), 32, (2, 1, 64, 64)),
+        (FER2013, 40, (2, 1, 40, 40)),
+    ],
+)
+def test_a_teacher_sees_faces_of_its_own_size_and_colour(
+    contract: Contract, shown: int, wanted: tuple[int, ...]
+) -> None:
+    looks = Looks()
+    teacher = Teacher([Expert(looks, contract)], 2.0, size=48)
+    teacher.loss(torch.full((2, 1, shown, shown), 0.5), torch.zeros(2, 7))
+    assert looks.seen.shape == wanted
+    torch.testing.assert_close(looks.seen, torch.full(wanted, 0.5))
+
+
+def test_a_gray_teacher_sees_colour_in_gray() -> None:
+    looks = Looks()
+    faces = torch.randn(2, 3, 64, 64)
+    Teacher([Expert(looks, Contract(64))], 2.0, size=64).loss(faces, torch.zeros(2, 7))
+    torch.testing.assert_close(looks.seen, in_color(faces, 1))
+
+
+def test_a_teacher_of_other_labels_is_refused(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    path = tmp_path / "three.safetensors"
+    save_model(path, build_model("colourful"), {"model": "colourful"})
+    with pytest.raises(ModelError, match="gives sad, joy, anger; the student learns angry, disg"):
+        Teacher.load(config(teachers=[str(path)]), torch.device("cpu"))
+
+
+def test_a_teacher_that_cannot_take_the_first_faces_is_refused(
+    config: Callable[..., TrainConfig], teacher: Path
+) -> None:
+    values = {"model": "any-size", "size": 96, "teachers": [str(teacher)]}
+    assert Teacher.load(config(**values), torch.device("cpu")).size == 96
+    with pytest.raises(UsageError, match=r"teacher\.safetensors cannot take .* of 24x24"):
+        Teacher.load(config(**values, initial_size=48), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -65,7 +119,9 @@ def test_a_student_of_teachers_alone_comes_to_agree(
     faces = normalise(torch.as_tensor(train_set.faces))[:, None]
 
     def distance() -> float:
-        expert = Teacher.load(config(teachers=[str(teacher)]), torch.device("cpu")).networks[0]
+        expert = (
+            Teacher.load(config(teachers=[str(teacher)]), torch.device("cpu")).experts[0].network
+        )
         with torch.no_grad():
             student = functional.log_softmax(made.model.eval()(faces), 1)
             return float(

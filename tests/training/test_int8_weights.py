@@ -4,6 +4,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fer_edge.contract import Contract
 from fer_edge.data import synthetic_dataset
 from fer_edge.models import build_model
 from fer_edge.training.checkpoint import BEST, LAST
@@ -50,6 +51,14 @@ def test_three_channels_of_a_gray_face_and_the_classifier_stay() -> None:
     changed = [not torch.equal(m.weight, w) for m, w in zip(convolutions, before, strict=True)]
     assert changed == [False] + [True] * (len(convolutions) - 1)
     assert torch.equal(model.network.fc.weight, head)
+
+
+def test_three_channels_of_colour_are_rounded() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 7))
+    before = model[0].weight.detach().clone()
+    round_weights(model, Contract(48, "rgb"))
+    keep_rounded(model)
+    assert not torch.equal(model[0].weight, before)
 
 
 def test_the_gradient_passes_the_rounding() -> None:

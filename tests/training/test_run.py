@@ -14,8 +14,8 @@ from fer_edge.training import run as runs
 from fer_edge.training import trainer as trainers
 from fer_edge.training.checkpoint import BEST, LAST
 from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.epoch import METRICS
 from fer_edge.training.run import resume, start
-from fer_edge.training.trainer import METRICS
 
 pytestmark = pytest.mark.usefixtures("_made_up_data")
 
@@ -175,7 +175,7 @@ def test_a_place_that_cannot_be_written_is_named(
 
 def test_a_run_keeps_its_config(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     start(config(epochs=1, lr=0.03), tmp_path / "run")
-    assert TrainConfig.load(tmp_path / "run") == config(epochs=1, lr=0.03)
+    assert TrainConfig.load(tmp_path / "run") == config(epochs=1, lr=0.03, size=48, color="gray")
     assert (tmp_path / "run" / CONFIG).is_file()
 
 

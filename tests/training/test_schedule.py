@@ -43,10 +43,10 @@ def test_a_run_of_one_step_has_a_rate(config: Callable[..., TrainConfig], schedu
 def test_faces_grow_in_steps_of_eight_to_their_full_size(
     config: Callable[..., TrainConfig],
 ) -> None:
-    sizes = [face_size(config(initial_size=24, epochs=20), epoch) for epoch in range(20)]
+    sizes = [face_size(config(initial_size=24, epochs=20), epoch, 48) for epoch in range(20)]
     # 14 epochs from 24 to 48: 8 more pixels every 14 / 3 of them.
     assert sizes == [24] * 5 + [32] * 5 + [40] * 4 + [48] * 6
 
 
 def test_faces_stay_whole_by_default(config: Callable[..., TrainConfig]) -> None:
-    assert {face_size(config(epochs=3), epoch) for epoch in range(3)} == {48}
+    assert {face_size(config(epochs=3), epoch, 100) for epoch in range(3)} == {100}

@@ -8,15 +8,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from fer_edge.contract import EMOTIONS, FER2013
 from fer_edge.data import FaceDataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import load_model
+from fer_edge.models.weights import contract_facts, load_model
 from fer_edge.training import svm as svms
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import CONFIG
+from fer_edge.training.epoch import METRICS, best_epoch
 from fer_edge.training.svm import features, train_svm
-from fer_edge.training.trainer import METRICS, Trainer, best_epoch, normalise
+from fer_edge.training.trainer import Trainer, normalise
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 
@@ -84,7 +86,8 @@ def test_the_run_can_be_read_like_any_other(source: Path) -> None:
     assert len((out / METRICS).read_text().splitlines()) == 1
     with safe_open(out / BEST, framework="pt") as file:
         facts = {k: json.loads(v) for k, v in file.metadata().items()}
-    assert facts == {"model": "tiny", "epoch": 1, "val": epoch.val_accuracy}
+    contract = contract_facts(FER2013) | {"labels": list(EMOTIONS)}
+    assert facts == {"model": "tiny", "epoch": 1, "val": epoch.val_accuracy} | contract
     config = json.loads((out / CONFIG).read_text())
     assert config["model"] == "tiny"
     assert config["data"] == ["made up"]

@@ -11,22 +11,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from fer_edge import metrics
+from fer_edge.contract import EMOTIONS, FER2013, Contract
 from fer_edge.data import FaceDataset, synthetic_dataset
-from fer_edge.errors import TrainingError, UsageError
+from fer_edge.errors import DataError, ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models import build_model
 from fer_edge.models.weights import load_weights
 from fer_edge.training import plots
 from fer_edge.training import trainer as trainers
-from fer_edge.training.checkpoint import BEST, LAST
-from fer_edge.training.trainer import (
-    METRICS,
-    Trainer,
-    best_epoch,
-    class_weights,
-    normalise,
-    resolve_device,
-)
+from fer_edge.training.checkpoint import BEST, LAST, save_model
+from fer_edge.training.epoch import METRICS, best_epoch
+from fer_edge.training.trainer import Trainer, evaluation_batch, normalise
 
 STEPS = 4
 """Of an epoch: 70 faces in batches of 16."""
@@ -121,6 +116,9 @@ def test_best_holds_the_first_of_the_best_epochs(
         "model": "tiny",
         "epoch": 2,
         "val": 0.8,
+        "size": 48,
+        "color": "gray",
+        "labels": list(EMOTIONS),
         "temperature": pytest.approx(temperature, rel=1e-3),
     }
 
@@ -173,15 +171,6 @@ def test_soft_labels_replace_labels(
     vague = trainer(replace(train_set, soft_labels=halves), epochs=1)
     vague.fit()
     assert not torch.equal(vague.model[7].weight, hard.model[7].weight)
-
-
-def test_class_weights_worked_out_by_hand() -> None:
-    labels = torch.tensor([0, 0, 0, 0, 1, 2, 3, 4, 5, 6])
-    assert class_weights(labels, 0) is None
-    # 1/n per class, times 10 faces over 7 classes.
-    torch.testing.assert_close(class_weights(labels, 1), torch.tensor([10 / 28] + [10 / 7] * 6))
-    # 1/sqrt(n) per class sums to 4 * 1/2 + 6 = 8 over the faces.
-    torch.testing.assert_close(class_weights(labels, 0.5), torch.tensor([0.625] + [1.25] * 6))
 
 
 def test_class_weights_reach_the_loss(
@@ -246,13 +235,46 @@ def test_label_smoothing_is_that_of_torch(
 
 def test_the_first_epochs_see_small_faces(trainer: Callable[..., Trainer]) -> None:
     sizes: list[int] = []
-    made = trainer(epochs=4, initial_size=32)
-    made.model[5] = nn.Sequential(nn.AdaptiveAvgPool2d(7), nn.Flatten())
+    made = trainer(model="any-size", epochs=4, initial_size=32)
     made.forward = lambda faces: sizes.append(faces.shape[-1]) or made.model(faces)
     made.average = None
     made.fit()
     assert [sizes[i * STEPS] for i in range(4)] == [32, 32, 40, 48]
     assert made.predict().shape == (35, 7)
+
+
+def test_a_model_that_flattens_cannot_start_small(trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(UsageError, match="tiny cannot take grayscale faces of 32x32"):
+        trainer(initial_size=32)
+
+
+def test_faces_do_not_shrink(trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(UsageError, match="--initial-size 56 is more than the 48 pixels"):
+        trainer(initial_size=56)
+
+
+def test_faces_of_another_size_are_refused(trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(DataError, match=r"These faces are \(48, 48\)"):
+        trainer(model="any-size", size=64)
+
+
+def test_large_faces_are_scored_in_smaller_batches() -> None:
+    assert evaluation_batch(FER2013) == 256
+    assert evaluation_batch(Contract(96)) == 64
+    assert evaluation_batch(Contract(260)) == 8
+
+
+def test_a_network_of_another_colour_does_not_start_one(
+    trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    contract = Contract(48, "rgb")
+    sets = [
+        synthetic_dataset(n, split=s, contract=contract) for n, s in ((70, "train"), (7, "val"))
+    ]
+    save_model(tmp_path / "gray.safetensors", build_model("tiny"), {"model": "tiny"})
+    values = {"model": "any-size", "color": "rgb", "grow_from": str(tmp_path / "gray.safetensors")}
+    with pytest.raises(ModelError, match="takes gray faces, and this training has rgb"):
+        trainer(*sets, **values)
 
 
 def test_an_emotion_without_val_faces_has_no_recall(
@@ -326,32 +348,6 @@ def test_a_batch_of_more_than_the_data_is_a_usage_error(
         trainer(batch=71)
     trainer(batch=70, epochs=1).fit()
     assert len(rows(tmp_path)) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "gpus", "message"),
-    [
-        ("cuda", 0, "--device cuda: torch sees no GPU"),
-        ("cuda:1", 1, "--device cuda:1: torch sees 1 GPU"),
-        ("meta", 0, "--device meta is not supported"),
-        ("gpu", 0, "--device gpu is not a device"),
-    ],
-)
-def test_a_device_that_is_not_there_is_a_usage_error(
-    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, message: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    with pytest.raises(UsageError, match=message):
-        resolve_device(name)
-
-
-@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cuda")])
-def test_auto_takes_the_gpu_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    assert resolve_device("auto").type == device
 
 
 @pytest.mark.gpu

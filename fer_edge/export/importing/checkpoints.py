@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fer_edge.contract import EMOTIONS, FACE_SIZE, PIXEL_MEAN, PIXEL_SCALE
+from fer_edge.contract import PIXEL_MEAN, PIXEL_SCALE, Color
 from fer_edge.errors import UsageError
 from fer_edge.export.importing.importer import Imported, ImportOptions
 from fer_edge.export.importing.modules import import_module
-from fer_edge.models import build_model
+from fer_edge.models import build_model, model_contract
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.weights import load_weights, read_state
 
@@ -15,8 +15,8 @@ from fer_edge.models.weights import load_weights, read_state
 def import_weights(path: Path, name: str, options: ImportOptions) -> Imported:
     """Build a network by name, give it the weights of a file, and make its graph.
 
-    What is not said is taken to be as this package trains: gray faces of 48x48, (pixel - 128) / 64,
-    FER2013's labels.
+    What is not said is taken to be as the network's own: gray faces of 48x48 and FER2013's labels
+    for those of this package, and (pixel - 128) / 64 for all that it trains.
 
     Parameters
     ----------
@@ -35,7 +35,9 @@ def import_weights(path: Path, name: str, options: ImportOptions) -> Imported:
     """
     if options.input is not None or options.output is not None:
         raise UsageError("--input and --output are for ONNX files.", hint="Leave them out.")
-    model = build_model(name)
+    asked: Color | None = "rgb" if options.color == "bgr" else options.color
+    contract = model_contract(name, options.size, asked)
+    model = build_model(name, contract)
     within = read_state(path).within
     load_weights(model, path)
     own = options.scale is None and options.mean is None and options.std is None
@@ -44,9 +46,9 @@ def import_weights(path: Path, name: str, options: ImportOptions) -> Imported:
         options = replace(options, scale=1.0, mean=mean, std=std)
     options = replace(
         options,
-        size=options.size or FACE_SIZE,
-        color=options.color or "gray",
-        labels=options.labels or EMOTIONS,
+        size=contract.size,
+        color=options.color or contract.color,
+        labels=options.labels or contract.labels,
     )
     # A network made for colour repeats gray for itself; inside it, colour is what it takes.
     if options.color != "gray" and isinstance(model, GrayInput):

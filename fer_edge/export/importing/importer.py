@@ -1,11 +1,9 @@
 """From somebody's ONNX file to the graph of record, held against the file that it came from."""
 
-import ast
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -16,8 +14,10 @@ from fer_edge.errors import ExportError, FerEdgeError, UsageError
 from fer_edge.export.graph import load_graph, name_outputs, read_contract
 from fer_edge.export.importing.batch import any_batch
 from fer_edge.export.importing.editing import open_session
+from fer_edge.export.importing.labels import example, find_labels, written_labels
 from fer_edge.export.importing.normalise import has_form_of, normalise
-from fer_edge.export.importing.pretreatment import Normalisation, seen, surround, told
+from fer_edge.export.importing.original import NetworkColor, Original, prepared, probe_images
+from fer_edge.export.importing.pretreatment import seen, surround, told
 from fer_edge.export.importing.reading import editable, read_model
 from fer_edge.export.importing.signature import Signature, find_signature
 from fer_edge.export.sources import Source
@@ -30,7 +30,6 @@ HALF_LIMIT = 5e-3
 """The same where the file computes in float16: it rounds after each of some fifty layers, 0.0005 of
 a value at most, and roundings add up like random steps."""
 
-NetworkColor = Literal["gray", "rgb", "bgr"]
 Outputs = Literal["logits", "probabilities"]
 _ENDINGS = {"logits": "Softmax", "log-probabilities": "Exp", "probabilities": None}
 
@@ -141,14 +140,14 @@ def _imported(original: onnx.ModelProto, where: str, options: ImportOptions) -> 
     normalisation = told(options.scale, options.mean, options.std, signature.channels)
     normalisation = normalisation or seen(graph, signature)
     if normalisation is None:
-        raise _unsaid(signature, where, options.labels is None and not _written_labels(original))
+        raise _unsaid(signature, where, options.labels is None and not written_labels(original))
     lines.append(f"pixels: {normalisation.said}")
-    original_run = _Original(original, signature, size)
+    original_run = Original(original, signature, size)
     faces = probe_images(FACES, 1 if color == "gray" else 3, contract_size)
-    answers = original_run(_prepared(faces, signature, normalisation, color, size))
+    answers = original_run(prepared(faces, signature, normalisation, color, size))
     kind, reason = _kind(answers, options.outputs, where)
     lines.append(f"output {signature.output!r}: {answers.shape[1]} {kind}, {reason}")
-    labels = _labels(options.labels, answers.shape[1], original, where)
+    labels = find_labels(options.labels, answers.shape[1], original, where)
     contract = _contract(contract_size, "gray" if color == "gray" else "rgb", labels)
     lines.insert(1, f"faces: {contract.input_text}{_colour_note(signature, options.color, color)}")
     surround(
@@ -171,71 +170,6 @@ def _imported(original: onnx.ModelProto, where: str, options: ImportOptions) -> 
     lines.append(f"differs from the original by {difference:.1e} at most on {len(faces)} faces")
     source = Source(where, model, contract=contract, parity={"fp32": difference})
     return Imported(source, lines)
-
-
-class _Original:
-    """The file as it came, run as it came, on float images of its own size."""
-
-    def __init__(self, model: onnx.ModelProto, signature: Signature, size: int) -> None:
-        self._session: Any = open_session(model)
-        self._signature = signature
-        self._size = size
-        inputs = self._session.get_inputs()
-        taken = next(one for one in inputs if one.name == signature.input)
-        self.half = "float16" in taken.type or any(
-            tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer
-        )
-        self._dtype = {"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(
-            taken.type, np.uint8 if "uint8" in taken.type else np.float32
-        )
-
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Numbers per image, (N, K)."""
-        step = self._signature.batch or 16
-        images = (np.rint(images) if self._dtype == np.uint8 else images).astype(self._dtype)
-        rows = []
-        for start in range(0, len(images), step):
-            part = images[start : start + step]
-            missing = step - len(part) if self._signature.batch else 0
-            if missing:
-                part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-            (found,) = self._session.run([self._signature.output], {self._signature.input: part})
-            rows.append(np.asarray(found, np.float64).reshape(len(part), -1)[: step - missing])
-        return np.concatenate(rows)[: len(images)]
-
-
-def _prepared(
-    faces: NDArray[np.uint8],
-    signature: Signature,
-    normalisation: Normalisation,
-    color: NetworkColor,
-    size: int,
-) -> NDArray[np.float32]:
-    """Faces as the file wants them, by NumPy alone."""
-    pixels = faces.astype(np.float32)
-    if faces.shape[-1] != size:
-        pixels = _resized(pixels, size)
-    if pixels.shape[1] < signature.channels:
-        pixels = np.repeat(pixels, signature.channels, axis=1)
-    if color == "bgr":
-        pixels = pixels[:, ::-1]
-    if signature.dtype != "uint8":
-        pixels = normalisation(pixels)
-    return pixels.transpose(0, 2, 3, 1) if signature.layout == "NHWC" else pixels
-
-
-def _resized(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Bilinear, with the centres of pixels where they are."""
-    for axis in (2, 3):
-        length = pixels.shape[axis]
-        places = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
-        low = np.floor(places).astype(np.int64)
-        high, share = np.minimum(low + 1, length - 1), (places - low).astype(np.float32)
-        shape = [1] * 4
-        shape[axis] = -1
-        share = share.reshape(shape)
-        pixels = pixels.take(low, axis) * (1 - share) + pixels.take(high, axis) * share
-    return pixels
 
 
 def _kind(answers: NDArray[np.float64], said: Outputs | None, where: str) -> tuple[str, str]:
@@ -338,7 +272,7 @@ def _contract(size: int, color: Literal["gray", "rgb"], labels: tuple[str, ...])
 def _unsaid(signature: Signature, where: str, labels: bool) -> ExportError:
     """Nothing tells what the network wants for a pixel, nor, perhaps, what its outputs are."""
     nor = ", nor what its outputs are" if labels else ""
-    also = f" And its outputs in their order: --labels {_example(signature.classes or 0)}."
+    also = f" And its outputs in their order: --labels {example(signature.classes or 0)}."
     return ExportError(
         f"{where} does not say which numbers it wants for a pixel{nor}; it has "
         f"{signature.described()[0]}.",
@@ -346,61 +280,3 @@ def _unsaid(signature: Signature, where: str, labels: bool) -> ExportError:
         "--std 0.5 for -1 to 1; --scale 255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for "
         f"torchvision's; --scale 1 for 0 to 255.{also if labels else ''}",
     )
-
-
-def _labels(
-    said: Sequence[str] | None, classes: int, model: onnx.ModelProto, where: str
-) -> tuple[str, ...]:
-    found = tuple(said) if said is not None else _written_labels(model)
-    if found is None:
-        raise ExportError(
-            f"{where} has {classes} outputs and does not say what they are.",
-            hint=f"Name them in its order: --labels {_example(classes)}",
-        )
-    if len(found) != classes:
-        raise ExportError(
-            f"{where} has {classes} outputs, and {len(found)} labels are named: "
-            f"{', '.join(found)}.",
-            hint=f"Name {classes} in its order with --labels.",
-        )
-    return found
-
-
-def _example(classes: int) -> str:
-    known = {
-        7: "angry,disgust,fear,happy,sad,surprise,neutral (FER2013's order, where it is that)",
-        8: "neutral,happy,surprise,sad,angry,disgust,fear,contempt (FERPlus's, where it is that)",
-    }
-    return known.get(classes, "happy,sad,…")
-
-
-def _written_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """Labels in the metadata, as exporters write them: JSON, a Python dict, or with commas."""
-    facts = {p.key: p.value for p in model.metadata_props}
-    for key in ("fer_edge.labels", "labels", "names", "classes", "class_names", "id2label"):
-        text = facts.get(key, "").strip()
-        if not text:
-            continue
-        if text[0] not in "[{(":
-            return tuple(part.strip() for part in text.split(","))
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                value = parse(text)
-            except (ValueError, SyntaxError):
-                continue
-            if isinstance(value, dict):
-                value = [value[k] for k in sorted(value, key=lambda k: int(k))]
-            return tuple(str(label) for label in value)
-    return None
-
-
-def probe_images(n: int, channels: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Blots of many contrasts and sizes with noise, uint8 (n, channels, size, size)."""
-    generator = np.random.default_rng(seed)
-    images = np.empty((n, channels, size, size), np.float32)
-    for image in images:
-        cells = int(generator.integers(2, max(size // 3, 3)))
-        coarse = generator.normal(0, generator.uniform(10, 90), (1, channels, cells, cells))
-        image[:] = _resized(coarse.astype(np.float32), size)[0]
-    images += generator.normal(generator.uniform(70, 180, (n, 1, 1, 1)), 8, images.shape)
-    return np.clip(images, 0, 255).astype(np.uint8)

@@ -18,13 +18,8 @@ from fer_edge.contract import Precision
 from fer_edge.data import load_dataset
 from fer_edge.errors import ExportError
 from fer_edge.export.calibration import Choice
-from fer_edge.export.importing.importer import (
-    Imported,
-    ImportOptions,
-    NetworkColor,
-    import_model,
-    probe_images,
-)
+from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
+from fer_edge.export.importing.original import NetworkColor, probe_images
 from fer_edge.export.pipeline import export_model
 
 _OPSET = 18
@@ -110,8 +105,12 @@ def export_module(
     )
 
 
-def import_module(module: nn.Module, options: ImportOptions, name: str) -> Imported:
+def import_module(
+    module: nn.Module, options: ImportOptions, name: str, *, channels: int | None = None
+) -> Imported:
     """The graph of record of a module; ``options`` has its size, and its colour where not gray.
+
+    ``channels`` are those that it takes, where they are known.
 
     Raises
     ------
@@ -122,7 +121,7 @@ def import_module(module: nn.Module, options: ImportOptions, name: str) -> Impor
 
     module = copy.deepcopy(module).float().cpu().eval()
     assert options.size is not None
-    channels = _channels(module, options)
+    channels = channels or _channels(module, options)
     example = torch.from_numpy(probe_images(4, channels, options.size)).float() / 255
     expected = _answer(module, example, name)
     model = _exported(module, example, name)

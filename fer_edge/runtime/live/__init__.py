@@ -1,5 +1,5 @@
 """What is seen, in a browser: :class:`LivePage`."""
 
-from fer_edge.runtime.live.page import LivePage
+from fer_edge.runtime.live.page import NOTICE, LivePage
 
-__all__ = ["LivePage"]
+__all__ = ["NOTICE", "LivePage"]

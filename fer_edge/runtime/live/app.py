@@ -1,14 +1,15 @@
 """The routes of the live page."""
 
+from html import escape
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from fer_edge.runtime.live.access import may_look
+from fer_edge.runtime.access import may_enter
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.live.viewer import Viewer
 
@@ -26,19 +27,22 @@ _REFUSAL = (
 )
 
 
-def make_app(broadcast: Broadcast, token: str | None) -> Starlette:
+def make_app(broadcast: Broadcast, token: str | None, notice: str | None = None) -> Starlette:
     """The page, what it is made of, and the WebSocket that it gets everything from."""
+    html = (_FILES / "index.html").read_text(encoding="utf-8")
+    line = "" if notice is None else f'<p id="notice" role="note">{escape(notice)}</p>'
+    html = html.replace("<!-- notice -->", line)
 
     async def page(request: Request) -> Response:
-        if not may_look(request, token):
+        if not may_enter(request, token):
             return PlainTextResponse(_REFUSAL, status_code=403, headers=_HEADERS)
-        return FileResponse(_FILES / "index.html", headers=_HEADERS)
+        return HTMLResponse(html, headers=_HEADERS)
 
     async def part(request: Request) -> Response:
         return FileResponse(_FILES / request.url.path.rpartition("/")[2], headers=_HEADERS)
 
     async def live(websocket: WebSocket) -> None:
-        if not may_look(websocket, token):
+        if not may_enter(websocket, token):
             return await websocket.close()
         await websocket.accept()
         viewer = Viewer(websocket, broadcast)

@@ -1,10 +1,13 @@
 """Foreign networks: small, of fixed seeds, as other people's tools write them.
 
-Each answers differently from face to face, so that agreement of labels says something.
+Their inner weights are random, and their classifiers fitted to rendered faces, so that agreement of
+labels says something: a classifier that is random, too, goes by what hardly differs from face to
+face, and its labels change whatever computes them.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +16,16 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.data import synthetic_dataset
+from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.export.importing import ImportOptions
 
 SEVEN = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EIGHT = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+
+FITTED, TESTED = 6, 5
+"""Seeds of the rendered faces that classifiers are fitted to, and of those that networks are held
+against."""
+RIDGE = 1.0
 
 
 class Foreign(NamedTuple):
@@ -84,13 +92,8 @@ class Hand:
     """Whether the graph takes one face at a time."""
 
     def deciding(self, row: str, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (inputs, classes) and bias that make of a row logits of mean 0, deviation 3."""
-        rows = self.values(row)
-        weights = self.generator.normal(0, 1, (rows.shape[1], classes)) / (
-            rows.std(0)[:, None] + 0.05
-        )
-        weights *= 3 / (rows @ weights).std(0)
-        return weights.astype(np.float32), -(rows @ weights).mean(0).astype(np.float32)
+        """Weights (inputs, classes) and bias of a classifier of what a row has of the faces."""
+        return fitted(self.values(row), classes)
 
     def save(
         self,
@@ -130,9 +133,28 @@ def _head(h: Hand, x: str, classes: int = 7) -> str:
     return h.n("Gemm", [row, h.c(weights.T.copy()), h.c(bias)], transB=1)
 
 
-def raw(channels: int, size: int = 48, n: int = 42) -> np.ndarray:
+def fitted(rows: np.ndarray, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (inputs, classes) and bias by least squares, from rows of the faces of :func:`raw`.
+
+    Logits have a deviation of 3, as those of trained networks.
+    """
+    truth = np.eye(classes)[rendered(len(rows), FITTED).labels % classes]
+    centred = rows - rows.mean(0)
+    # As weight decay does: what hardly varies counts little.
+    ridge = RIDGE * len(rows) * rows.var(0).mean() * np.eye(rows.shape[1])
+    weights = np.linalg.solve(centred.T @ centred + ridge, centred.T @ (truth - truth.mean(0)))
+    weights *= 3 / (centred @ weights).std()
+    return weights.astype(np.float32), -(rows.mean(0) @ weights).astype(np.float32)
+
+
+@lru_cache
+def rendered(n: int, seed: int) -> FaceDataset:
+    return synthetic_dataset(n, seed=seed)
+
+
+def raw(channels: int, size: int = 48, n: int = 168, seed: int = FITTED) -> np.ndarray:
     """Rendered faces, uint8 (n, channels, size, size); colours differ from face to face."""
-    faces = resized(synthetic_dataset(n, seed=5).faces[:, None].astype(np.float64), size)
+    faces = resized(rendered(n, seed).faces[:, None].astype(np.float64), size)
     if channels == 3:
         faces = faces * np.random.default_rng(0).uniform(0.7, 1.2, (n, 3, 1, 1))
     return np.clip(faces, 0, 255).astype(np.uint8)
@@ -140,7 +162,11 @@ def raw(channels: int, size: int = 48, n: int = 42) -> np.ndarray:
 
 def images(channels: int, size: int = 48) -> np.ndarray:
     """The same about as networks want them, float32."""
-    return ((raw(channels, size) / 255 - 0.45) / 0.25).astype(np.float32)
+    return normalised(raw(channels, size))
+
+
+def normalised(faces: np.ndarray) -> np.ndarray:
+    return ((faces / 255 - 0.45) / 0.25).astype(np.float32)
 
 
 def resized(faces: np.ndarray, size: int) -> np.ndarray:
@@ -164,10 +190,14 @@ def _named(h: Hand, output: str, name: str) -> None:
 
 def _plain(path: Path, *, opset: int = 17, stem: Callable[[Hand, str], str] | None = None,
            tail: Callable[[Hand, str], str] | None = None, batch: Any = "n", classes: int = 7,
-           kind: int = TensorProto.FLOAT, size: int = 48, activation: str = "Relu",
-           body: Callable[[Hand, str], str] | None = None, **save: Any) -> None:  # fmt: skip
+           kind: int = TensorProto.FLOAT, size: int = 48, through: int = 48,
+           activation: str = "Relu", body: Callable[[Hand, str], str] | None = None,
+           **save: Any) -> None:  # fmt: skip
     """Two strided convolutions, whatever ``body`` does, a pool, a Gemm."""
-    h = Hand(1, "input", images(1) if kind == TensorProto.FLOAT else raw(1), opset)
+    faces = raw(1, through)
+    # Faces of another size, as they are when they have been resized inside.
+    seen = normalised(resized(faces, size)) if kind == TensorProto.FLOAT else faces
+    h = Hand(1, "input", seen, opset)
     x = stem(h, "input") if stem else "input"
     x = h.n(activation, [h.conv(x, 1, 16, 2)])
     x = body(h, x) if body else h.n(activation, [h.conv(x, 16, 16, 2)])
@@ -366,7 +396,7 @@ NETWORKS: dict[str, Foreign] = {
     "uint8 divided by 255": Foreign(_hand(stem=_raw, kind=TensorProto.UINT8), ImportOptions(SEVEN)),
     "external data": Foreign(_hand(external=True), UNIT),
     "doubled names, disorder": Foreign(_doubled, UNIT),
-    "another size, resized inside": Foreign(_hand(), ImportOptions(SEVEN, scale=255.0, size=96)),
+    "another size, resized inside": Foreign(_hand(through=96), replace(UNIT, size=96)),
     "two outputs": Foreign(_two_outputs, replace(UNIT, output="emotion")),
     "keras, colour": Foreign(_keras, COLOR),
     "keras, gray, mini-Xception": Foreign(_keras_gray, ImportOptions(SEVEN, scale=255.0)),

@@ -50,6 +50,14 @@ def status_of(url: str, **headers: str) -> int:
         return error.code
 
 
+@pytest.mark.parametrize("notice", [None, "Faces are <read> here."])
+def test_the_people_in_the_picture_are_told_where_that_is_switched_on(notice: str | None) -> None:
+    with LivePage(port=0, notice=notice) as page, urllib.request.urlopen(page.start()) as answer:
+        html = answer.read().decode()
+    assert ("Faces are &lt;read&gt; here." in html) == (notice is not None)
+    assert ('id="notice"' in html) == (notice is not None)
+
+
 def test_a_viewer_sees_the_picture_and_the_numbers(page: LivePage) -> None:
     with Viewer(page.start()) as viewer:
         page.show(moment(4, emotions=("happy", "sad")))

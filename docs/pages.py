@@ -1,0 +1,80 @@
+"""Pages that are made: of files of the repository, of --help, of manifests."""
+
+import posixpath
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = {
+    "bench/README.md": "explanation/results.md",
+    "examples/jetson.md": "how-to/jetson.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+}
+"""File of the repository to page."""
+_LINK = re.compile(r"(?P<image>!?)\[(?P<label>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+
+
+def linked(text: str, home: str, page: str) -> str:
+    """``text`` of the file ``home``, with its links as ``page`` needs them.
+
+    A link to a file that is a page goes to the page, an image to the image, and any other file of
+    the repository is named, as the site does not know where the repository is to be read.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        target, _, anchor = match["target"].partition("#")
+        if not target or "://" in target or target.startswith("mailto:"):
+            return match[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
+        page_of = COPIED.get(path)
+        if page_of is None and path.startswith("docs/"):
+            page_of = path.removeprefix("docs/")
+        here = posixpath.dirname(page)
+        if page_of is not None:
+            place = posixpath.relpath(page_of, here or ".")
+            return f"[{match['label']}]({place}{'#' + anchor if anchor else ''})"
+        if match["image"]:
+            return f"![{match['label']}]({posixpath.relpath(f'../{path}', here or '.')})"
+        if not (ROOT / path).exists():
+            raise ValueError(f"{home} links to {target}, which is not there")
+        label = match["label"]
+        return f"`{path}`" if path.endswith(label) else f"{label} (`{path}`)"
+
+    return _LINK.sub(one, text)
+
+
+def write_pages() -> None:
+    """Write every made page that is not there or has changed."""
+    for source, page in COPIED.items():
+        _write(page, linked((ROOT / source).read_text(), source, page))
+    _write("reference/commands.md", _commands())
+    _write("reference/card.md", _card())
+
+
+def _write(page: str, text: str) -> None:
+    target = ROOT / "docs" / page
+    target.parent.mkdir(exist_ok=True)
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
+def _commands() -> str:
+    """The command line, from what --help says."""
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from fer_edge.cli.app import app
+
+    command = get_command(app)
+    context = command.make_context("fer-edge", [], resilient_parsing=True)
+    return get_docs_for_click(obj=command, ctx=context, name="fer-edge")
+
+
+def _card() -> str:
+    from fer_edge.artifact import Artifact
+    from fer_edge.evaluation.card import model_card
+    from fer_edge.models.carried import carried_model
+
+    return model_card(Artifact.load(carried_model()))
