@@ -16,6 +16,7 @@ BENCH = Path(__file__).parents[2] / "bench"
         ("overhead", ["--seconds", "0.2"], ["overhead.json"]),
         ("cameras", ["--minutes", "0.02"], ["cameras.json", "cameras.png"]),
         ("detector", ["--frames", "2"], ["detector.json"]),
+        ("end_to_end", ["--seconds", "0.3", "--turns", "1"], ["end-to-end.json"]),
         ("batching", ["--seconds", "0.5"], ["batching.json"]),
         (
             "precisions",
