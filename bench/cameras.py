@@ -13,6 +13,7 @@ from simulation import Scene, live
 
 from fer_edge import Camera, Recognizer
 from fer_edge.data import load_dataset
+from fer_edge.runtime import Frame
 
 PARTS = 20
 """Points of the curve over time."""
@@ -39,7 +40,7 @@ def main() -> None:
         for i in range(arguments.cameras)
     ]
     with Recognizer() as recognizer:
-        cameras = [Camera(source) for source in sources]
+        cameras = [TimedCamera(source) for source in sources]
         try:
             result = watch_for(recognizer, cameras, arguments)
         finally:
@@ -53,7 +54,21 @@ def main() -> None:
     print(table(["", *keys], [[arguments.name, *(f"{result[key]:.4g}" for key in keys)]]))
 
 
-def watch_for(recognizer: Recognizer, cameras: list[Camera], arguments: Any) -> dict[str, Any]:
+class TimedCamera(Camera):
+    """Notes when each frame is taken to be answered."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source)
+        self.taken: dict[int, float] = {}
+
+    def read(self, timeout: float | None = None) -> Frame | None:
+        frame = super().read(timeout)
+        if frame is not None:
+            self.taken[frame.index] = time.monotonic()
+        return frame
+
+
+def watch_for(recognizer: Recognizer, cameras: list[TimedCamera], arguments: Any) -> dict[str, Any]:
     length = 60 * arguments.minutes
     begin = time.monotonic() + min(WARM_UP, length / 10)
     by_name = {camera.name: camera for camera in cameras}
@@ -61,16 +76,13 @@ def watch_for(recognizer: Recognizer, cameras: list[Camera], arguments: Any) -> 
     last: dict[str, tuple[int, int]] = {}
     ages, service, when = [], [], []
     memory: list[float] = []
-    before = 0.0
     for moment in recognizer.watch(cameras, detect_every=arguments.detect_every or None):
         if moment.finished > begin + length:
             break
-        # A server's time starts when it is free and there is work.
-        spent = 1e3 * (moment.finished - max(before, moment.frame.captured))
-        before = moment.finished
+        name = moment.frame.source
+        spent = 1e3 * (moment.finished - by_name[name].taken.pop(moment.frame.index))
         if moment.finished < begin:
             continue
-        name = moment.frame.source
         last[name] = (moment.frame.index, by_name[name].dropped)
         if name not in first:
             first[name] = last[name]

@@ -13,10 +13,11 @@ from simulation import Scene, recorded
 
 from fer_edge import Camera, Recognizer
 from fer_edge.data import load_dataset
-from fer_edge.runtime import watch as module
+from fer_edge.runtime import stream
 from fer_edge.runtime.detection import RetinaFace
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.tracking import Tracker
+from fer_edge.runtime.watch import watch
 
 COUNTS = (1, 8)
 TURNS = 4
@@ -86,8 +87,8 @@ def watch_for(
 ) -> tuple[int, int]:
     """Watch ``frames`` over and over; returns how many frames and faces were seen."""
     seen = faces = 0
-    crop, update, smooth = module.crop_faces, Tracker.update, Smoother.update
-    module.crop_faces = clock("crop", crop)
+    crop, update, smooth = stream.crop_faces, Tracker.update, Smoother.update
+    stream.crop_faces = clock("crop", crop)
     Tracker.update = clock("track", update)  # type: ignore[method-assign]
     Smoother.update = clock("smooth", smooth)  # type: ignore[method-assign]
     try:
@@ -96,12 +97,12 @@ def watch_for(
             detector = clock("detector", RetinaFace())
             with Camera(recorded(frames)) as camera:
                 started = time.perf_counter()
-                for moment in module.watch(clock("engine", classify), [camera], detector):
+                for moment in watch(clock("engine", classify), [camera], detector):
                     seen += 1
                     faces += len(moment.faces)
                 clock.spent["all"] += time.perf_counter() - started
     finally:
-        module.crop_faces, Tracker.update, Smoother.update = crop, update, smooth  # type: ignore[method-assign]
+        stream.crop_faces, Tracker.update, Smoother.update = crop, update, smooth  # type: ignore[method-assign]
     return seen, faces
 
 

@@ -1,9 +1,7 @@
 """The artifact: a folder of graphs, a calibration table, engines, and the manifest over them."""
 
-import hashlib
-import json
 from datetime import datetime, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -19,44 +17,29 @@ from fer_edge.contract import (
     contract_of_shapes,
 )
 from fer_edge.errors import ArtifactError
-from fer_edge.file_kinds import file_kind
-from fer_edge.files import sha256, storage_errors, write_text
 from fer_edge.metrics import SIGNIFICANT, SurePoint
-from fer_edge.version import __version__, version_numbers
+from fer_edge.sealed import (
+    CLASSIFIER,
+    Name,
+    Record,
+    SealedFolder,
+    SealedManifest,
+    seal_manifest,
+)
 
-MANIFEST = "manifest.json"
 ENGINES = "engines"
-SCHEMA = 1
 
 
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
-        raise ValueError(f"{name!r} is not a path inside the artifact")
-    return name
+def now() -> str:
+    """The time of day in UTC, as manifests have it."""
+    return datetime.now(timezone.utc).isoformat("T", "seconds")
 
 
-_Name = Annotated[str, pydantic.AfterValidator(_inside)]
-"""Path of a file relative to the artifact, with forward slashes. A manifest may come from anyone,
-so a name that leads out of the folder is refused."""
-
-
-class _Record(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-
-class FileRecord(_Record):
-    """Size in bytes and SHA-256 of a file of the artifact."""
-
-    bytes: int
-    sha256: str
-
-
-class GraphRecord(_Record):
+class GraphRecord(Record):
     """The graph of record at one precision, and its rewrite for CPUs where there is one."""
 
-    file: _Name
-    cpu_file: _Name | None = None
+    file: Name
+    cpu_file: Name | None = None
     cpu_agreement: float | None = None
     """Share of the scored faces that both forms give the same label, 0..1."""
     kept: dict[str, str] = {}
@@ -65,20 +48,20 @@ class GraphRecord(_Record):
     """Nodes that the form for CPUs alone computes in float32, and why."""
 
 
-class CalibrationRecord(_Record):
+class CalibrationRecord(Record):
     """Where the INT8 scales come from."""
 
-    file: _Name
+    file: Name
     method: str
     samples: int
     data: str
     """Fingerprint of the data set."""
 
 
-class EngineRecord(_Record):
+class EngineRecord(Record):
     """A serialised engine and what it was built with and for."""
 
-    file: _Name
+    file: Name
     backend: Literal["tensorrt", "tensorrt-rtx"]
     backend_version: str
     precision: Precision
@@ -103,7 +86,7 @@ class EngineRecord(_Record):
 _Milliseconds = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
-class SpeedRecord(_Record):
+class SpeedRecord(Record):
     """What a call took at each precision, timed in turn on one machine."""
 
     machine: str
@@ -118,7 +101,7 @@ class SpeedRecord(_Record):
     """How int8 was multiplied, as :class:`fer_edge.engines.EngineInfo` has it."""
 
 
-class ChangedFace(_Record):
+class ChangedFace(Record):
     """A face that a precision gives another label than FP32."""
 
     index: int
@@ -132,7 +115,7 @@ class ChangedFace(_Record):
     """Largest change of a probability, 0..1."""
 
 
-class Score(_Record):
+class Score(Record):
     """What one precision scored on one split, single crop."""
 
     split: str
@@ -173,7 +156,7 @@ class Score(_Record):
         )
 
 
-class InputContract(_Record):
+class InputContract(Record):
     """What goes in and what comes out."""
 
     name: str = INPUT_NAME
@@ -192,14 +175,10 @@ class InputContract(_Record):
         )
 
 
-class Manifest(_Record):
+class Manifest(SealedManifest):
     """Everything about an artifact that a person or a program asks before running it."""
 
-    schema_version: int = SCHEMA
-    model: str
-    created: str = pydantic.Field(
-        default_factory=lambda: datetime.now(timezone.utc).isoformat("T", "seconds")
-    )
+    created: str = pydantic.Field(default_factory=now)
     labels: tuple[str, ...] = EMOTIONS
     input: InputContract = InputContract()
     parameters: int | None = None
@@ -214,8 +193,6 @@ class Manifest(_Record):
     scores: dict[Precision, Score] = {}
     speeds: list[SpeedRecord] = []
     """Of the machine that exported; other machines time for themselves."""
-    versions: dict[str, str] = {"fer-edge": __version__}
-    files: dict[_Name, FileRecord] = {}
 
     @property
     def contract(self) -> Contract:
@@ -233,108 +210,31 @@ class Manifest(_Record):
                 raise ValueError(f"input.{field} is {found}, not {wanted}")
         return contract
 
+    def named(self) -> list[str]:
+        names = [name for graph in self.graphs.values() for name in (graph.file, graph.cpu_file)]
+        names += [engine.file for engine in self.engines]
+        if self.calibration is not None:
+            names.append(self.calibration.file)
+        return [name for name in names if name is not None]
 
-class Artifact:
-    """An artifact folder whose manifest has been read.
+    def problem(self) -> str | None:
+        try:
+            _ = self.contract
+        except ValueError as error:
+            return f"describes no input and labels that go together: {error}"
+        return None
 
-    Files are checked against their hash when they are read; :meth:`verify` checks all of them.
-    """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder = folder
-        self.manifest = manifest
+class Artifact(SealedFolder[Manifest]):
+    """The artifact of a classifier; see :class:`fer_edge.sealed.SealedFolder`."""
+
+    kind = CLASSIFIER
+    manifest_type = Manifest
 
     @property
     def contract(self) -> Contract:
         """What its graphs and engines take and give."""
         return self.manifest.contract
-
-    @classmethod
-    def load(cls, folder: Path) -> "Artifact":
-        """Read ``folder/manifest.json``.
-
-        Raises
-        ------
-        ArtifactError
-            No such folder, no manifest, a manifest that is not one, made by a newer version, or
-            whose input and labels do not go together.
-        """
-        path = folder / MANIFEST
-        make = "Make one with: fer-edge export RUN --out FOLDER"
-        if not folder.exists():
-            raise ArtifactError(f"There is no {folder}.", hint=make)
-        if not path.is_file():
-            found = file_kind(folder)
-            why = f"it has no {MANIFEST}" if folder.is_dir() else f"it is {found.what}"
-            raise ArtifactError(f"{folder} is not an artifact: {why}.", hint=found.way or make)
-        with storage_errors(path):
-            text = path.read_bytes()
-        newer = None
-        try:
-            raw = json.loads(text)
-            version = raw.get("schema_version") if isinstance(raw, dict) else None
-            newer = _newer_maker(raw)
-            if version != SCHEMA:
-                problem = f"schema version {version}, this fer-edge reads {SCHEMA}"
-                if newer is not None:
-                    raise ValueError(problem)
-                raise ArtifactError(
-                    f"{path} has {problem}.",
-                    hint="Export the model again with this version, or install a matching one.",
-                )
-            manifest = Manifest.model_validate(raw)
-        except (ValueError, RecursionError) as error:
-            if newer is not None:
-                raise ArtifactError(
-                    f"{folder} was made by fer-edge {newer}, and this is {__version__}, which "
-                    f"cannot read it ({_first_problem(error)}).",
-                    hint=f"Install fer-edge {newer} here, or export the model with {__version__}.",
-                ) from error
-            raise ArtifactError(
-                f"{path} is damaged: {_first_problem(error)}.", hint="Export the model again."
-            ) from error
-        try:
-            _ = manifest.contract
-        except ValueError as error:
-            raise ArtifactError(
-                f"{path} describes no input and labels that go together: {error}.",
-                hint="Export the model again with this version.",
-            ) from error
-        for name in _named(manifest):
-            if name not in manifest.files:
-                raise ArtifactError(
-                    f"{path} is damaged: it names {name}, and has no hash of it.",
-                    hint="Export the model again.",
-                )
-        return cls(folder, manifest)
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a file of the artifact after checking its hash.
-
-        Raises
-        ------
-        ArtifactError
-            The file is not in the manifest, is missing, or differs from its recorded hash.
-        """
-        record = self._record(name)
-        path = self.folder / name
-        if not path.is_file():
-            raise self._broken(name, "is missing")
-        with storage_errors(path):
-            data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise self._broken(name, "does not match the hash in the manifest")
-        return data
-
-    def verify(self) -> None:
-        """Check every file of the manifest; raise ArtifactError on the first that differs."""
-        for name, record in self.manifest.files.items():
-            path = self.folder / name
-            if not path.is_file():
-                raise self._broken(name, "is missing")
-            with storage_errors(path):
-                if sha256(path) != record.sha256:
-                    raise self._broken(name, "does not match the hash in the manifest")
 
     def graph(self, precision: Precision) -> GraphRecord:
         """The graph at ``precision``.
@@ -355,52 +255,11 @@ class Artifact:
                 else f"Make it with: fer-edge export {self.folder} --{precision} --out FOLDER",
             ) from None
 
-    def _record(self, name: str) -> FileRecord:
-        try:
-            return self.manifest.files[name]
-        except KeyError:
-            raise self._broken(name, "is not listed in the manifest") from None
-
-    def _broken(self, name: str, what: str) -> ArtifactError:
-        return ArtifactError(
-            f"{self.folder / name} {what}.",
-            hint=f"Export {self.manifest.model} again with: fer-edge export",
-        )
+    def remade(self) -> str:
+        return f"Export {self.manifest.model} again with: fer-edge export"
 
 
 def seal(folder: Path, manifest: Manifest) -> Artifact:
     """Record size and hash of every file in ``folder`` and write the manifest."""
-    manifest.files = {
-        path.relative_to(folder).as_posix(): FileRecord(
-            bytes=path.stat().st_size, sha256=sha256(path)
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
-    }
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    seal_manifest(folder, manifest)
     return Artifact(folder, manifest)
-
-
-def _named(manifest: Manifest) -> list[str]:
-    """Files that the manifest says something about."""
-    names = [name for graph in manifest.graphs.values() for name in (graph.file, graph.cpu_file)]
-    names += [engine.file for engine in manifest.engines]
-    if manifest.calibration is not None:
-        names.append(manifest.calibration.file)
-    return [name for name in names if name is not None]
-
-
-def _newer_maker(raw: Any) -> str | None:
-    """The version that a manifest says it was made with, where that is above this one."""
-    try:
-        maker = raw["versions"]["fer-edge"]
-        return maker if version_numbers(maker) > version_numbers(__version__) else None
-    except (LookupError, TypeError):
-        return None
-
-
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, pydantic.ValidationError):
-        problem = error.errors()[0]
-        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-    return str(error)

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from fer_edge.artifact import MANIFEST, Artifact, GraphRecord, Manifest, seal
+from fer_edge.artifact import Artifact, GraphRecord, Manifest, seal
 from fer_edge.errors import ArtifactError
+from fer_edge.sealed import MANIFEST
 
 
 @pytest.fixture

@@ -107,8 +107,8 @@ child(lambda: waiting[-1].result())
     assert "went to the process that this one was forked from" in line
 
 
+@pytest.mark.usefixtures("made_detector")
 def test_a_child_that_opens_its_own_works() -> None:
-    pytest.importorskip("retinaface")
     lines = run(
         """
 recognizer.find(PHOTO)
@@ -130,3 +130,21 @@ print(worker.exitcode)
 
 def test_a_child_of_a_process_that_only_imported_it_ends() -> None:
     assert run("import onnxruntime\nchild(lambda: [])") == ["0 done 0"]
+
+
+def test_a_watch_that_was_begun_before_the_fork_refuses() -> None:
+    (line, rest) = run(
+        """
+detector = lambda image: [Detection(Box(1, 1, 40, 40), 1.0)]
+class Several:
+    at_once = 2
+    def __call__(self, image):
+        return detector(image)
+watching = recognizer.watch(Camera([PHOTO] * 6), detector=Several())
+next(watching)
+child(lambda: [next(watching)])
+print(told(lambda: [*watching]))
+"""
+    )
+    assert "This watch was opened by the process that this one was forked from" in line
+    assert rest == "done 5"

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fer_edge.artifact import Artifact, GraphRecord, InputContract, Manifest, seal
 from fer_edge.contract import FER2013, INPUT_NAME, LABELS_KEY, OUTPUT_NAME, Contract, Precision
 from fer_edge.engines.base import EngineInfo, Faces, Probabilities, check_faces
-from fer_edge.engines.ort import PRECISION_KEY
+from fer_edge.engines.network import PRECISION_KEY
 
 RGB = Contract(112, "rgb", ("sad", "happy", "neutral", "fear", "disgust", "angry", "surprise"))
 EIGHT = Contract(

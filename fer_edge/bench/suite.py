@@ -19,7 +19,7 @@ from fer_edge.bench.scenarios import SERVER_BOUND_MS, Scenario, ScenarioResult, 
 from fer_edge.contract import EMOTIONS, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
-from fer_edge.engines.selection import build_command
+from fer_edge.engines.serialised import build_command
 from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
 from fer_edge.errors import UsageError
 from fer_edge.evaluation import score

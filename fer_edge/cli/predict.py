@@ -9,13 +9,13 @@ import typer
 
 from fer_edge.cli.arguments import (
     Backend,
+    DetectorOption,
     DetectorSize,
     Device,
     Json,
     MinScore,
     ModelOption,
     Threads,
-    Yunet,
     face_detector,
 )
 from fer_edge.cli.console import complain, counted, json_list, staged_progress
@@ -35,7 +35,7 @@ def predict(
         bool,
         typer.Option("--find", help="Find the faces in each image first.", rich_help_panel="Faces"),
     ] = False,
-    yunet: Yunet = None,
+    detector: DetectorOption = None,
     min_score: MinScore = 0.7,
     detector_size: DetectorSize = None,
     model: ModelOption = None,
@@ -58,9 +58,9 @@ def predict(
     from fer_edge.runtime import Recognizer
     from fer_edge.runtime.photos import read_photos
 
-    if not find and (yunet is not None or detector_size is not None):
+    if not find and (detector is not None or detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    detector = face_detector(yunet, min_score, detector_size) if find else None
+    finder = face_detector(detector, min_score, detector_size) if find else None
     failed = 0
     with (
         Recognizer(
@@ -77,8 +77,8 @@ def predict(
                 failed += 1
                 complain(str(image))
                 answer["error"] = str(image)
-            elif detector is not None:
-                answer["faces"] = [_found(one) for one in recognizer.find(image, detector=detector)]
+            elif finder is not None:
+                answer["faces"] = [_found(one) for one in recognizer.find(image, detector=finder)]
             else:
                 found = recognizer([image])
                 answer |= _facts(found.classes, found.probabilities[0])

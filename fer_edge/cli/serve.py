@@ -8,12 +8,12 @@ import typer
 
 from fer_edge.cli.arguments import (
     Backend,
+    DetectorOption,
     DetectorSize,
     Device,
     MinScore,
     Precisions,
     Threads,
-    Yunet,
     face_detector,
     model_name,
     model_or_carried,
@@ -81,7 +81,7 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 30.0,
-    yunet: Yunet = None,
+    detector: DetectorOption = None,
     min_score: MinScore = 0.7,
     detector_size: DetectorSize = None,
     precision: Precisions = "auto",
@@ -112,8 +112,8 @@ def serve(
         for name, path in map(_named, model or [""])
     ]
     limits = Limits(queue, photos, megabytes, megapixels, timeout)
-    detector, reason = _detector(yunet, min_score, detector_size)
-    with Service(sources, host, port, token, limits=limits, detector=detector) as service:
+    finder, reason = _detector(detector, min_score, detector_size)
+    with Service(sources, host, port, token, limits=limits, detector=finder) as service:
         for served in service.models.values():
             info = served.current.info
             _say(f"{served.name}: {info.precision} on {info.backend}, {info.contract}")
@@ -142,13 +142,13 @@ def _own_name(path: Path) -> str:
 
 
 def _detector(
-    yunet: Path | None, min_score: float, size: int | None
+    detector: str | None, min_score: float, size: int | None
 ) -> "tuple[Callable[[], Detector] | None, str | None]":
     """What makes detectors, or why there is none; what was asked for by name must be there."""
     try:
-        face_detector(yunet, min_score, size)
+        face_detector(detector, min_score, size)
     except MissingDependencyError as error:
-        if yunet is not None or size is not None:
+        if detector is not None or size is not None:
             raise
         return None, str(error)
-    return (lambda: face_detector(yunet, min_score, size)), None
+    return (lambda: face_detector(detector, min_score, size)), None

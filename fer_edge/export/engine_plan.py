@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fer_edge.contract import Precision
 from fer_edge.engines import cuda
-from fer_edge.engines.selection import FP8_CAPABILITY
+from fer_edge.engines.serialised import FP8_CAPABILITY
 from fer_edge.engines.tensorrt import TensorRTBackend
 from fer_edge.engines.tensorrt.rtx_validity import listed
 from fer_edge.errors import BackendUnavailableError, UsageError

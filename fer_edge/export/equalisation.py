@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fer_edge.engines.base import Faces
 from fer_edge.errors import CalibrationError
+from fer_edge.export.bounds import attribute
 from fer_edge.export.graph import GraphView, plain_gemms, set_constant
 from fer_edge.export.inner_tensors import observe
 from fer_edge.export.placement import place
@@ -24,7 +25,7 @@ from fer_edge.export.scales import row_maxima
 
 FACES = 256
 LARGEST_EXPONENT = 32
-_PASSING = ("Relu", "MaxPool", "GlobalAveragePool", "Flatten", "Add")
+_PASSING = ("Relu", "LeakyRelu", "MaxPool", "GlobalAveragePool", "Flatten", "Add", "Resize")
 """Operators that multiply their output by s where all their inputs are multiplied by s > 0."""
 _SCALABLE = ("Conv", "Gemm")
 """Layers whose weights have outputs first and inputs second."""
@@ -77,7 +78,7 @@ def channel_exponents(model: onnx.ModelProto, faces: Faces) -> dict[str, list[in
     weights, exponents = _Weights(view), {}
     for stream in streams:
         activations = np.max([largest[t] for t in stream.tensors if t in largest], axis=0)
-        found = _exponents(weights, stream, activations)
+        found = _exponents(view, weights, stream, activations)
         if any(found):
             exponents[stream.makers[0].name] = found
             weights.scale(stream, found)
@@ -136,8 +137,9 @@ class _Weights:
                 self.changed[name] = self[name] * rows
         for node in stream.takers:
             name = node.input[1]
-            columns = factors.reshape(1, -1, *[1] * (self[name].ndim - 2))
-            self.changed[name] = self[name] / columns
+            axes = [1] * (self[name].ndim - 2)
+            read = (-1, 1, *axes) if depthwise(self._view, node) else (1, -1, *axes)
+            self.changed[name] = self[name] / factors.reshape(read)
 
 
 def _streams(view: GraphView) -> list[_Stream]:
@@ -162,7 +164,7 @@ def _streams(view: GraphView) -> list[_Stream]:
             stream.makers.append(node)
             for read in inputs:
                 read.takers.append(node)
-        elif node.op_type in _PASSING and len(inputs) == len(node.input):
+        elif node.op_type in _PASSING and len(inputs) == _computed(view, node):
             for read in inputs:
                 stream = join(read, stream)
         else:
@@ -183,23 +185,50 @@ def _streams(view: GraphView) -> list[_Stream]:
 def _same_width(view: GraphView, stream: _Stream) -> bool:
     """Not so where a grouped convolution or a flattened map is read."""
     given = {len(view.array(node.input[1])) for node in stream.makers}
-    read = {view.array(node.input[1]).shape[1] for node in stream.takers}
+    read = {_width(view, node) for node in stream.takers}
     return len(given | read) == 1
 
 
-def _exponents(weights: _Weights, stream: _Stream, activations: NDArray[np.float32]) -> list[int]:
+def _width(view: GraphView, node: onnx.NodeProto) -> int:
+    """Channels that a layer reads, as far as its weights tell."""
+    outputs, inputs = view.array(node.input[1]).shape[:2]
+    return int(outputs if depthwise(view, node) else inputs)
+
+
+def depthwise(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether each output channel of a layer reads the input channel at its place alone."""
+    shape = view.array(node.input[1]).shape
+    return node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]
+
+
+def _computed(view: GraphView, node: onnx.NodeProto) -> int:
+    """Inputs of a node that are no constants."""
+    return sum(bool(name) and name not in view.constants for name in node.input)
+
+
+def _exponents(
+    view: GraphView, weights: _Weights, stream: _Stream, activations: NDArray[np.float32]
+) -> list[int]:
     rows = np.max([row_maxima(weights[node.input[1]]) for node in stream.makers], axis=0)
-    shares = np.max([_column_shares(weights[node.input[1]]) for node in stream.takers], axis=0)
+    shares = np.max([_shares(view, weights, node) for node in stream.takers], axis=0)
     alive = np.isfinite(activations) & (activations > 0) & (shares > 0) & (rows > 0)
     exponents = np.zeros(len(alive), np.int64)
     if alive.any():
         rows, shares, activations = rows[alive], shares[alive], activations[alive]
-        wanted = np.log2(shares / activations) / 2
+        wanted = np.log2(shares / activations)
+        if not all(depthwise(view, node) for node in stream.takers):
+            # Depthwise weights have a scale for each channel, and lose nothing by any exponent.
+            wanted /= 2
         wanted = np.round(wanted - np.median(wanted))
         wanted[np.abs(wanted) <= _NEGLIGIBLE] = 0
         lowest = np.minimum(0, np.ceil(np.log2(_SMALLEST_ROW / rows)))
         exponents[alive] = np.clip(wanted, np.maximum(lowest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
     return [int(exponent) for exponent in exponents]
+
+
+def _shares(view: GraphView, weights: _Weights, node: onnx.NodeProto) -> NDArray[np.float32]:
+    found = weights[node.input[1]]
+    return np.ones(len(found), np.float32) if depthwise(view, node) else _column_shares(found)
 
 
 def _column_shares(weights: NDArray[np.float32]) -> NDArray[np.float32]:

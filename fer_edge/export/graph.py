@@ -51,6 +51,7 @@ class GraphView:
         for node in self.nodes:
             for name in node.input:
                 self.consumers[name].append(node)
+        self.inputs = [value.name for value in graph.input]
         self.outputs = {value.name for value in graph.output}
 
     def array(self, name: str) -> NDArray[Any]:

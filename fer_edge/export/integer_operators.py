@@ -16,8 +16,10 @@ import onnx
 from fer_edge.export.bounds import attribute, clamp
 from fer_edge.export.graph import WEIGHTED, GraphView
 
-MOVING = ("MaxPool", "Concat")
-"""They choose or collect values, so that the integers that come out are those that go in."""
+PASSING = ("MaxPool", "Resize")
+"""They choose values of one tensor, so that the integers that come out are those that go in."""
+MOVING = (*PASSING, "Concat")
+"""They choose or collect values."""
 GATES = ("HardSigmoid", "HardSwish")
 """Straight lines between bounds: on integers another scale and zero point, and a Clip."""
 _COMPUTED = (
@@ -150,6 +152,8 @@ def _clamped(node: onnx.NodeProto) -> bool:
 def runs_on_integers(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether ONNX Runtime can compute a node on integers, by whatever operators."""
     constant = any(name in view.constants for name in node.input)
+    if node.op_type == "Resize":
+        return attribute(node, "mode", b"nearest") == b"nearest"
     if node.op_type in GATES:
         alpha, beta = gate_line(node)
         return alpha > 0 and beta > 0

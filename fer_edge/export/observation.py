@@ -32,6 +32,9 @@ from fer_edge.files import atomic_path, storage_errors
 from fer_edge.version import __version__
 
 REACH = 1.25
+LOPSIDED = 0.5
+"""A tensor reaches below zero by less than this share of what it reaches above where the form for
+CPUs has steps for what it reaches alone."""
 
 
 def calibration_faces(data: FaceDataset, samples: int, seed: int) -> np.ndarray:
@@ -124,7 +127,7 @@ class Observation:
             A tensor had too few values for a histogram to mean anything.
         """
         # pixel - 128 is an int8 already.
-        scales, zero_points = ({self.centred: 1.0} if self.centred else {}), {}
+        scales, zero_points, lows = ({self.centred: 1.0} if self.centred else {}), {}, {}
         for tensor, observed in self.magnitudes.items():
             if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
                 raise CalibrationError(
@@ -136,6 +139,8 @@ class Observation:
             scales[tensor] = scale_of(largest)
             if tensor in self.cpu_only and observed.extremes[0] < 0:
                 scales[tensor], zero_points[tensor] = uneven(largest, observed.extremes)
+            elif -largest * LOPSIDED < observed.extremes[0] < 0:
+                lows[tensor] = float(f"{observed.extremes[0]:.5g}")
         return CalibrationTable(
             model=self.model,
             graph=self.graph,
@@ -152,6 +157,7 @@ class Observation:
             },
             scales=scales,
             zero_points=zero_points,
+            lows=lows,
             reach=reach,
             shifts=self.shifts,
             floating=self.floating,
@@ -246,7 +252,36 @@ def observe_ranges(
     ExportError
         The rules quantise no layer of the graph.
     """
-    faces = calibration_faces(data, samples, seed)
+    return observe_samples(
+        model,
+        name,
+        calibration_faces(data, samples, seed),
+        seed=seed,
+        fingerprint=data.fingerprint,
+        equalised=equalised,
+        progress=progress,
+    )
+
+
+def observe_samples(
+    model: onnx.ModelProto,
+    name: str,
+    faces: Faces,
+    *,
+    seed: int,
+    fingerprint: str,
+    equalised: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Observation:
+    """As :func:`observe_ranges`, on samples that have been chosen: faces, or frames of a detector.
+
+    Parameters
+    ----------
+    faces : uint8 array, shape (N, ...)
+        What the graph takes.
+    seed, fingerprint
+        How and from what they were chosen, for the table.
+    """
     centred = _centred_input(model, name)
     check_any(GraphView(model), place(model), name)
     hashes = graph_hash(model), layer_hashes(model)
@@ -282,7 +317,7 @@ def observe_ranges(
         exponents,
         len(faces),
         seed,
-        data.fingerprint,
+        fingerprint,
         centred,
         placement.cpu_activations,
         magnitudes,
@@ -335,6 +370,6 @@ def _centred_input(model: onnx.ModelProto, name: str) -> str:
             hint="Bring it in with: fer-edge import FILE",
         )
     found = centred_pixels(view)
-    if found is None or found[1] != PIXEL_MEAN or found[0] not in place(model).activations:
+    if found is None or found.zero != PIXEL_MEAN or found.offsets is not None:
         return ""
-    return found[0]
+    return found.tensor if found.tensor in place(model).activations else ""

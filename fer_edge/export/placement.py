@@ -23,6 +23,12 @@ _ON_MAPS = (
     "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSwish", "Mul", "Add", "MaxPool", "Concat",
 )  # fmt: skip
 
+_DECODING = (
+    "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Add",
+    "Sub", "Mul", "Div", "Exp", "Sigmoid",
+)  # fmt: skip
+"""Operators between the heads of a detector and its outputs."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -125,9 +131,28 @@ def unquantised(view: GraphView) -> dict[str, str]:
             found[node.name] = (
                 "the classifier: a thousandth of the work, and its error goes into the logits"
             )
+        elif _gives_answers(view, node):
+            found[node.name] = (
+                "a head: a hundredth of the work, and its error goes into what the graph answers"
+            )
         elif node.op_type == "ConvTranspose" and groups > 1:
             found[node.name] = f"its {groups} groups share scales of output channels"
     return found
+
+
+def _gives_answers(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a convolution's map is what the graph answers, decoded or not: boxes, say."""
+    if node.op_type != "Conv":
+        return False
+    seen, tensors = set(), list(node.output)
+    while tensors:
+        for taker in view.consumers.get(tensors.pop(), []):
+            if taker.op_type not in _DECODING:
+                return False
+            if taker.name not in seen:
+                seen.add(taker.name)
+                tensors += taker.output
+    return True
 
 
 def kept_by_rule(view: GraphView) -> dict[str, str]:

@@ -7,13 +7,14 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from fer_edge.artifact import MANIFEST, Artifact
+from fer_edge.artifact import Artifact
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.float16 import widen
 from fer_edge.export.graph import GraphView, load_graph, name_outputs, read_contract
 from fer_edge.export.table import CalibrationTable
 from fer_edge.file_kinds import file_kind
+from fer_edge.sealed import MANIFEST
 
 RUN_CONFIG = "config.json"
 """What makes a folder a training run."""

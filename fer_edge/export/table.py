@@ -53,6 +53,9 @@ class CalibrationTable(pydantic.BaseModel):
     """Tensor name to scale: one step, in the tensor's own unit."""
     zero_points: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     """Of tensors that only the form for CPUs quantises and that can be negative, as uint8."""
+    lows: dict[str, Annotated[float, pydantic.Field(le=0, ge=-FLOAT16_MAX)]] = {}
+    """Smallest values of tensors that reach far less below zero than above, as after a LeakyReLU:
+    the form for CPUs covers no more. Tables of earlier versions have none."""
     reach: float = pydantic.Field(255 / 127, ge=0.1, le=10)
     """Largest value after a ReLU in the form for CPUs, in units of the graph of record's.
 
@@ -155,6 +158,21 @@ class CalibrationTable(pydantic.BaseModel):
     def placement(self, model: onnx.ModelProto, kept: Collection[str] | None = None) -> Placement:
         """Where Q/DQ pairs go, without the layers ``kept``: by default the table's."""
         return place(model, self.kept if kept is None else kept, self.floating)
+
+    def moved_to(self, model: onnx.ModelProto) -> "CalibrationTable":
+        """The table for a graph of the same layers that takes inputs of another size.
+
+        Raises
+        ------
+        CalibrationError
+            The graph has other layers, or other tensors to quantise.
+        """
+        if self.layers == layer_hashes(model):
+            moved = self.model_copy(update={"graph": graph_hash(model)})
+            moved.check(model)
+            return moved
+        self.check(model)
+        return self
 
     def prepared(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """The float32 graph that the scales and shifts are of."""

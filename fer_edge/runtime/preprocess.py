@@ -11,6 +11,7 @@ from PIL import Image
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import InputError, UsageError
 from fer_edge.files import storage_errors
+from fer_edge.pixels.checks import check_dtype, check_image
 from fer_edge.pixels.crops import to_face
 from fer_edge.pixels.image_file import ImageFileError, opened
 
@@ -73,7 +74,7 @@ def to_faces(
         contract.crop_shape,
         contract.face_shape,
     ):
-        _check_dtype(images, "The batch of faces")
+        check_dtype(images, "The batch of faces")
         if contract.color == "rgb" and color == "bgr":
             return images[:, ::-1]
         return images.reshape(-1, *contract.crop_shape)
@@ -146,37 +147,4 @@ def _check_color(color: str) -> None:
         raise UsageError(
             f"Unknown colour order {color!r}.",
             hint='Say color="rgb" or color="bgr"; grayscale images need neither.',
-        )
-
-
-def check_image(image: object, what: str) -> None:
-    """Raise InputError, which begins with ``what``, unless it is uint8 (H, W) or (H, W, 3)."""
-    if not isinstance(image, np.ndarray):
-        raise InputError(
-            f"{what} must be a numpy array, got {type(image).__name__}.",
-            hint="Convert it with numpy.asarray; read a file with fer_edge.runtime.read_image.",
-        )
-    _check_dtype(image, what)
-    if image.ndim == 3 and image.shape[2] == 4:
-        raise InputError(
-            f"{what} has four channels, shape {image.shape}.",
-            hint="Drop the alpha channel: image[..., :3].",
-        )
-    if image.ndim == 4:
-        raise InputError(
-            f"{what} has shape {image.shape}, which is several images.",
-            hint="Pass them as a list: list(images).",
-        )
-    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or image.size == 0:
-        raise InputError(
-            f"{what} must have shape (H, W) or (H, W, 3) and a pixel at least, got {image.shape}.",
-            hint="Several images of one size go in as a list: list(images).",
-        )
-
-
-def _check_dtype(image: NDArray[Any], what: str) -> None:
-    if image.dtype != np.uint8:
-        raise InputError(
-            f"{what} must be uint8, got {image.dtype}.",
-            hint="Scale it to 0..255 and convert it with .astype(numpy.uint8).",
         )

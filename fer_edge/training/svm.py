@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fer_edge import metrics
-from fer_edge.artifact import MANIFEST, Artifact
+from fer_edge.artifact import Artifact
 from fer_edge.contract import Contract
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models.head import classifier
 from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.sealed import MANIFEST
 from fer_edge.training.checkpoint import BEST, save_model
 from fer_edge.training.config import CONFIG, TrainConfig
 from fer_edge.training.epoch import METRICS, Epoch, val_figures

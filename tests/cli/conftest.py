@@ -8,7 +8,6 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from fer_edge.cli import main
 from fer_edge.cli.console import stderr
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.export.pipeline import export_model
+from fer_edge.runtime import Box, Detection, RetinaFace
 from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.export.graphs import plain_graph
 
@@ -217,11 +217,11 @@ def leftovers(folder: Path) -> list[str]:
 def one_face_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """A detector that finds the face in each frame of :func:`film`."""
 
-    def detect_faces(image: np.ndarray, score_threshold: float) -> list[SimpleNamespace]:
+    def find(_: RetinaFace, image: np.ndarray) -> list[Detection]:
         del image
-        return [SimpleNamespace(x=100, y=60, width=96, height=96, score=score_threshold)]
+        return [Detection(Box(100, 60, 96, 96), 0.7)]
 
-    monkeypatch.setitem(sys.modules, "retinaface", SimpleNamespace(detect_faces=detect_faces))
+    monkeypatch.setattr(RetinaFace, "__call__", find)
 
 
 @pytest.fixture(scope="session")

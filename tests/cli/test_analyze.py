@@ -3,9 +3,7 @@ import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +11,15 @@ from PIL import Image
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import load_dataset
+from fer_edge.runtime import RetinaFace
 from fer_edge.runtime.row_files import columns
 from tests.pictures import assert_picture
 
 from .conftest import Command, leftovers
 
 pytestmark = pytest.mark.usefixtures("one_face_each")
+
+FIND = RetinaFace.__call__
 
 
 def test_every_frame_of_a_video_is_in_the_table(
@@ -80,14 +81,14 @@ def test_interrupted_it_leaves_nothing(
 ) -> None:
     calls = []
 
-    def interrupt(image: object, score_threshold: float) -> list:
-        del image, score_threshold
+    def interrupt(_: object, image: object) -> list:
+        del image
         calls.append(1)
         if len(calls) == 8:
             os.kill(os.getpid(), signal.SIGINT)
         return []
 
-    monkeypatch.setitem(sys.modules, "retinaface", SimpleNamespace(detect_faces=interrupt))
+    monkeypatch.setattr(RetinaFace, "__call__", interrupt)
     error = fer_edge("analyze", film, "--out", "a.csv", "-m", exported).error()
     assert error == "Interrupted; nothing half-written is left."
     assert list(tmp_path.iterdir()) == leftovers(tmp_path) == []
@@ -177,7 +178,7 @@ def test_what_cannot_be_is_said_in_a_line(
 def test_the_real_detector_and_the_carried_model(
     fer_edge: Command, fer2013: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "retinaface")
+    monkeypatch.setattr(RetinaFace, "__call__", FIND)
     pytest.importorskip("retinaface")
     faces = load_dataset(fer2013, "val").faces[:400:100]
     (tmp_path / "photos").mkdir()

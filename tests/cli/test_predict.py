@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from PIL import Image
 
 from fer_edge import Recognizer
 from fer_edge.contract import EMOTIONS
-from fer_edge.runtime import read_image
+from fer_edge.runtime import RetinaFace, read_image
+from tests.detection.graphs import SMALL, tiny_detector
 from tests.engines.graphs import make_graph, make_nan_graph
 
 from .conftest import Command, Edit
@@ -212,22 +212,37 @@ def test_faces_are_found_in_photos(fer_edge: Command, exported: Path, photo: Pat
 def test_a_photo_without_a_face(
     fer_edge: Command, exported: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        sys.modules, "retinaface", SimpleNamespace(detect_faces=lambda *_, **__: [])
-    )
+    monkeypatch.setattr(RetinaFace, "__call__", lambda *_: [])
     assert fer_edge("predict", photo, "--find", "-m", exported).out == f"{photo}: no face found\n"
     told = fer_edge("predict", photo, "--find", "-m", exported, "--json").out
     assert json.loads(told) == [{"image": str(photo), "faces": []}]
 
 
-@pytest.mark.parametrize("option", [("--yunet", "a.onnx"), ("--detector-size", "320")])
+@pytest.mark.parametrize("option", [("--detector", "retinaface"), ("--detector-size", "320")])
 def test_a_detector_is_for_finding(fer_edge: Command, face: Path, option: tuple[str, str]) -> None:
     assert "no detector without --find. Add --find" in fer_edge("predict", face, *option).error(2)
 
 
 def test_finding_without_a_detector_says_what_to_install(
-    fer_edge: Command, face: Path, monkeypatch: pytest.MonkeyPatch
+    fer_edge: Command, face: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "retinaface", None)
     error = fer_edge("predict", face, "--find").error()
     assert "pip install 'fer-edge[camera]'" in error
+
+
+def test_a_detector_made_elsewhere(
+    fer_edge: Command, exported: Path, photo: Path, tmp_path: Path
+) -> None:
+    folder = tiny_detector(tmp_path / "detector", SMALL).folder
+    options = ["--find", "-m", exported, "--detector", folder, "--json"]
+    (told,) = json.loads(fer_edge("predict", photo, *options).out)
+    (one,) = told["faces"]
+    assert one["score"] == pytest.approx(0.9)
+    (told,) = json.loads(fer_edge("predict", photo, *options, "--min-score", "0.5").out)
+    assert len(told["faces"]) == 2
+    folder = tiny_detector(tmp_path / "damaged", SMALL).folder
+    (folder / "64x48.onnx").write_bytes(b"damaged")
+    error = fer_edge("predict", photo, "--find", "-m", exported, "--detector", folder).error()
+    assert "64x48.onnx does not match the hash in the manifest" in error

@@ -1,39 +1,53 @@
 import io
 import sys
-from types import ModuleType, SimpleNamespace
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fer_edge.data import face_crop
 from fer_edge.data.face_crop import decode_photo, find_face
 from fer_edge.data.face_image import decode_face
+from fer_edge.detection import Detection, making
 from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.crops import crop_face
 from tests.data.conftest import FACES, encode
 
 
-class Detector(ModuleType):
-    """Stands in for retinaface; keeps the photo that it was shown."""
+@pytest.fixture(autouse=True)
+def _no_detector_before() -> Iterator[None]:
+    face_crop._detector.cache_clear()
+    yield
+    face_crop._detector.cache_clear()
+
+
+class Detector:
+    """Stands in for RetinaFace; keeps the photo that it was shown."""
 
     def __init__(self, *boxes: tuple[int, int, int, int]) -> None:
-        super().__init__("retinaface")
         self.boxes = boxes
 
-    def detect_faces(self, photo: np.ndarray, score_threshold: float) -> list[SimpleNamespace]:
-        assert score_threshold == 0.5
-        self.photo = photo
-        return [SimpleNamespace(x=x, y=y, width=w, height=h) for x, y, w, h in self.boxes]
+    def __call__(self, photo: np.ndarray) -> list[Detection]:
+        self.photo = photo[..., ::-1]
+        return [Detection(Box(*box), 0.9) for box in self.boxes]
 
 
 def detect(monkeypatch: pytest.MonkeyPatch, *boxes: tuple[int, int, int, int]) -> Detector:
     detector = Detector(*boxes)
-    monkeypatch.setitem(sys.modules, "retinaface", detector)
+
+    def made(**options: object) -> Detector:
+        assert (options["min_score"], options["precision"]) == (0.5, "fp32")
+        return detector
+
+    monkeypatch.setattr(face_crop, "RetinaFace", made)
     return detector
 
 
 def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "_home", lambda: Path("/nowhere"))
     monkeypatch.setitem(sys.modules, "retinaface", None)
 
 

@@ -1,3 +1,4 @@
+import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -60,8 +61,10 @@ def row(face: np.ndarray) -> str:
 def test_other_squares_are_faces_of_their_own_size(side: int) -> None:
     faces = np.random.default_rng(side).integers(0, 256, (2, side, side), np.uint8)
     text = "\n".join(["emotion,pixels,Usage", *map(row, faces)]).encode()
+    limit = csv.field_size_limit()
     splits, _ = read_csv(io.BytesIO(text), "it", len(text))
     np.testing.assert_array_equal(splits["train"].faces, faces)
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("count", [23 * 23, 47 * 48, 261 * 261])

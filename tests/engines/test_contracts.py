@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from fer_edge.artifact import MANIFEST, Artifact
+from fer_edge.artifact import Artifact
 from fer_edge.contract import LABELS_KEY, Contract
 from fer_edge.engines import open_engine, run_all
 from fer_edge.engines.base import Engine, Faces
@@ -16,6 +16,7 @@ from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.speed import BATCHES, measure_speed
 from fer_edge.engines.tensorrt import TensorRTEngine, build_engine
 from fer_edge.errors import ArtifactError, EngineLoadError, InferenceError, InputError
+from fer_edge.sealed import MANIFEST
 from tests.tiny import CONTRACTS, EIGHT, FIVE, RGB, classify, tiny_artifact, tiny_graph
 
 from .device_arrays import KINDS

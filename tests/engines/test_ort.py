@@ -120,7 +120,7 @@ def test_closed_engine_says_so(faces: MakeFaces) -> None:
 
 def test_a_closed_engine_frees_its_session() -> None:
     engine = OnnxRuntimeEngine(make_graph())
-    session = weakref.ref(engine._session)
+    session = weakref.ref(engine._network._handle)
     assert session() is not None
     engine.close()
     assert session() is None

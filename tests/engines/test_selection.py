@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, EngineRecord, GraphRecord, Manifest, seal
-from fer_edge.engines import cuda, open_engine, openvino, selection
+from fer_edge.engines import cuda, open_engine, openvino, serialised
 from fer_edge.engines.base import EngineInfo, Faces
 from fer_edge.engines.device_name import device_ordinal
 from fer_edge.engines.trial import try_backend
@@ -451,7 +451,7 @@ class TestDevice:
             def add_facts(self, **facts: object) -> None:
                 self.info = replace(self.info, **facts)
 
-        monkeypatch.setattr(selection, "TensorRTEngine", Engine)
+        monkeypatch.setattr(serialised, "TensorRTEngine", Engine)
         artifact = make_artifact(engine_record())
         for device in ("auto", "cuda", "cuda:1"):
             open_engine(artifact, device=device)
@@ -470,8 +470,8 @@ def test_tensorrt_rtx_is_asked_of_the_gpu_that_is_named(
         asked.append(fake_tensorrt.gpu.current())
         raise EngineLoadError("not for this GPU")
 
-    monkeypatch.setattr(selection, "check_validity", refuse)
-    monkeypatch.setattr(selection, "RTX_PORTABLE", [cuda.compute_capability()])
+    monkeypatch.setattr(serialised, "check_validity", refuse)
+    monkeypatch.setattr(serialised, "RTX_PORTABLE", [cuda.compute_capability()])
     artifact = make_artifact(engine_record(backend="tensorrt-rtx", gpu=None))
     for device in ("cuda", "cuda:1"):
         with pytest.raises(EngineLoadError, match="not for this GPU"):

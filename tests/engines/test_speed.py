@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from fer_edge.artifact import Artifact, Score, SpeedRecord
-from fer_edge.engines import open_engine, preference, selection, speed
+from fer_edge.engines import open_engine, preference, speed
 from fer_edge.engines.preference import prefer, rank
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.speed import fastest, machine_name, measure_speed, remember_speed, summary
+from fer_edge.engines.tensorrt import PREFERENCE
 from fer_edge.errors import InferenceError
 from fer_edge.files import CACHE_VARIABLE
 from tests.tiny import FakeEngine, tiny_artifact
@@ -228,5 +229,5 @@ class TestSerialisedEngines:
 
 
 def test_tensorrt_rtx_takes_fp16_until_int8_was_timed() -> None:
-    order = selection._ORDERS["tensorrt-rtx"]
+    order = PREFERENCE["tensorrt-rtx"]
     assert order.index("fp16") < order.index("int8")

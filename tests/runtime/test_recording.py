@@ -58,6 +58,16 @@ class Engine:
         return classify(faces)
 
 
+def several(find: Callable, at_once: int) -> Callable:
+    """A detector that may be given so many frames at once."""
+
+    def detector(image: np.ndarray) -> list[Detection]:
+        return find(image)
+
+    detector.at_once = at_once  # type: ignore[attr-defined]
+    return detector
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("every", [1, 4])
 def test_the_same_as_one_frame_after_another_in_fewer_calls(workers: int, every: int) -> None:
@@ -65,7 +75,7 @@ def test_the_same_as_one_frame_after_another_in_fewer_calls(workers: int, every:
     with film() as camera:
         expected = list(watch(lambda faces, _: alone(faces), camera, detect, detect_every=every))
     with film() as camera:
-        moments = list(analyze(together, camera, detect, detect_every=every, workers=workers))
+        moments = list(analyze(together, camera, several(detect, workers), detect_every=every))
     assert [one.frame.index for one in moments] == list(range(N))
     for one, other in zip(moments, expected, strict=True):
         seen = [face for face in other.faces if face.seen]
@@ -86,7 +96,7 @@ def test_a_detector_works_on_several_frames_at_a_time() -> None:
         return detect(image)
 
     with film(12) as camera:
-        assert len(list(analyze(classify, camera, together, workers=3))) == 12
+        assert len(list(analyze(classify, camera, several(together, 3)))) == 12
 
 
 def test_images_without_a_time_are_each_for_itself(tmp_path: Path) -> None:
@@ -118,7 +128,7 @@ def test_what_fails_reaches_the_caller() -> None:
         raise InferenceError("out of memory")
 
     with film() as camera, pytest.raises(InferenceError, match="out of memory"):
-        list(analyze(classify, camera, broken, workers=2))
+        list(analyze(classify, camera, several(broken, 2)))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fer_edge.runtime import watch as module
 from fer_edge.runtime.capture import Camera, Source, State, camera
 from fer_edge.runtime.detection import Detection
 from fer_edge.runtime.moment import Moment
+from fer_edge.runtime.stream import MOST_FRAMES_UNDETECTED
 from fer_edge.runtime.watch import watch
 from tests.tiny import classify
 
@@ -150,7 +151,7 @@ def test_who_is_next_where_an_answer_takes_10_ms(
     waiting: list[tuple[str, float | None, float]], rate: float, expected: str | None
 ) -> None:
     streams = [Waiting(name, age, served, rate) for name, age, served in waiting]
-    chosen = module._next(streams, 0.01)
+    chosen = module._next(streams, 0.01, 1)
     assert (chosen and chosen.name) == expected
 
 
@@ -172,7 +173,7 @@ def test_a_lost_camera_does_not_hold_up_the_others() -> None:
 @pytest.mark.parametrize(
     # A busy machine takes more than 10 ms for a frame, whatever the detector takes.
     ("seconds", "every", "expected"),
-    [(0.0, 0.15, 1), (0.1, 0.01, module.MOST_FRAMES_UNDETECTED)],
+    [(0.0, 0.15, 1), (0.1, 0.01, MOST_FRAMES_UNDETECTED)],
 )
 def test_a_slow_detector_is_asked_less_often(seconds: float, every: float, expected: int) -> None:
     device = FakeDevice()

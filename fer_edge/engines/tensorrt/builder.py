@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.contract import INPUT_NAME
+from fer_edge.detector_contract import FRAMES
 from fer_edge.engines import cuda
-from fer_edge.engines.signature import check_signature
+from fer_edge.engines.signature import check_detector, check_signature
 from fer_edge.engines.tensorrt import rtx
 from fer_edge.engines.tensorrt.module import (
     TensorRTBackend,
@@ -53,7 +54,8 @@ def build_engine(
     Parameters
     ----------
     graph : bytes
-        Serialised ONNX model with the signature of :mod:`fer_edge.contract`.
+        Serialised ONNX model with the signature of :mod:`fer_edge.contract` or of
+        :mod:`fer_edge.detector_contract`.
     min_batch, opt_batch, max_batch : int
         Batch sizes that the engine takes, and the one it is tuned for. All are the graph's own
         batch size where that is fixed.
@@ -115,7 +117,7 @@ def _build(
     # Networks of TensorRT 11 and RTX are always strongly typed, and ignore the flag.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
-    face = _parse(parser, network, graph, batches)
+    name, sample = _parse(parser, network, graph, batches)
 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * _MIB)
@@ -124,7 +126,7 @@ def _build(
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT_NAME, *((size, *face) for size in batches))
+    profile.set_shape(name, *((size, *sample) for size in batches))
     config.add_optimization_profile(profile)
     if backend == "tensorrt-rtx":
         rtx.allow_capture(config)
@@ -151,28 +153,35 @@ def _build(
 
 def _parse(
     parser: Any, network: Any, graph: bytes, batches: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """Read the graph into the network; returns the shape of one face."""
+) -> tuple[str, tuple[int, ...]]:
+    """Read the graph into the network; returns the name of its input and the shape of a sample."""
     if not parser.parse(graph):
         reported = [parser.get_error(index) for index in range(parser.num_errors)]
         raise EngineBuildError(
             f"TensorRT cannot read this graph: {'; '.join(map(_parser_error, reported))}.",
             hint="Export the model again with: fer-edge export",
         )
-    inputs = [network.get_input(index) for index in range(network.num_inputs)]
-    outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    signature = check_signature(
-        [describe_tensor(tensor.name, tensor.dtype, tensor.shape) for tensor in inputs],
-        [describe_tensor(tensor.name, tensor.dtype, tensor.shape) for tensor in outputs],
-        EngineBuildError,
+    inputs, outputs = (
+        [describe_tensor(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
+        for tensors in (
+            [network.get_input(index) for index in range(network.num_inputs)],
+            [network.get_output(index) for index in range(network.num_outputs)],
+        )
     )
-    fixed = signature.batch
+    fixed: int | None
+    sample: tuple[int, ...]
+    if FRAMES in [tensor.name for tensor in inputs]:
+        name, (fixed, *sizes) = FRAMES, check_detector(inputs, outputs, EngineBuildError)
+        sample = tuple(size or 0 for size in sizes)
+    else:
+        signature = check_signature(inputs, outputs, EngineBuildError)
+        name, fixed, sample = INPUT_NAME, signature.batch, signature.face
     if fixed is not None and set(batches) != {fixed}:
         raise UsageError(
             f"This graph takes batches of {fixed} only, not {', '.join(map(str, batches))}.",
             hint=f"Build with --batch {fixed}, or export with a dynamic batch.",
         )
-    return signature.face
+    return name, sample
 
 
 def _parser_error(error: Any) -> str:

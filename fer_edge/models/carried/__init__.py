@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fer_edge.artifact import MANIFEST
 from fer_edge.errors import ModelError
+from fer_edge.sealed import MANIFEST
 
 FOLDER = Path(__file__).parent
 

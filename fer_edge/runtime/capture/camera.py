@@ -11,10 +11,10 @@ from types import TracebackType
 
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
 from fer_edge.forking import ForkGuard, watch_forks
+from fer_edge.pixels.checks import check_image
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
 from fer_edge.runtime.capture.clock import Clock
 from fer_edge.runtime.capture.sources import find_source
-from fer_edge.runtime.preprocess import check_image
 
 STALLED_AFTER = 1.0
 LONGEST_OPENING = 15.0
@@ -216,6 +216,11 @@ class Camera:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def give_up(self) -> None:
+        """Count a frame that was read and is of no use any more, as dropped."""
+        with self._changed:
+            self.dropped += 1
 
     def _read_recording(self) -> Frame | None:
         if self._closing.is_set():

@@ -1,0 +1,1 @@
+"""From the weights of RetinaFace to the artifact of a detector."""
