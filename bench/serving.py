@@ -40,8 +40,6 @@ from fer_edge.models.carried import carried_model
 CLIENTS = 64
 FACES = 4
 BATCH = 64
-TURNS = 6
-KILLS = 10
 HERE = Path(__file__).parent
 LUA = """
 wrk.method = "POST"
@@ -173,7 +171,7 @@ def cpu_seconds(session: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
+def measure(data: Faces, seconds: float, turns_each: int, folder: Path) -> dict[str, Any]:
     """Turns of everybody, ``seconds`` for fer-edge serve in all and half of it for each other."""
     port = free_port()
     path = "/v2/models/compact/infer"
@@ -182,11 +180,11 @@ def measure(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
     alone: list[float] = []
     alone_cpu: list[float] = []
     turns: dict[str, list[dict[str, float]]] = {"fer-edge serve": [], **{p: [] for p in peers}}
-    part = seconds / TURNS
+    part = seconds / turns_each
     with running(serve_command(port), port, "/v2/health/ready") as server:
         ask(port, path, folder / "ask.lua", 2)
         first = {name: metric(port, f"process_{name}") for name in ("open_fds", "resident_memory")}
-        for _ in range(TURNS):
+        for _ in range(turns_each):
             with Recognizer(batch=BATCH) as recognizer:
                 recognizer(data[:BATCH])
                 speed, cpu = call_alone(recognizer, data, part / 2)
@@ -305,7 +303,7 @@ class Asking:
                 break
 
 
-def kill(data: Faces) -> dict[str, Any]:
+def kill(data: Faces, times: int) -> dict[str, Any]:
     """SIGKILL at random moments, and a start after each."""
     port = free_port()
     moments = random.Random(0)
@@ -318,7 +316,7 @@ def kill(data: Faces) -> dict[str, Any]:
 
     server = start()
     with Asking(port, data) as clients:
-        for _ in range(KILLS):
+        for _ in range(times):
             time.sleep(moments.uniform(0.2, 2))
             server.kill()
             server.wait()
@@ -330,7 +328,7 @@ def kill(data: Faces) -> dict[str, Any]:
         time.sleep(0.5)
     server.terminate()
     return {
-        "kills": KILLS,
+        "kills": times,
         "right": clients.right,
         "wrong": clients.wrong,
         "asked_again": clients.again,
@@ -341,6 +339,8 @@ def kill(data: Faces) -> dict[str, Any]:
 
 def main() -> None:
     parser = runtime_arguments(__doc__, seconds=300.0)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--kills", type=int, default=10)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed. Run: apt install wrk")
@@ -358,8 +358,8 @@ def main() -> None:
             (folder / script).write_bytes(content)
             lua = LUA.format(body=folder / script, kind=kind, length=length)
             (folder / f"{script}.lua").write_text(lua)
-        result = measure(data, arguments.seconds, folder)
-    result["killed"] = kill(data)
+        result = measure(data, arguments.seconds, arguments.turns, folder)
+    result["killed"] = kill(data, arguments.kills)
     record(arguments.out / "serving.json", result)
     full = result["one_caller_faces_per_second"]
     print(f"\nOne caller, batches of {BATCH}: {full:,.0f} faces/s\n")
