@@ -10,6 +10,7 @@ ask until they are answered, and compare.
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -24,7 +25,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,6 @@ from fer_edge.models.carried import carried_model
 CLIENTS = 64
 FACES = 4
 BATCH = 64
-TURNS = 10
-KILLS = 10
 HERE = Path(__file__).parent
 LUA = """
 wrk.method = "POST"
@@ -101,7 +99,7 @@ def wait_for(port: int, path: str, process: "subprocess.Popen[bytes]") -> None:
             return
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(command: list[str], port: int, path: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A server and its children, until the context's end."""
     # What the others say of clients that hang up is not of interest.
@@ -110,12 +108,13 @@ def running(command: list[str], port: int, path: str) -> Iterator["subprocess.Po
         wait_for(port, path, process)
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        # And what it has started.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def serve_command(port: int) -> list[str]:
@@ -135,15 +134,15 @@ def ask(port: int, path: str, script: Path, seconds: float) -> dict[str, float]:
     return {**told, "client_cpu_seconds": spent}
 
 
-def call_alone(recognizer: Recognizer, faces: Faces, seconds: float) -> float:
-    """Faces per second of one caller."""
-    began = time.perf_counter()
+def call_alone(recognizer: Recognizer, faces: Faces, seconds: float) -> tuple[float, float]:
+    """Faces per second of one caller, and its CPU time in ms for as many as a request has."""
+    began, cpu = time.perf_counter(), time.process_time()
     done = 0
     while (spent := time.perf_counter() - began) < seconds:
         at = done % len(faces)
         recognizer(faces[at : at + BATCH])
         done += BATCH
-    return done / spent
+    return done / spent, 1e3 * (time.process_time() - cpu) / done * FACES
 
 
 def metric(port: int, start: str) -> float:
@@ -161,40 +160,47 @@ def statuses(port: int) -> dict[str, int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(session: int) -> float:
+    """Of all processes of a session."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
+def measure(data: Faces, seconds: float, turns_each: int, folder: Path) -> dict[str, Any]:
     """Turns of everybody, ``seconds`` for fer-edge serve in all and half of it for each other."""
     port = free_port()
     path = "/v2/models/compact/infer"
     peers = [name for name in ("fastapi", "litserve") if find_spec(name)]
     graph = str(carried_model() / "int8.cpu.onnx")
     alone: list[float] = []
+    alone_cpu: list[float] = []
     turns: dict[str, list[dict[str, float]]] = {"fer-edge serve": [], **{p: [] for p in peers}}
-    part = seconds / TURNS
+    part = seconds / turns_each
     with running(serve_command(port), port, "/v2/health/ready") as server:
         ask(port, path, folder / "ask.lua", 2)
         first = {name: metric(port, f"process_{name}") for name in ("open_fds", "resident_memory")}
-        spent = 0.0
-        for _ in range(TURNS):
+        for _ in range(turns_each):
             with Recognizer(batch=BATCH) as recognizer:
                 recognizer(data[:BATCH])
-                alone.append(call_alone(recognizer, data, part / 2))
+                speed, cpu = call_alone(recognizer, data, part / 2)
+                alone.append(speed)
+                alone_cpu.append(cpu)
                 precision = recognizer.describe().precision
-            before = cpu_seconds(server.pid)
-            turns["fer-edge serve"].append(ask(port, path, folder / "ask.lua", part))
-            spent += cpu_seconds(server.pid) - before
+            script = folder / "ask.lua"
+            turns["fer-edge serve"].append(watched(server, port, path, script, part))
             for name in peers:
                 own = free_port()
                 command = [sys.executable, str(HERE / f"serving_{name}.py"), str(own), graph]
-                with running(command, own, "/health"):
+                with running(command, own, "/health") as peer:
                     # LitServe takes no bytes but JSON.
                     script = folder / ("json.lua" if name == "litserve" else "ask.lua")
                     ask(own, "/predict", script, 1)
-                    turns[name].append(ask(own, "/predict", script, part / 2))
+                    turns[name].append(watched(peer, own, "/predict", script, part / 2))
             print(f"one caller {alone[-1]:,.0f} faces/s", flush=True)
             for name, found in turns.items():
                 print(f"{name} {FACES * found[-1]['requests'] / found[-1]['seconds']:,.0f}")
@@ -208,8 +214,6 @@ def measure(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
             "open_files": [first["open_fds"], last["open_fds"]],
             "resident_mib": [first["resident_memory"] / 2**20, last["resident_memory"] / 2**20],
         }
-    requests = sum(turn["requests"] for turn in turns["fer-edge serve"])
-    clients = sum(turn["client_cpu_seconds"] for turn in turns["fer-edge serve"])
     full = float(np.median(alone))
     shares = [
         FACES * turn["requests"] / turn["seconds"] / one
@@ -219,16 +223,27 @@ def measure(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
         **result,
         "one_caller_faces_per_second": full,
         "share_of_one_caller": float(np.median(shares)),
-        "server_cpu_ms_a_request": 1e3 * spent / requests,
-        "client_cpu_ms_a_request": 1e3 * clients / requests,
+        "one_caller_cpu_ms": float(np.median(alone_cpu)),
         "rows": {name: summary(found) for name, found in turns.items()},
     }
 
 
+def watched(
+    server: "subprocess.Popen[bytes]", port: int, path: str, script: Path, seconds: float
+) -> dict[str, float]:
+    """What :func:`ask` tells, and the CPU time of the server."""
+    before = cpu_seconds(server.pid)
+    told = ask(port, path, script, seconds)
+    return {**told, "server_cpu_seconds": cpu_seconds(server.pid) - before}
+
+
 def summary(turns: list[dict[str, float]]) -> dict[str, float]:
     speeds = [FACES * turn["requests"] / turn["seconds"] for turn in turns]
+    requests = sum(turn["requests"] for turn in turns)
     return {
-        "requests": sum(turn["requests"] for turn in turns),
+        "requests": requests,
+        "server_cpu_ms": 1e3 * sum(turn["server_cpu_seconds"] for turn in turns) / requests,
+        "client_cpu_ms": 1e3 * sum(turn["client_cpu_seconds"] for turn in turns) / requests,
         "faces_per_second": float(np.median(speeds)),
         **{name: float(np.median([turn[name] for turn in turns])) for name in ("p50_ms", "p99_ms")},
         "max_ms": max(turn["max_ms"] for turn in turns),
@@ -288,7 +303,7 @@ class Asking:
                 break
 
 
-def kill(data: Faces) -> dict[str, Any]:
+def kill(data: Faces, times: int) -> dict[str, Any]:
     """SIGKILL at random moments, and a start after each."""
     port = free_port()
     moments = random.Random(0)
@@ -301,7 +316,7 @@ def kill(data: Faces) -> dict[str, Any]:
 
     server = start()
     with Asking(port, data) as clients:
-        for _ in range(KILLS):
+        for _ in range(times):
             time.sleep(moments.uniform(0.2, 2))
             server.kill()
             server.wait()
@@ -313,7 +328,7 @@ def kill(data: Faces) -> dict[str, Any]:
         time.sleep(0.5)
     server.terminate()
     return {
-        "kills": KILLS,
+        "kills": times,
         "right": clients.right,
         "wrong": clients.wrong,
         "asked_again": clients.again,
@@ -324,9 +339,13 @@ def kill(data: Faces) -> dict[str, Any]:
 
 def main() -> None:
     parser = runtime_arguments(__doc__, seconds=300.0)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--kills", type=int, default=10)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed. Run: apt install wrk")
+    # Servers are ended whatever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     data = np.ascontiguousarray(load_dataset(arguments.data, "val").faces[:1024])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -339,8 +358,8 @@ def main() -> None:
             (folder / script).write_bytes(content)
             lua = LUA.format(body=folder / script, kind=kind, length=length)
             (folder / f"{script}.lua").write_text(lua)
-        result = measure(data, arguments.seconds, folder)
-    result["killed"] = kill(data)
+        result = measure(data, arguments.seconds, arguments.turns, folder)
+    result["killed"] = kill(data, arguments.kills)
     record(arguments.out / "serving.json", result)
     full = result["one_caller_faces_per_second"]
     print(f"\nOne caller, batches of {BATCH}: {full:,.0f} faces/s\n")
@@ -351,12 +370,14 @@ def main() -> None:
             f"{row['faces_per_second']:,.0f}",
             f"{row['p50_ms']:.0f}",
             f"{row['p99_ms']:.0f}",
+            f"{row['server_cpu_ms']:.2f} + {row['client_cpu_ms']:.2f}",
             f"{row['bad_status'] + row['socket_errors']:,.0f} of {row['requests']:,.0f}",
         ]
         for name, row in result["rows"].items()
     ]
-    print(table([*columns, "errors"], rows))
+    print(table([*columns, "CPU ms, server + client", "errors"], rows))
     print(f"\nOf one caller: {100 * result['share_of_one_caller']:.0f} %; {result['killed']}")
+    print(f"One caller takes {result['one_caller_cpu_ms']:.2f} ms of CPU for {FACES} faces.")
 
 
 if __name__ == "__main__":

@@ -75,22 +75,23 @@ class Application:
         self.draining = False
         """The end is near: each connection closes with its next answer."""
         one = "/v2/models/{model}"
+        # In the order in which they are looked for: those that are asked most come first.
         routes = [
+            *(
+                self._route(method, f"{path}{end}", endpoint)
+                for method, end, endpoint in (
+                    ("POST", "/infer", self._infer),
+                    ("GET", "", self._metadata),
+                    ("GET", "/ready", self._model_ready),
+                )
+                for path in (one, f"{one}/versions/{{version}}")
+            ),
+            self._route("POST", "/faces", self._faces),
             self._route("GET", "/v2/health/live", self._live, guarded=False),
             self._route("GET", "/v2/health/ready", self._ready, guarded=False),
             self._route("GET", "/v2", self._server),
             self._route("POST", "/v2/repository/index", self._index),
             self._route("POST", "/v2/repository/models/{model}/load", self._load),
-            *(
-                self._route(method, f"{path}{end}", endpoint)
-                for path in (one, f"{one}/versions/{{version}}")
-                for method, end, endpoint in (
-                    ("GET", "", self._metadata),
-                    ("GET", "/ready", self._model_ready),
-                    ("POST", "/infer", self._infer),
-                )
-            ),
-            self._route("POST", "/faces", self._faces),
             self._route("GET", "/metrics", self._text),
             self._route("GET", "/openapi.json", self._openapi),
         ]

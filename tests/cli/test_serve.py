@@ -199,8 +199,9 @@ def test_what_cannot_be_served(
 
 
 def test_without_a_detector_photos_are_said_to_be_off(
-    tiny: Path, fer_edge: Command, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, fer_edge: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "retinaface", None)
     result = fer_edge("serve", "-m", tiny, "--host", "192.0.2.1")
     assert "POST /faces is not served: " in result.err

@@ -184,8 +184,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def client(serve: Serve) -> Client:
-    return serve().client()
+def client(serve: Serve) -> Iterator[Client]:
+    one = serve().client()
+    yield one
+    # An open connection is given a second at the service's end.
+    one.connection.close()
 
 
 def file_of(image: np.ndarray = FRAME, kind: str = "PNG", **options: Any) -> bytes:
