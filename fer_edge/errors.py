@@ -82,6 +82,10 @@ class LivePageError(FerEdgeError):
     """The live page cannot be served: the port is taken, or the address is another machine's."""
 
 
+class ServingError(FerEdgeError):
+    """The service cannot be started: the port is taken, or the address is another machine's."""
+
+
 class ModelError(FerEdgeError):
     """A model that cannot be built, or weights that do not fit it."""
 

@@ -34,5 +34,5 @@ def made_detector() -> None:
     from fer_edge.detection import making
     from fer_edge.detector_contract import Bucket
 
-    for size in (Bucket(320, 180), Bucket(320, 240)):
+    for size in (Bucket(320, 192), Bucket(320, 256)):
         making.made_detector(size)

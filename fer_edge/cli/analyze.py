@@ -80,7 +80,7 @@ def analyze(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = face_detector(detector, min_score, detector_size)
+    finder = face_detector(detector, min_score, detector_size, device)
     path = model_or_carried(model)
     name = model_name(path)
     with (

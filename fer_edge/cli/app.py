@@ -19,6 +19,7 @@ from fer_edge.cli.import_ import import_
 from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.predict import predict
+from fer_edge.cli.serve import serve
 from fer_edge.cli.streams import open_streams
 from fer_edge.cli.train import train
 from fer_edge.cli.tune import tune
@@ -46,6 +47,7 @@ for command in (
     predict,
     camera,
     analyze,
+    serve,
     info,
     inspect,
     doctor,

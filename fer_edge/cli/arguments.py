@@ -82,8 +82,13 @@ Smoothing = Annotated[
 ]
 
 
-def face_detector(detector: str | None, min_score: float, size: int | None) -> "Detector":
-    """The detector that these options mean."""
+def face_detector(
+    detector: str | None, min_score: float, size: int | None, device: str = "auto"
+) -> "Detector":
+    """The detector that these options mean.
+
+    It keeps off the GPU where the classifier has to; a GPU that is named need not run it, too.
+    """
     from fer_edge.runtime.detection import RetinaFace, YuNet
 
     name = detector or RETINAFACE
@@ -95,7 +100,8 @@ def face_detector(detector: str | None, min_score: float, size: int | None) -> "
                 f"There is no detector {name!r}.",
                 hint=f"Take {RETINAFACE}, yunet=FILE, or a folder made with: fer-edge detector",
             )
-        return RetinaFace(folder, min_score=min_score, size=size or 640)
+        where = "cpu" if device == "cpu" else "auto"
+        return RetinaFace(folder, min_score=min_score, size=size or 640, device=where)
     if not file:
         raise UsageError("--detector yunet names no file.", hint="Say --detector yunet=FILE")
     if size is not None:

@@ -166,7 +166,7 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    finder = face_detector(detector, min_score, detector_size)
+    finder = face_detector(detector, min_score, detector_size, device)
     with contextlib.ExitStack() as stack:
         recognizer = stack.enter_context(
             Recognizer(model, precision=precision, backend=backend, threads=threads, device=device)

@@ -8,6 +8,7 @@ from fer_edge.cli.console import print_json
 TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
 CAMERA = ("opencv-python",)
 WEB = ("starlette", "uvicorn", "websockets")
+SERVE = ("starlette", "uvicorn", "httptools", "prometheus-client")
 _MODULES = {"opencv-python": "cv2"}
 """Packages that come from elsewhere, too: OpenCV with JetPack, with Debian, or as headless."""
 
@@ -59,6 +60,7 @@ def _abilities() -> list[Ability]:
         _finds_faces(),
         _needs("watch cameras", CAMERA, "camera"),
         _needs("serve the live page", WEB, "web"),
+        _needs("serve models over HTTP", SERVE, "serve"),
         _needs("record videos", (*CAMERA, "av"), "record"),
         _needs("analyze recordings", (*CAMERA, "matplotlib", "pyarrow"), "analyze"),
         _needs("publish over MQTT", (*CAMERA, "paho-mqtt"), "mqtt"),

@@ -94,6 +94,10 @@ def export(
         bool, typer.Option("--half-weights", help="Store fp32.onnx with float16 weights.")
     ] = False,
     labels: Labels = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(help="Write the graphs and plans as models of this Triton repository, too."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Export a model to ONNX in FP32, FP16, INT8 and FP8, and build TensorRT engines.
@@ -110,6 +114,7 @@ def export(
         from fer_edge.export.engine_plan import BatchRange
         from fer_edge.export.pipeline import check_out, export_model
         from fer_edge.export.sources import open_source
+        from fer_edge.export.triton import write_repository
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -186,6 +191,7 @@ def export(
         from fer_edge.evaluation.contact_sheet import draw_changed
 
         draw_changed(faces, artifact.manifest.scores, proof)
+    served = write_repository(artifact, triton, max_batch=ranges.max) if triton else []
     if json:
         print_json({"artifact": str(target), **artifact.manifest.model_dump(mode="json")})
         return
@@ -196,6 +202,8 @@ def export(
             typer.echo(line)
     if proof is not None:
         typer.echo(f"The faces that changed: {proof}")
+    if served:
+        typer.echo(f"Models for Triton in {triton}: {', '.join(served)}")
     for line in notes:
         typer.echo(line)
     if engine is None and not backends:

@@ -60,7 +60,7 @@ def predict(
 
     if not find and (detector is not None or detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    finder = face_detector(detector, min_score, detector_size) if find else None
+    finder = face_detector(detector, min_score, detector_size, device) if find else None
     failed = 0
     with (
         Recognizer(

@@ -57,14 +57,19 @@ def best_bucket(width: int, height: int, buckets: Sequence[Bucket], size: int) -
 def standard_bucket(width: int, height: int, size: int) -> Bucket:
     """The bucket that is made for frames of this size where any can be had.
 
-    One of a few: 640x360, 640x480, 640x640, those that stand, and smaller and larger ones in steps
-    of 320.
+    One of a few: 640x384, 640x480, 640x640, those that stand, and smaller and larger ones in steps
+    of 320. Sides are multiples of the coarsest stride, so that each level has twice the cells of
+    the next.
     """
     larger, smaller = max(width, height), min(width, height)
     within = min(size, math.ceil(larger / _SIDES) * _SIDES)
-    shapes = [Bucket(within, max(round(within * shape), STRIDES[-1])) for shape in _SHAPES]
+    shapes = [Bucket(_in_cells(within), _in_cells(within * shape)) for shape in _SHAPES]
     lying = best_bucket(larger, smaller, shapes, size)
     return lying if width >= height else lying.turned
+
+
+def _in_cells(side: float) -> int:
+    return math.ceil(side / STRIDES[-1]) * STRIDES[-1]
 
 
 def largest_size() -> int:

@@ -21,7 +21,7 @@ from fer_edge.detection.suppression import surest
 from fer_edge.detector_artifact import DetectorArtifact
 from fer_edge.detector_contract import STRIDES, Bucket
 from fer_edge.engines.detector import DetectorEngine, open_detector
-from fer_edge.engines.device_name import AUTO
+from fer_edge.engines.device_name import AUTO, runs_on_gpu
 from fer_edge.engines.processor import available_cores
 from fer_edge.errors import UsageError
 from fer_edge.forking import watch_forks
@@ -196,17 +196,27 @@ class _SharedEngines:
         **options: str,
     ) -> DetectorEngine:
         """The engine for frames of one size, of the default artifact where none is given."""
-        where = None if artifact is None else artifact.folder.absolute()
-        key = (where, bucket, threads, *options.values())
-        engine = self._engines.get(key)
+        of_all = (_identity(artifact), bucket, *options.values())
+        key = (*of_all, threads)
+        engine = self._engines.get(of_all) or self._engines.get(key)
         if engine is None:
             with self._lock:
-                engine = self._engines.get(key)
+                engine = self._engines.get(of_all) or self._engines.get(key)
                 if engine is None:
                     made = made_detector(bucket) if artifact is None else artifact
                     engine = open_detector(made, bucket, threads=threads, **options)
-                    self._engines[key] = engine
+                    # On a GPU the number of threads makes no difference.
+                    on_gpu = runs_on_gpu(engine.describe().network.backend)
+                    self._engines[of_all if on_gpu else key] = engine
         return engine
+
+
+def _identity(artifact: DetectorArtifact | None) -> tuple[object, ...]:
+    """Of what is in the files, as a folder may be made anew."""
+    if artifact is None:
+        return ()
+    files = artifact.manifest.files
+    return artifact.folder.absolute(), *(files[name].sha256 for name in sorted(files))
 
 
 _shared = _SharedEngines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -11,15 +11,24 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.detector_contract import BOXES, FRAMES, LANDMARKS, SCORES, Bucket
-from fer_edge.engines.device_name import AUTO, check_device, gpu_of, runs_on_gpu
+from fer_edge.engines.device_name import AUTO, CPU, check_device, gpu_of, runs_on_gpu
 from fer_edge.engines.network import Network, NetworkInfo
 from fer_edge.engines.onnx_graphs import ORDERS, exact_precisions, on_first
-from fer_edge.engines.opened import named
+from fer_edge.engines.opened import named, of_file
 from fer_edge.engines.openvino import OpenVinoNetwork
 from fer_edge.engines.ort import OnnxRuntimeNetwork
 from fer_edge.engines.ort_cuda import require_cuda_provider
+from fer_edge.engines.serialised import refusal_of, valid_plan
+from fer_edge.engines.tensorrt import (
+    PREFERENCE,
+    TENSORRT_BACKENDS,
+    TensorRTBackend,
+    module_version,
+)
+from fer_edge.engines.tensorrt.network import TensorRTNetwork
 from fer_edge.errors import (
     ArtifactError,
+    BackendUnavailableError,
     EngineError,
     EngineLoadError,
     InferenceError,
@@ -28,10 +37,14 @@ from fer_edge.errors import (
 )
 
 if TYPE_CHECKING:
-    from fer_edge.detector_artifact import DetectionScore, DetectorArtifact
+    from fer_edge.detector_artifact import (
+        DetectionScore,
+        DetectorArtifact,
+        DetectorEngineRecord,
+    )
 
-BACKENDS: Final = ("onnxruntime-cuda", "onnxruntime-cpu", "openvino")
-"""What runs a detector's graphs."""
+BACKENDS: Final = (*TENSORRT_BACKENDS, "onnxruntime-cuda", "onnxruntime-cpu", "openvino")
+"""What runs a detector."""
 LEAST_MATCHED: Final = 0.99
 """Share of FP32's faces that a precision has to find again, where that is recorded, for ``"auto"``
 to take it."""
@@ -171,9 +184,10 @@ def open_detector(
         One of ``artifact.buckets``.
     precision : {"auto", "fp32", "fp16", "int8"}
         ``"auto"`` takes the first that there is, and that finds :data:`LEAST_MATCHED` of FP32's
-        faces where that is recorded, of: int8, fp32, fp16 on the CPU; fp16, fp32, int8 on CUDA.
+        faces where that is recorded, of: int8, fp32, fp16 on the CPU; fp16, fp32, int8 in ONNX
+        Runtime on CUDA; of engines as :func:`fer_edge.engines.open_engine` does.
     backend, threads, device
-        As in :func:`fer_edge.engines.open_engine`; of :data:`BACKENDS`.
+        As in :func:`fer_edge.engines.open_engine`.
 
     Raises
     ------
@@ -197,6 +211,10 @@ def open_detector(
     check_device(device, backend)
     wanted = None if precision == "auto" else cast(Precision, precision)
     passed_over: list[EngineError] = []
+    if backend in ("auto", *TENSORRT_BACKENDS) and device != CPU:
+        engine = _open_serialised(artifact, bucket, wanted, backend, gpu_of(device), passed_over)
+        if engine is not None:
+            return engine
 
     def opened(name: str, make: Callable[[bytes], Network]) -> DetectorEngine:
         chosen = wanted or _preferred(artifact, name)
@@ -229,6 +247,63 @@ def open_detector(
         lambda: opened("openvino", lambda graph: OpenVinoNetwork(graph, threads=threads)),
         passed_over,
     )
+
+
+def _open_serialised(
+    artifact: DetectorArtifact,
+    bucket: Bucket,
+    precision: Precision | None,
+    backend: str,
+    ordinal: int,
+    passed_over: list[EngineError],
+) -> DetectorEngine | None:
+    """The first engine for this size that this machine can run; None if "auto" has none to take.
+
+    Why others cannot be had is added to ``passed_over``.
+    """
+    for record in _ranked(artifact, bucket, precision, backend):
+        refusal: EngineError | None = refusal_of(record, ordinal, "fer-edge detector")
+        if refusal is None:
+            reasons = tuple(error.message for error in passed_over)
+            try:
+                network = TensorRTNetwork(
+                    valid_plan(artifact, record, ordinal),
+                    record.backend,
+                    precision=record.precision,
+                    device=ordinal,
+                )
+                return DetectorEngine(network, file=record.file, passed_over=reasons)
+            except EngineError as error:
+                refusal = error
+        passed_over.append(of_file(record.file, refusal))
+    if backend == "auto":
+        return None
+    if passed_over:
+        raise passed_over[0]
+    module_version(cast(TensorRTBackend, backend))
+    raise BackendUnavailableError(
+        f"{artifact.folder} has no {precision or 'such'} engine for {backend} and frames of "
+        f"{bucket}.",
+        hint=f"Build one with: fer-edge detector --engine {backend} --size {bucket} --out FOLDER",
+    )
+
+
+def _ranked(
+    artifact: DetectorArtifact, bucket: Bucket, precision: Precision | None, backend: str
+) -> Iterator[DetectorEngineRecord]:
+    """Engines to try, the preferred first."""
+    scores = artifact.manifest.scores
+    for flavour in TENSORRT_BACKENDS:
+        if backend not in ("auto", flavour):
+            continue
+        records = {
+            record.precision: record
+            for record in artifact.manifest.engines
+            if record.backend == flavour and record.size == str(bucket)
+        }
+        for chosen in PREFERENCE[flavour] if precision is None else (precision,):
+            if chosen in records and (precision or _holds(scores.get(chosen))):
+                yield records[chosen]
 
 
 def _preferred(artifact: DetectorArtifact, backend: str) -> Precision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.engines import cuda
@@ -30,6 +30,7 @@ from fer_edge.errors import BackendUnavailableError, EngineError, FerEdgeError
 
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, EngineRecord
+    from fer_edge.sealed import SealedFolder
 
 FP8_CAPABILITY: Final = (8, 9)
 """Least compute capability with FP8 arithmetic.
@@ -50,7 +51,7 @@ def open_serialised(
     Why others cannot be had is added to ``passed_over``.
     """
     for record, choice in _ranked(artifact, precision, backend, ordinal):
-        refusal: EngineError | None = _refusal(record, ordinal)
+        refusal: EngineError | None = refusal_of(record, ordinal)
         if refusal is None:
             try:
                 engine = _open_record(artifact, record, ordinal)
@@ -114,11 +115,7 @@ def build_command(artifact: Artifact, precision: Precision | None, backend: Tens
 
 
 def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> TensorRTEngine:
-    plan = artifact.read(record.file)
-    if record.backend == "tensorrt-rtx":
-        # The runtime tells it of the GPU whose context is current.
-        with cuda.Device(ordinal):
-            check_validity(plan)
+    plan = valid_plan(artifact, record, ordinal)
     engine = TensorRTEngine(
         plan,
         record.backend,
@@ -129,15 +126,30 @@ def _open_record(artifact: Artifact, record: EngineRecord, ordinal: int) -> Tens
     return keeps_contract(engine, artifact, record.file)
 
 
-def _refusal(record: EngineRecord, ordinal: int) -> BackendUnavailableError | None:
-    """Why this machine's GPU ``ordinal`` cannot run an engine of the manifest; None if it can."""
+def valid_plan(artifact: SealedFolder[Any], record: EngineRecord, ordinal: int) -> bytes:
+    """The bytes of an engine; EngineLoadError where its runtime refuses it on this GPU."""
+    plan = artifact.read(record.file)
+    if record.backend == "tensorrt-rtx":
+        # The runtime tells it of the GPU whose context is current.
+        with cuda.Device(ordinal):
+            check_validity(plan)
+    return plan
+
+
+def refusal_of(
+    record: EngineRecord, ordinal: int, make: str = "fer-edge export"
+) -> BackendUnavailableError | None:
+    """Why this machine's GPU ``ordinal`` cannot run an engine of a manifest; None if it can.
+
+    ``make`` is the command that builds such engines.
+    """
     try:
         version = module_version(record.backend)
         require_gpu(ordinal)
         gpu = cuda.describe_gpu(ordinal)
     except BackendUnavailableError as error:
         return error
-    rebuild = "Build it again on this machine with: fer-edge export"
+    rebuild = f"Build it again on this machine with: {make}"
     if version != record.backend_version:
         return BackendUnavailableError(
             f"{record.file} was built by {record.backend} {record.backend_version}, "

@@ -19,8 +19,8 @@ from fer_edge.engines.tensorrt import (
     build_engine,
     module_version,
 )
-from fer_edge.engines.tensorrt.engine import deserialize
 from fer_edge.engines.tensorrt.module import start
+from fer_edge.engines.tensorrt.network import deserialize
 from fer_edge.engines.tensorrt.rtx_validity import RTX_CAPABILITIES, check_validity, listed
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, FerEdgeError
 

@@ -25,7 +25,7 @@ from fer_edge.export.integer_operators import (
     slower_on_integers,
     uniform_slope,
 )
-from fer_edge.export.pixels import Pixels, centred_pixels
+from fer_edge.export.pixels import Pixels, centred_pixels, offsets_in_bias
 from fer_edge.export.placement import Placement
 from fer_edge.export.quantize import dequantize, dequantized, pair, quantize_weights
 from fer_edge.export.scales import weight_scales
@@ -34,12 +34,11 @@ from fer_edge.export.table import CalibrationTable
 CENTRE = 128
 """Zero point that turns a symmetric int8 into a uint8 with the same steps."""
 LAST = 255
-BORDER = 1 / 64
-"""Share of a picture that its outermost pixels may be where padding need not be exact: that of a
-frame of 320x240, whose faces lie at the border with hardly a twentieth of their pixels."""
 
 
-def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+def cpu_form(
+    model: onnx.ModelProto, table: CalibrationTable, *, means_in_bias: bool = False
+) -> onnx.ModelProto:
     """The INT8 graph as ONNX Runtime's x86 and Arm kernels want it.
 
     Weights are those of the graph of record, activations are uint8. The uint8 pixels go into the
@@ -62,11 +61,19 @@ def cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
         The float32 graph.
     table : CalibrationTable
         Made from this graph.
+    means_in_bias : bool
+        Take the pixels as they are where a mean for each channel is subtracted from them, too. The
+        means go into the bias of the first layer, and its padding around the picture stands for
+        their average, as integers have one zero point: for pictures whose border is a small part.
     """
     table.check(model)
     placement = cpu_placement(model, table)
     model = corrected(table.prepared(model), table.shifts, placement.layers)
-    return _Rewrite(model, table, placement).graph()
+    pixels = centred_pixels(GraphView(model))
+    if pixels is not None and pixels.offsets is not None:
+        folded = offsets_in_bias(model, pixels) if means_in_bias else None
+        model, pixels = (model, None) if folded is None else (folded, pixels)
+    return _Rewrite(model, table, placement, pixels).graph()
 
 
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
@@ -102,15 +109,16 @@ class _Rewrite:
     """The nodes of a float32 graph as they become those of the form for CPUs."""
 
     def __init__(
-        self, model: onnx.ModelProto, table: CalibrationTable, placement: Placement
+        self,
+        model: onnx.ModelProto,
+        table: CalibrationTable,
+        placement: Placement,
+        pixels: Pixels | None,
     ) -> None:
-        self._pixels = centred_pixels(GraphView(model))
-        if self._pixels is not None and self._pixels.offsets is not None:
-            folded = _offsets_in_bias(model, self._pixels, placement)
-            self._pixels, model = (self._pixels, folded) if folded else (None, model)
         self._view = GraphView(model)
         self._table = table
         self._placement = placement
+        self._pixels = pixels
         self._out = copy_of(model)
         self._dropped: dict[str, str] = {}
         """What a Clip gives that became part of a layer, and what the layer gives."""
@@ -326,30 +334,6 @@ class _Rewrite:
             nodes.append(helper.make_node("Mul", product, [target], node.name))
             nodes += self._given(target, target)
         return nodes
-
-
-def _offsets_in_bias(
-    model: onnx.ModelProto, pixels: Pixels, placement: Placement
-) -> onnx.ModelProto | None:
-    """What is subtracted from each channel besides the zero point, in the biases of the layers.
-
-    Around the picture, padding then stands for the zero point in the place of each channel's own
-    mean: None where the border is too large a share of the picture for that, or where others than
-    layers on integers read the pixels.
-    """
-    out, view = copy_of(model), GraphView(model)
-    sides = sorted(side for side in view.input_shape[1:] if side is not None)[-2:]
-    takers = view.consumers[pixels.tensor]
-    if pixels.offsets is None or len(sides) < 2 or 2 * sum(sides) > BORDER * sides[0] * sides[1]:
-        return None
-    if any(node.name not in placement.layers or len(node.input) < 3 for node in takers):
-        return None
-    for node in takers:
-        weights = view.array(node.input[1])
-        offsets = pixels.offsets.reshape(1, -1, *[1] * (weights.ndim - 2))
-        less = (weights.astype(np.float64) * offsets).reshape(len(weights), -1).sum(axis=1)
-        set_constant(out, node.input[2], (view.array(node.input[2]) - less).astype(np.float32))
-    return out
 
 
 def _gate(integers: _Integers, slope: float, offset: float) -> _Integers:

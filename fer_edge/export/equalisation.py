@@ -164,7 +164,7 @@ def _streams(view: GraphView) -> list[_Stream]:
             stream.makers.append(node)
             for read in inputs:
                 read.takers.append(node)
-        elif node.op_type in _PASSING and len(inputs) == _computed(view, node):
+        elif node.op_type in _PASSING and len(inputs) == _values(node):
             for read in inputs:
                 stream = join(read, stream)
         else:
@@ -201,9 +201,9 @@ def depthwise(view: GraphView, node: onnx.NodeProto) -> bool:
     return node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]
 
 
-def _computed(view: GraphView, node: onnx.NodeProto) -> int:
-    """Inputs of a node that are no constants."""
-    return sum(bool(name) and name not in view.constants for name in node.input)
+def _values(node: onnx.NodeProto) -> int:
+    """Inputs of a node whose values its output is made of; those of a Resize besides are sizes."""
+    return 1 if node.op_type == "Resize" else len(node.input)
 
 
 def _exponents(

@@ -52,8 +52,6 @@ class GraphView:
             for name in node.input:
                 self.consumers[name].append(node)
         self.inputs = [value.name for value in graph.input]
-        self.input_shape = _sizes(graph.input[0]) if graph.input else []
-        """Of the first input; None of a size that is not fixed."""
         self.outputs = {value.name for value in graph.output}
 
     def array(self, name: str) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fer_edge.export.graph import GraphView
+from fer_edge.export.graph import GraphView, copy_of, set_constant
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,24 @@ def centred_pixels(view: GraphView) -> Pixels | None:
         str(less.output[0]), source, turned, zero, offsets.reshape(-1) if offsets.any() else None,
         frozenset({*names, less.name}),
     )  # fmt: skip
+
+
+def offsets_in_bias(model: onnx.ModelProto, pixels: Pixels) -> onnx.ModelProto | None:
+    """The graph with what is subtracted from each channel besides the zero point in the biases.
+
+    What its first layer pads then stands for the zero point. None where others than layers with a
+    bias read the pixels.
+    """
+    out, view = copy_of(model), GraphView(model)
+    takers = view.consumers[pixels.tensor]
+    if pixels.offsets is None or not all(view.is_layer(n) and len(n.input) > 2 for n in takers):
+        return None
+    for node in takers:
+        weights, bias = view.array(node.input[1]), view.array(node.input[2])
+        offsets = pixels.offsets.reshape(1, -1, *[1] * (weights.ndim - 2))
+        less = (weights.astype(np.float64) * offsets).reshape(len(weights), -1).sum(axis=1)
+        set_constant(out, node.input[2], (bias - less).astype(np.float32))
+    return out
 
 
 def _only(view: GraphView, tensor: str, operator: str) -> onnx.NodeProto | None:

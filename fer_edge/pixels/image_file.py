@@ -37,8 +37,12 @@ class ImageFileError(ValueError):
         self.hint = hint
 
 
+class ImageSizeError(ImageFileError):
+    """An image of more pixels than are to be decoded."""
+
+
 @contextlib.contextmanager
-def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
+def opened(stream: BinaryIO, most_pixels: int | None = None) -> Iterator["PIL.Image.Image"]:
     """Open an image and decode it within the block, turned upright as its EXIF says.
 
     A damaged EXIF block tells nothing, and costs nothing: the image is taken as it lies.
@@ -47,19 +51,23 @@ def opened(stream: BinaryIO) -> Iterator["PIL.Image.Image"]:
     ----------
     stream : binary file object
         Stays open.
+    most_pixels : int, optional
+        Larger images are not decoded. By default ``MOST_PIXELS``, or
+        ``PIL.Image.MAX_IMAGE_PIXELS`` where a program has set that.
 
     Raises
     ------
+    ImageSizeError
+        Larger than that.
     ImageFileError
-        Not an image that Pillow can read, cut short, of more than 8 bits a channel, or larger than
-        ``MOST_PIXELS``, or than ``PIL.Image.MAX_IMAGE_PIXELS`` where a program has set that; also
-        for what decoding raises within the block.
+        Not an image that Pillow can read, cut short, or of more than 8 bits a channel; also for
+        what decoding raises within the block.
     """
     try:
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
         image = _open(stream)
-        _check_size(image.width * image.height)
+        _check_size(image.width * image.height, most_pixels)
         if image.mode[0] in "IF":  # Pillow would clip the values at 255
             raise ImageFileError("it has more than 8 bits a channel", "Convert it to 8 bits.")
         # Under the same name: the pixels as they lay take as much memory again.
@@ -92,14 +100,15 @@ def _open(stream: BinaryIO) -> "PIL.Image.Image":
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(pixels: int) -> None:
+def _check_size(pixels: int, limit: int | None) -> None:
     from PIL import Image
 
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit == _PILLOWS_LIMIT:
-        limit = MOST_PIXELS
+    if limit is None:
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit == _PILLOWS_LIMIT:
+            limit = MOST_PIXELS
     if limit is not None and pixels > limit:
-        raise ImageFileError(
+        raise ImageSizeError(
             f"its size of {pixels} pixels exceeds limit of {limit} pixels", "Scale it down."
         )
 
@@ -155,6 +164,8 @@ def _register_heif() -> bool:
     return True
 
 
-def opened_bytes(data: bytes) -> "contextlib.AbstractContextManager[PIL.Image.Image]":
+def opened_bytes(
+    data: bytes, most_pixels: int | None = None
+) -> "contextlib.AbstractContextManager[PIL.Image.Image]":
     """:func:`opened` of a file in memory."""
-    return opened(io.BytesIO(data))
+    return opened(io.BytesIO(data), most_pixels)

@@ -60,7 +60,8 @@ class Batcher(Generic[Result]):
 
     The queue is bounded. Where a request does not fit, the oldest live ones are given up (their
     futures are cancelled); a request that is not live waits for room and is never given up. One
-    made in a future's callback goes in at once, as the thread that makes room is its own.
+    made in a future's callback goes in at once, as the thread that makes room is its own. Whoever
+    cancels a future gives up its request, unless the engine has begun on it.
 
     Parameters
     ----------
@@ -309,6 +310,7 @@ class Batcher(Generic[Result]):
         return self._closed or self._waiting >= self._max_batch or not self._missing
 
     def _take(self) -> list[_Request[Result]]:
+        self._forget_cancelled()
         batch: list[_Request[Result]] = []
         size = 0
         sources = []
@@ -330,3 +332,14 @@ class Batcher(Generic[Result]):
         self._before = frozenset(sources)
         self._waiting -= size
         return batch
+
+    def _forget_cancelled(self) -> None:
+        """What nobody waits for any more takes no place in a batch."""
+        for source, queue in list(self._queues.items()):
+            if any(request.future.cancelled() for request in queue):
+                self._waiting -= sum(len(r.faces) for r in queue if r.future.cancelled())
+                left = deque(r for r in queue if not r.future.cancelled())
+                if left:
+                    self._queues[source] = left
+                else:
+                    del self._queues[source]

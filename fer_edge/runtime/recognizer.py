@@ -1,6 +1,7 @@
 """The Python interface: images in, emotions out."""
 
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,9 @@ class Recognizer:
         Longest time that the engine stays idle for callers who shared the batch before.
     max_pending : int
         Most faces that wait for the engine at a time.
+    on_batch : callable, optional
+        Told of every batch: its number of faces, and the seconds that the engine took. Called by
+        the thread that ran it, before anyone gets the answers.
 
     Raises
     ------
@@ -92,6 +96,7 @@ class Recognizer:
         batch: int = 64,
         max_delay_ms: float = 2.0,
         max_pending: int = 512,
+        on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
@@ -105,6 +110,7 @@ class Recognizer:
             tune=tune,
         )
         self._batch = batch
+        self._on_batch = on_batch
         self._contract = self._engine.describe().contract
         self._batcher = Batcher(
             self._classify,
@@ -293,7 +299,11 @@ class Recognizer:
         return Prediction(probabilities, self._contract.labels)
 
     def _classify(self, faces: Faces) -> Probabilities:
-        return run_all(self._engine, faces, self._batch)
+        started = time.perf_counter()
+        probabilities = run_all(self._engine, faces, self._batch)
+        if self._on_batch is not None and len(faces):
+            self._on_batch(len(faces), time.perf_counter() - started)
+        return probabilities
 
     def close(self) -> None:
         """Free the engine after the call in progress. May be called more than once."""

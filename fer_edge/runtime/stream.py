@@ -86,7 +86,10 @@ class Stream:
             self._interval.add((frame.captured - self._before.captured) / max(passed, 1))
         self._before = frame
         self._undetected = 0 if asked else self._undetected + 1
-        look = Look(self, frame, alone, self._lookers.look(frame.image) if asked else None)
+        # Where the detector is asked in this thread, it has answered when ``look`` returns.
+        begun = time.monotonic()
+        found = self._lookers.look(frame.image) if asked else None
+        look = Look(self, frame, alone, found, begun)
         self.looks.append(look)
         return look
 
@@ -192,7 +195,12 @@ class Look:
     """A frame under way."""
 
     def __init__(
-        self, stream: Stream, frame: Frame, alone: bool, found: "Future[Found] | None"
+        self,
+        stream: Stream,
+        frame: Frame,
+        alone: bool,
+        found: "Future[Found] | None",
+        begun: float,
     ) -> None:
         self.stream = stream
         self.frame = frame
@@ -200,7 +208,7 @@ class Look:
         """It has nothing to do with the frames before it."""
         self.found = found
         """None where the detector was not asked."""
-        self.begun = time.monotonic()
+        self.begun = begun
 
     @property
     def known(self) -> bool:

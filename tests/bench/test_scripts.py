@@ -1,6 +1,7 @@
 """The scripts of bench/ still run."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ BENCH = Path(__file__).parents[2] / "bench"
     [
         ("overhead", ["--seconds", "0.2"], ["overhead.json"]),
         ("cameras", ["--minutes", "0.02"], ["cameras.json", "cameras.png"]),
+        ("detector", ["--frames", "2"], ["detector.json"]),
+        ("end_to_end", ["--seconds", "0.3", "--turns", "1"], ["end-to-end.json"]),
         ("batching", ["--seconds", "0.5"], ["batching.json"]),
         (
             "precisions",
@@ -51,3 +54,17 @@ def test_a_script_of_recordings_measures(script: str, options: list[str], tmp_pa
     else:
         # Fragments are a quarter of a second long; the rest is for a busy machine.
         assert found["most_seconds_lost"] < 1
+
+
+def test_the_script_of_the_service_measures(tmp_path: Path, fer2013: Path) -> None:
+    pytest.importorskip("httptools", reason="needs pip install 'fer-edge[serve]'")
+    if shutil.which("wrk") is None:
+        pytest.skip("needs wrk: apt install wrk")
+    command = [sys.executable, BENCH / "serving.py", "--data", fer2013, "--out", tmp_path]
+    command += ["--seconds", "1", "--turns", "1", "--kills", "2"]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    found = json.loads((tmp_path / "serving.json").read_text())
+    served = found["rows"]["fer-edge serve"]
+    assert served["requests"] > 0
+    assert served["bad_status"] == served["socket_errors"] == found["killed"]["wrong"] == 0
+    assert found["killed"]["right"] > 0

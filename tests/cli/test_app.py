@@ -17,6 +17,7 @@ COMMANDS = (
     "predict",
     "camera",
     "analyze",
+    "serve",
     "info",
     "doctor",
 )

@@ -86,8 +86,11 @@ class Page:
 
     made: "list[Page]" = []  # noqa: RUF012
 
-    def __init__(self, host: str, port: int, token: str | None, *, cameras: list) -> None:
+    def __init__(
+        self, host: str, port: int, token: str | None, *, notice: str | None, cameras: list
+    ) -> None:
         self.address = (host, port, token)
+        self.notice = notice
         self.cameras = [one.name for one in cameras]
         self.frames: list[int] = []
         self.closed = False
@@ -106,7 +109,7 @@ class Page:
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> "list[Page]":
     module = ModuleType("fer_edge.runtime.live")
-    module.LivePage = Page
+    module.LivePage, module.NOTICE = Page, "A notice."
     monkeypatch.setitem(sys.modules, module.__name__, module)
     Page.made.clear()
     return Page.made

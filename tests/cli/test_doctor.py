@@ -1,11 +1,14 @@
 import json
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from fer_edge.cli import doctor
+from fer_edge.detection import making
+from tests.detection.graphs import SMALL, tiny_detector
 
 from .conftest import Command
 
@@ -14,7 +17,9 @@ from .conftest import Command
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """Versions that the doctor finds; None where a package is not installed."""
     versions: dict[str, str | None] = dict.fromkeys(doctor.TRAIN, "1.0")
-    versions |= dict.fromkeys((*doctor.CAMERA, *doctor.WEB, "av", "pyarrow", "paho-mqtt"), "1.0")
+    versions |= dict.fromkeys(
+        (*doctor.CAMERA, *doctor.WEB, *doctor.SERVE, "av", "pyarrow", "paho-mqtt"), "1.0"
+    )
     monkeypatch.setattr(doctor, "_version", versions.get)
     return versions
 
@@ -59,6 +64,7 @@ def test_what_cameras_need(fer_edge: Command, installed: dict[str, str | None]) 
     assert told["watch cameras"]["able"]
     for name, package, extra in (
         ("serve the live page", "uvicorn", "web"),
+        ("serve models over HTTP", "uvicorn", "serve"),
         ("record videos", "av", "record"),
         ("analyze recordings", "pyarrow", "analyze"),
         ("publish over MQTT", "paho-mqtt", "mqtt"),
@@ -66,6 +72,23 @@ def test_what_cameras_need(fer_edge: Command, installed: dict[str, str | None]) 
         assert not told[name]["able"]
         assert told[name]["detail"] == f"missing: {package}"
         assert told[name]["fix"] == f"pip install 'fer-edge[{extra}]'"
+
+
+def test_whether_faces_can_be_found(
+    fer_edge: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told() -> dict[str, object]:
+        abilities = json.loads(fer_edge("doctor", "--json").out)
+        return next(one for one in abilities if one["name"] == "find faces")
+
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(making, "_is_there", lambda module: module != "onnx")
+    assert told()["able"] is False
+    assert str(told()["detail"]).startswith("Finding faces needs onnx at its first use")
+    assert "pip install 'fer-edge[camera]'" in str(told()["fix"])
+    tiny_detector(making._home() / str(SMALL), SMALL)
+    detail = "RetinaFace in fp32, made for frames of 64x48"
+    assert told() == {"name": "find faces", "able": True, "detail": detail, "fix": ""}
 
 
 def test_an_opencv_that_pip_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

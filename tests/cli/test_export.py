@@ -405,3 +405,16 @@ class TestEngines:
             "export", exported, "--device", "cpu"
         ).error(2)
         assert "Unknown device 'gpu0'" in fer_edge("export", exported, "--device", "gpu0").error(2)
+
+
+def test_models_for_triton(fer_edge: Command, tmp_path: Path) -> None:
+    result = fer_edge("export", "--engine", "none", "--out", "build", "--triton", "models")
+    assert result.code == 0, result.err
+    line = next(line for line in result.out.splitlines() if "Triton" in line)
+    assert line == "Models for Triton in models: compact_fp32"
+    found = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "models").rglob("*.*"))
+    assert found == [
+        "models/compact_fp32/1/model.onnx",
+        "models/compact_fp32/config.pbtxt",
+        "models/compact_fp32/labels.txt",
+    ]

@@ -61,7 +61,8 @@ def test_labels_in_another_order_than_the_faces_are_told_with_the_order_that_fit
     fer_edge, plain, tmp_path
 ) -> None:
     faces = synthetic_dataset(140, seed=3)
-    fer_edge("import", plain, "--scale", 255, "--labels", NAMES, "--out", "build/right")
+    told = ("--scale", 255, "--mean", 0.5, "--std", 0.25)
+    fer_edge("import", plain, *told, "--labels", NAMES, "--out", "build/right")
     with Recognizer("build/right") as recognizer:
         truth = recognizer(faces.faces).labels
     rows = [
@@ -70,12 +71,12 @@ def test_labels_in_another_order_than_the_faces_are_told_with_the_order_that_fit
     ]
     data = tmp_path / "fer2013.csv"
     data.write_text("\n".join(["emotion,pixels,Usage", *rows, ""]))
-    right = fer_edge("import", plain, "--scale", 255, "--labels", NAMES, "--data", data)
+    right = fer_edge("import", plain, *told, "--labels", NAMES, "--data", data)
     assert "100.00 % of 140 faces of val are right" in right.out
     assert "another order" not in right.out
     turned = [*EMOTIONS[1:], EMOTIONS[0]]
     wrong = fer_edge(
-        *("import", plain, "--scale", 255, "--labels", ",".join(turned)),
+        *("import", plain, *told, "--labels", ",".join(turned)),
         *("--data", data, "--out", "build/wrong"),
     )
     assert "another order" in wrong.out

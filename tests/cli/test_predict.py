@@ -12,6 +12,7 @@ from PIL import Image
 from fer_edge import Recognizer
 from fer_edge.contract import EMOTIONS
 from fer_edge.runtime import RetinaFace, read_image
+from tests.detection.graphs import SMALL, tiny_detector
 from tests.engines.graphs import make_graph, make_nan_graph
 
 from .conftest import Command, Edit
@@ -229,3 +230,19 @@ def test_finding_without_a_detector_says_what_to_install(
     monkeypatch.setitem(sys.modules, "retinaface", None)
     error = fer_edge("predict", face, "--find").error()
     assert "pip install 'fer-edge[camera]'" in error
+
+
+def test_a_detector_made_elsewhere(
+    fer_edge: Command, exported: Path, photo: Path, tmp_path: Path
+) -> None:
+    folder = tiny_detector(tmp_path / "detector", SMALL).folder
+    options = ["--find", "-m", exported, "--detector", folder, "--json"]
+    (told,) = json.loads(fer_edge("predict", photo, *options).out)
+    (one,) = told["faces"]
+    assert one["score"] == pytest.approx(0.9)
+    (told,) = json.loads(fer_edge("predict", photo, *options, "--min-score", "0.5").out)
+    assert len(told["faces"]) == 2
+    folder = tiny_detector(tmp_path / "damaged", SMALL).folder
+    (folder / "64x48.onnx").write_bytes(b"damaged")
+    error = fer_edge("predict", photo, "--find", "-m", exported, "--detector", folder).error()
+    assert "64x48.onnx does not match the hash in the manifest" in error

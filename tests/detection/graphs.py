@@ -18,12 +18,14 @@ from fer_edge.detector_contract import (
 )
 from fer_edge.engines.network import PRECISION_KEY
 
+Face = tuple[tuple[float, float, float, float], float]
+"""Box (x0, y0, x1, y1) and score."""
 SMALL, WIDE = Bucket(64, 48), Bucket(128, 96)
 
 
 def detector_graph(
     bucket: Bucket,
-    faces: list[tuple[tuple[float, float, float, float], float]],
+    faces: list[Face],
     *,
     precision: str = "fp32",
 ) -> bytes:
@@ -85,12 +87,16 @@ FACES = [
 """Two boxes on one face, and a face that is less sure."""
 
 
-def tiny_detector(folder: Path, *buckets: Bucket) -> DetectorArtifact:
-    """An artifact that finds :data:`FACES` in frames of these sizes."""
+def tiny_detector(
+    folder: Path, *buckets: Bucket, faces: list[Face] | None = None
+) -> DetectorArtifact:
+    """An artifact that finds ``faces``, by default :data:`FACES`, in frames of these sizes."""
     folder.mkdir(parents=True)
     graphs = {}
     for bucket in buckets or (SMALL,):
-        (folder / f"{bucket}.onnx").write_bytes(detector_graph(bucket, FACES))
+        (folder / f"{bucket}.onnx").write_bytes(
+            detector_graph(bucket, FACES if faces is None else faces)
+        )
         graphs[str(bucket)] = GraphRecord(file=f"{bucket}.onnx")
     manifest = DetectorManifest(
         model="tiny",

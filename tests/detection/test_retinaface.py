@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import threading
@@ -119,6 +120,15 @@ def test_a_damaged_artifact_costs_one_line(tiny: Path, tmp_path: Path) -> None:
     (tiny / "manifest.json").write_text("{")
     with pytest.raises(ArtifactError, match="is damaged"):
         RetinaFace(tiny)
+
+
+def test_a_folder_that_is_made_anew_is_opened_anew(tmp_path: Path) -> None:
+    folder, frame = tmp_path / "detector", np.zeros((48, 64, 3), np.uint8)
+    tiny_detector(folder, SMALL)
+    assert len(RetinaFace(folder)(frame)) == 1
+    shutil.rmtree(folder)
+    tiny_detector(folder, SMALL, faces=[])
+    assert RetinaFace(folder)(frame) == []
 
 
 def test_neither_opencv_nor_the_package_of_the_weights_is_needed_to_run(tiny: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.pixels import image_file
-from fer_edge.pixels.image_file import ImageFileError, opened, opened_bytes
+from fer_edge.pixels.image_file import ImageFileError, ImageSizeError, opened, opened_bytes
 
 PICTURE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 
@@ -89,6 +89,18 @@ def test_what_is_larger_than_any_photo_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with opened_bytes(large(20_000, 20_000)) as image:
         assert image.size == (20_000, 20_000)
+
+
+def test_a_limit_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened_bytes(large(40, 25), 1000) as image:
+        assert image.size == (40, 25)
+    # Before it is decoded, and whatever the process has set.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with (
+        pytest.raises(ImageSizeError, match="1025 pixels exceeds limit of 1000"),
+        opened_bytes(large(41, 25), 1000),
+    ):
+        raise AssertionError("opened")
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])

@@ -181,6 +181,20 @@ def test_a_future_that_its_owner_cancels_is_not_run(engine: Engine) -> None:
     assert sum(engine.batches) == 2
 
 
+def test_what_was_cancelled_takes_no_place_in_a_batch_and_leaves_nothing(engine: Engine) -> None:
+    with Batcher(engine, np.asarray, max_batch=8) as batcher:
+        engine.busy(batcher)
+        gone = [batcher.submit(FACES[:4], source=f"gone {i}") for i in range(10)]
+        kept = batcher.submit(FACES[:8], source="kept")
+        assert all(future.cancel() for future in gone)
+        engine.go.set()
+        np.testing.assert_array_equal(kept.result(10), classify(FACES[:8]))
+        assert engine.batches == [1, 8]
+        # Sources come and go, as a server's connections do.
+        assert not batcher._queues
+        assert batcher._waiting == 0
+
+
 def test_closing_ends_what_waits_and_refuses_more(engine: Engine) -> None:
     batcher = Batcher(engine, np.asarray, max_delay_ms=0)
     engine.busy(batcher)

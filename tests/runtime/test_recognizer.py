@@ -225,3 +225,14 @@ def test_the_default_detector_finds_real_faces(fake, fer2013):
     photo[100:260, 200:360] = face
     (found,) = fake()[1].find(photo)
     assert 180 < found.box.x < 300
+
+
+def test_batches_are_told_of(fake):
+    told = []
+    engine, _ = fake(delay=0.01)
+    with module.Recognizer("any", batch=8, on_batch=lambda *one: told.append(one)) as recognizer:
+        recognizer(np.zeros((5, 48, 48), np.uint8))
+        recognizer.submit(np.zeros((3, 48, 48), np.uint8)).result(10)
+        recognizer([])
+    assert [faces for faces, _ in told] == [5, 3] == engine.batches
+    assert all(seconds >= 0.01 for _, seconds in told)

@@ -8,7 +8,6 @@ from typing import Any
 
 from fer_edge.contract import INPUT_NAME
 from fer_edge.engines import cuda
-from fer_edge.engines.tensorrt.engine import deserialize
 from fer_edge.engines.tensorrt.module import (
     TensorRTBackend,
     cause,
@@ -16,6 +15,7 @@ from fer_edge.engines.tensorrt.module import (
     log_of,
     raised_as,
 )
+from fer_edge.engines.tensorrt.network import deserialize
 from fer_edge.errors import EngineLoadError
 
 _TYPES = {

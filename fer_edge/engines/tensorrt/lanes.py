@@ -1,14 +1,15 @@
 """Batches on their way through the GPU."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Contract
 from fer_edge.engines import cuda
-from fer_edge.engines.base import DeviceTimes, Faces, Probabilities
+from fer_edge.engines.base import DeviceTimes
 from fer_edge.engines.device_array import DeviceFaces
+from fer_edge.engines.network import Array
+from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.module import Log, cause
 from fer_edge.errors import EngineError, EngineLoadError, InferenceError
@@ -76,11 +77,32 @@ class Stopwatch:
             event.free()
 
 
+Feed = Mapping[str, Array | DeviceFaces]
+"""By the names of the inputs; all of one batch size."""
+
+
+def batch_size(feed: Feed) -> int:
+    """How many faces or frames go in."""
+    first = next(iter(feed.values()))
+    return first.number if isinstance(first, DeviceFaces) else len(first)
+
+
+class _Buffers:
+    """One tensor in host memory and on the GPU."""
+
+    def __init__(self, device: cuda.Device, tensor: Tensor, batch: int, stack: ExitStack) -> None:
+        shape = (batch, *(size for size in tensor.shape[1:] if size is not None))
+        self.host = cuda.PinnedBuffer(device, shape, tensor.dtype)
+        stack.callback(self.host.free)
+        self.gpu = cuda.DeviceBuffer(device, self.host.array.nbytes)
+        stack.callback(self.gpu.free)
+
+
 class Lane:
     """One batch in flight: an execution context with its stream and buffers.
 
-    ``batch`` faces go in one shape from one address, so that a graph can hold it and pointers are
-    aligned as TensorRT wants them, wherever faces come from.
+    ``batch`` faces or frames go in one shape from one address, so that a graph can hold it and
+    pointers are aligned as TensorRT wants them, wherever faces come from.
     """
 
     _graph: cuda.Graph | None = None
@@ -91,11 +113,12 @@ class Lane:
         contexts: Contexts,
         scratch: Scratch,
         log: Log,
-        contract: Contract,
+        tensors: tuple[Sequence[Tensor], Sequence[Tensor]],
         batch: int,
     ) -> None:
         self.batch = batch
-        self._contract = contract
+        self._tensors = tensors
+        """Inputs and outputs."""
         self._device = device
         self._contexts = contexts
         self._scratch = scratch
@@ -110,12 +133,10 @@ class Lane:
     def _open(self) -> None:
         device = self._device
         self.stream = self._own(cuda.Stream(device))
-        shape = (self.batch, *self._contract.face_shape)
-        self._faces = self._own(cuda.PinnedBuffer(device, shape, "uint8"))
-        self._input = self._own(cuda.DeviceBuffer(device, self._faces.array.nbytes))
-        outputs = (self.batch, len(self._contract.labels))
-        self._probabilities = self._own(cuda.PinnedBuffer(device, outputs, "float32"))
-        self._output = self._own(cuda.DeviceBuffer(device, self._probabilities.array.nbytes))
+        self._inputs, self._outputs = (
+            {one.name: _Buffers(device, one, self.batch, self._resources) for one in tensors}
+            for tensors in self._tensors
+        )
         with self._log.collect() as errors:
             self._context = self._contexts.make()
             if self._context is None:
@@ -125,15 +146,20 @@ class Lane:
                 )
             self._resources.callback(setattr, self, "_context", None)
             self._scratch.lend(self._context)
-            if not (
-                self._context.set_input_shape(INPUT_NAME, shape)
-                and self._context.set_tensor_address(INPUT_NAME, self._input.pointer)
-                and self._context.set_tensor_address(OUTPUT_NAME, self._output.pointer)
-            ):
-                raise _failed(self.batch, errors)
+            shapes = [
+                self._context.set_input_shape(name, buffers.host.array.shape)
+                for name, buffers in self._inputs.items()
+            ]
+            addresses = [
+                self._context.set_tensor_address(name, buffers.gpu.pointer)
+                for name, buffers in (self._inputs | self._outputs).items()
+            ]
+            if not all((*shapes, *addresses)):
+                raise self._failed(errors)
         # TensorRT allocates in the first run of a shape, which no graph can hold.
-        self._faces.array[:] = 0
-        self.submit(self._faces.array)
+        for buffers in self._inputs.values():
+            buffers.host.array[:] = 0
+        self.submit({name: buffers.host.array for name, buffers in self._inputs.items()})
         self.collect(self.batch)
 
     def _own(self, resource: Owned) -> Owned:
@@ -157,29 +183,35 @@ class Lane:
             self._graph.free()
             self._graph = None
 
-    def submit(self, faces: Faces | DeviceFaces, watch: Stopwatch | None = None) -> None:
+    def submit(self, feed: Feed, watch: Stopwatch | None = None) -> None:
         """Queue the upload, the inference and the download of a batch of at most ``batch``."""
+        n = batch_size(feed)
         if watch is None:
-            n = self._upload(faces)
+            self._upload(feed)
             self._scratch.compute(self.stream, self._launch)
-            self.stream.download(self._output, self._probabilities.array[:n])
+            self._download(n)
             return
         watch.pass_by(0, self.stream)
-        n = self._upload(faces)
+        self._upload(feed)
         watch.pass_by(1, self.stream)
         self._scratch.compute(self.stream, lambda: watch.launch(self._launch))
         watch.pass_by(2, self.stream)
-        self.stream.download(self._output, self._probabilities.array[:n])
+        self._download(n)
         watch.pass_by(3, self.stream)
 
-    def _upload(self, faces: Faces | DeviceFaces) -> int:
-        if isinstance(faces, DeviceFaces):
-            self.stream.copy(faces.pointer, self._input, faces.nbytes)
-            return faces.number
-        n = len(faces)
-        self._faces.array[:n] = faces
-        self.stream.upload(self._faces.array[:n], self._input)
-        return n
+    def _upload(self, feed: Feed) -> None:
+        for name, buffers in self._inputs.items():
+            what = feed[name]
+            if isinstance(what, DeviceFaces):
+                self.stream.copy(what.pointer, buffers.gpu, what.nbytes)
+                continue
+            n = len(what)
+            buffers.host.array[:n] = what
+            self.stream.upload(buffers.host.array[:n], buffers.gpu)
+
+    def _download(self, n: int) -> None:
+        for buffers in self._outputs.values():
+            self.stream.download(buffers.gpu, buffers.host.array[:n])
 
     def _launch(self) -> None:
         if self._graph is not None:
@@ -190,12 +222,19 @@ class Lane:
     def _enqueue(self) -> None:
         with self._log.collect() as errors:
             if not self._context.execute_async_v3(self.stream.address):
-                raise _failed(self.batch, errors)
+                raise self._failed(errors)
 
-    def collect(self, n: int) -> Probabilities:
-        """Wait for the batch; a view of its first ``n`` probabilities, shape (n, labels)."""
+    def _failed(self, errors: list[str]) -> InferenceError:
+        what = ", ".join(f"{self.batch} {name}" for name in self._inputs)
+        return InferenceError(
+            f"TensorRT failed on {what}: {cause(errors)}.",
+            hint="Open the engine again; if it recurs, build it again.",
+        )
+
+    def collect(self, n: int) -> dict[str, Array]:
+        """Wait for the batch; views of the first ``n`` rows of the outputs, by their names."""
         self.stream.synchronize()
-        return self._probabilities.array[:n]
+        return {name: buffers.host.array[:n] for name, buffers in self._outputs.items()}
 
     def close(self) -> None:
         """Free the context, the buffers and the stream."""
@@ -212,10 +251,3 @@ def capture_all(lanes: list[Lane]) -> str:
             lane.release_graph()
         return f"enqueue: {error.message.rstrip('.')}"
     return "CUDA graphs"
-
-
-def _failed(n: int, errors: list[str]) -> InferenceError:
-    return InferenceError(
-        f"TensorRT failed on {n} faces: {cause(errors)}.",
-        hint="Open the engine again; if it recurs, build it again.",
-    )

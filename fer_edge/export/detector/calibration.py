@@ -12,6 +12,7 @@ from fer_edge.engines.ort import OnnxRuntimeNetwork
 from fer_edge.evaluation.detections import overlaps
 from fer_edge.export.calibration import nearest_table
 from fer_edge.export.cpu_form import cpu_form
+from fer_edge.export.integer_layout import laid_out
 from fer_edge.export.observation import observe_samples
 from fer_edge.export.table import CalibrationTable
 from fer_edge.models.carried import FOLDER
@@ -27,6 +28,19 @@ _CARRIED = "retinaface.calibration.json"
 
 Progress = Callable[[str, float], None]
 _Answers = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def detector_cpu_form(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
+    """The INT8 graph as CPUs run it.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    table : CalibrationTable
+        Made from this graph, or moved to it.
+    """
+    return laid_out(cpu_form(model, table, means_in_bias=True))
 
 
 def carried_table() -> CalibrationTable:
@@ -73,7 +87,7 @@ def measure_table(
     reference = _answers(model, frames)
     return nearest_table(
         observed,
-        lambda table: divergence(reference, _answers(cpu_form(model, table), frames)),
+        lambda table: divergence(reference, _answers(detector_cpu_form(model, table), frames)),
         lambda done, total: tell("Choice of the method", done / total),
     )
 

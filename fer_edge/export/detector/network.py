@@ -112,16 +112,14 @@ class _Writer:
     def _resized(self, name: str, tensor: str, level: int) -> str:
         coarse, fine = (np.array(self._bucket.grids[i], np.float64) for i in (level + 1, level))
         scales = (fine / coarse).astype(np.float32)
-        if (scales * coarse == fine).all():
-            form = self._constant(f"{name}.scales", np.array([1, 1, *scales], np.float32))
-            inputs, axes = [tensor, "", form], None
-        else:
-            # A scale that float32 does not have exactly may lead to a row too few.
-            form = self._constant(f"{name}.sizes", fine.astype(np.int64))
-            inputs, axes = [tensor, "", "", form], [2, 3]
+        # Rounded down, they would lead to a row or column too few. Rounded up they change no place:
+        # an odd number of rows and half of it have no common divisor.
+        short = scales * coarse < fine
+        scales[short] = np.nextafter(scales[short], np.float32(np.inf))
+        form = self._constant(f"{name}.scales", np.array([1, 1, *scales], np.float32))
         return self._node(
-            "Resize", inputs, name, mode="nearest", nearest_mode="floor",
-            coordinate_transformation_mode="asymmetric", axes=axes,
+            "Resize", [tensor, "", form], name, mode="nearest", nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
         )  # fmt: skip
 
     def _context(self, name: str, tensor: str) -> str:

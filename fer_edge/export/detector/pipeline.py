@@ -16,8 +16,13 @@ from fer_edge.detector_contract import BUCKETS, DETECTOR, KIND_KEY, Bucket
 from fer_edge.engines.device_name import AUTO, gpu_of
 from fer_edge.engines.tensorrt import TensorRTBackend
 from fer_edge.export.counting import count_multiply_adds, count_parameters
-from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
-from fer_edge.export.detector.calibration import SIZE, carried_table, measure_table
+from fer_edge.export.cpu_form import kept_on_cpus
+from fer_edge.export.detector.calibration import (
+    SIZE,
+    carried_table,
+    detector_cpu_form,
+    measure_table,
+)
 from fer_edge.export.detector.engines import BATCH, build_engines
 from fer_edge.export.detector.network import detector_graph
 from fer_edge.export.detector.proof import prove
@@ -25,7 +30,6 @@ from fer_edge.export.detector.weights import SHA256, Layer, packaged_weights, re
 from fer_edge.export.engine_plan import BatchRange, plan_engines
 from fer_edge.export.float16 import to_float16
 from fer_edge.export.graph import GraphView, set_metadata
-from fer_edge.export.integer_layout import laid_out
 from fer_edge.export.pipeline import CALIBRATION, check_out
 from fer_edge.export.placement import unquantised
 from fer_edge.export.quantize import quantize
@@ -192,7 +196,7 @@ class _Graphs:
             record = self._put(quantize(graph, moved), size, "int8", kept)
             record.cpu_file = f"int8-{size}.cpu.onnx"
             record.cpu_kept = kept_on_cpus(graph, moved)
-            form = laid_out(cpu_form(graph, moved))
+            form = detector_cpu_form(graph, moved)
             _write(form, self.folder / record.cpu_file, size, "int8", "cpu")
 
     def _put(

@@ -42,6 +42,7 @@ def normalise(graph: Editable) -> onnx.ModelProto:
     pixels.one_subtraction(graph)
     _until_still(graph, _PIXELS)
     linear.own_weights(graph)
+    pixels.sized_weights(graph)
     graph.drop_unused()
     rename(graph)
     model = graph.model()

@@ -8,9 +8,13 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from fer_edge.export.importing.editing import Editable, attributes
+from fer_edge.export.scales import SMALLEST_SCALE, row_maxima
 
 _LINEAR_MAPS = ("Resize", "Transpose", "Concat", "Expand", "Tile", "Gather", "Reshape")
 """They move, repeat or mix numbers so that a common factor may as well come after them."""
+_TYPICAL = 0.125
+"""To this and more the largest weight of half of the outputs is brought: sixteen times what is
+wanted at least, so that outputs of smaller weights have steps, too."""
 _GRID = 1024
 """Means are rounded to such parts of a grey level: float32 has lost the rest on the way."""
 
@@ -106,6 +110,41 @@ def scales_last(graph: Editable) -> bool:
         graph.replace([node, taker], [taker, last])
         return True
     return False
+
+
+def sized_weights(graph: Editable) -> None:
+    """Weights of a layer that takes the pixels are no smaller than INT8 can tell apart.
+
+    Pixels reach to 255, and a network that wants 0 to 1 has the difference in its first weights: of
+    a large kernel they are so small that steps of a 127th of them are none that float16 has. A
+    power of two is multiplied before the layer instead, and nothing is rounded by it.
+    """
+    for node in list(graph.nodes):
+        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in graph.constants:
+            continue
+        weights = graph.constants[node.input[1]]
+        typical = float(np.median(row_maxima(weights)))
+        if not 0 < typical < 127 * SMALLEST_SCALE or not _of_pixels(graph, node.input[0]):
+            continue
+        power = np.array(2.0 ** np.ceil(np.log2(_TYPICAL / typical)), np.float32)
+        scaled = graph.unique(f"{node.name}/pixels")
+        factor = graph.constant(np.asarray(1 / power), "scale")
+        node.input[1] = graph.constant(weights * power, node.input[1])
+        before = helper.make_node("Mul", [node.input[0], factor], [scaled], scaled)
+        node.input[0] = scaled
+        graph.nodes.insert(graph.nodes.index(node), before)
+        graph.touch()
+
+
+def _of_pixels(graph: Editable, tensor: str) -> bool:
+    """Whether nothing but constants and moves is between the faces and a tensor."""
+    while (node := graph.producer.get(tensor)) is not None:
+        if node.op_type not in (*_LINEAR_MAPS, "Cast", "Add", "Sub", "Mul"):
+            return False
+        if any(name and name not in graph.constants for name in node.input[1:]):
+            return False
+        tensor = node.input[0]
+    return True
 
 
 def _only_this(graph: Editable, node: onnx.NodeProto, tensor: str) -> bool:

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from fer_edge.runtime.live.access import may_look
+from fer_edge.runtime.access import may_enter
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.live.viewer import Viewer
 
@@ -34,7 +34,7 @@ def make_app(broadcast: Broadcast, token: str | None, notice: str | None = None)
     html = html.replace("<!-- notice -->", line)
 
     async def page(request: Request) -> Response:
-        if not may_look(request, token):
+        if not may_enter(request, token):
             return PlainTextResponse(_REFUSAL, status_code=403, headers=_HEADERS)
         return HTMLResponse(html, headers=_HEADERS)
 
@@ -42,7 +42,7 @@ def make_app(broadcast: Broadcast, token: str | None, notice: str | None = None)
         return FileResponse(_FILES / request.url.path.rpartition("/")[2], headers=_HEADERS)
 
     async def live(websocket: WebSocket) -> None:
-        if not may_look(websocket, token):
+        if not may_enter(websocket, token):
             return await websocket.close()
         await websocket.accept()
         viewer = Viewer(websocket, broadcast)

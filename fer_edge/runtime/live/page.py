@@ -1,17 +1,15 @@
 """The live page as a program sees it."""
 
 import asyncio
-import errno
-import ipaddress
 import secrets
 import socket
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from fer_edge.errors import LivePageError, MissingDependencyError, UsageError
 from fer_edge.runtime.capture import Camera
+from fer_edge.runtime.listening import address_of, is_local, listen
 from fer_edge.runtime.live.broadcast import Broadcast
 from fer_edge.runtime.moment import Moment
 
@@ -72,7 +70,7 @@ class LivePage:
             raise UsageError(f"There is no port {port}.", hint="Give 0 to 65535.")
         self._host = host
         self._port = port
-        self._token = token or (None if _is_local(host) else secrets.token_urlsafe(16))
+        self._token = token or (None if is_local(host) else secrets.token_urlsafe(16))
         self._notice = notice
         self._broadcast = Broadcast(cameras)
         self._url: str | None = None
@@ -101,8 +99,8 @@ class LivePage:
                 f"The live page needs starlette, uvicorn and websockets ({error}).",
                 hint="Run: pip install 'fer-edge[web]'",
             ) from error
-        listener = _listen(self._host, self._port)
-        url = _address(listener, self._host, self._token)
+        listener = listen(self._host, self._port, "The live page", LivePageError)
+        url = address_of(listener, self._host, self._token)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(self._broadcast, self._token, self._notice),
@@ -157,48 +155,3 @@ class LivePage:
         with self._broadcast.running():
             ready.set()
             await server.serve(sockets=[listener])
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise LivePageError(
-                f"Port {port} is taken by another program.",
-                hint="Give another one, or 0 for any that is free.",
-            ) from error
-        raise LivePageError(
-            f"The live page cannot listen on {host}, port {port}: {error.strerror}.",
-            hint="Give 127.0.0.1 for this machine alone or 0.0.0.0 for all; ports below 1024 are "
-            "the administrator's.",
-        ) from error
-
-
-def _address(listener: socket.socket, host: str, token: str | None) -> str:
-    if ipaddress.ip_address(listener.getsockname()[0]).is_unspecified:
-        host = _own_address(listener.family)
-    host = f"[{host}]" if ":" in host else host
-    query = "" if token is None else "?" + urlencode({"token": token})
-    return f"http://{host}:{listener.getsockname()[1]}/{query}"
-
-
-def _own_address(family: int) -> str:
-    """Where other machines of the network find this one."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            # Addresses for documentation; connecting a datagram socket sends nothing.
-            probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9))
-        except OSError:  # no network
-            return socket.gethostname()
-        return str(probe.getsockname()[0])

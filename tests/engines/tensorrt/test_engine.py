@@ -14,7 +14,7 @@ from fer_edge.engines.tensorrt import (
     TensorRTEngine,
     build_engine,
 )
-from fer_edge.engines.tensorrt.engine import _buckets, deserialize
+from fer_edge.engines.tensorrt.network import _buckets, deserialize
 from fer_edge.errors import (
     BackendUnavailableError,
     EngineLoadError,

@@ -162,7 +162,11 @@ def raw(channels: int, size: int = 48, n: int = 168, seed: int = FITTED) -> np.n
 
 def images(channels: int, size: int = 48) -> np.ndarray:
     """The same about as networks want them, float32."""
-    return ((raw(channels, size) / 255 - 0.45) / 0.25).astype(np.float32)
+    return normalised(raw(channels, size))
+
+
+def normalised(faces: np.ndarray) -> np.ndarray:
+    return ((faces / 255 - 0.45) / 0.25).astype(np.float32)
 
 
 def resized(faces: np.ndarray, size: int) -> np.ndarray:
@@ -186,10 +190,14 @@ def _named(h: Hand, output: str, name: str) -> None:
 
 def _plain(path: Path, *, opset: int = 17, stem: Callable[[Hand, str], str] | None = None,
            tail: Callable[[Hand, str], str] | None = None, batch: Any = "n", classes: int = 7,
-           kind: int = TensorProto.FLOAT, size: int = 48, activation: str = "Relu",
-           body: Callable[[Hand, str], str] | None = None, **save: Any) -> None:  # fmt: skip
+           kind: int = TensorProto.FLOAT, size: int = 48, through: int = 48,
+           activation: str = "Relu", body: Callable[[Hand, str], str] | None = None,
+           **save: Any) -> None:  # fmt: skip
     """Two strided convolutions, whatever ``body`` does, a pool, a Gemm."""
-    h = Hand(1, "input", images(1) if kind == TensorProto.FLOAT else raw(1), opset)
+    faces = raw(1, through)
+    # Faces of another size, as they are when they have been resized inside.
+    seen = normalised(resized(faces, size)) if kind == TensorProto.FLOAT else faces
+    h = Hand(1, "input", seen, opset)
     x = stem(h, "input") if stem else "input"
     x = h.n(activation, [h.conv(x, 1, 16, 2)])
     x = body(h, x) if body else h.n(activation, [h.conv(x, 16, 16, 2)])
@@ -388,7 +396,7 @@ NETWORKS: dict[str, Foreign] = {
     "uint8 divided by 255": Foreign(_hand(stem=_raw, kind=TensorProto.UINT8), ImportOptions(SEVEN)),
     "external data": Foreign(_hand(external=True), UNIT),
     "doubled names, disorder": Foreign(_doubled, UNIT),
-    "another size, resized inside": Foreign(_hand(), ImportOptions(SEVEN, scale=255.0, size=96)),
+    "another size, resized inside": Foreign(_hand(through=96), replace(UNIT, size=96)),
     "two outputs": Foreign(_two_outputs, replace(UNIT, output="emotion")),
     "keras, colour": Foreign(_keras, COLOR),
     "keras, gray, mini-Xception": Foreign(_keras_gray, ImportOptions(SEVEN, scale=255.0)),

@@ -8,6 +8,7 @@ import pytest
 
 from fer_edge.export.graph import GraphView
 from fer_edge.export.importing import ImportOptions, import_onnx
+from fer_edge.export.scales import integers, weight_scales
 from tests.export.importing.networks import GRAY3, NETWORKS, SEVEN, UNIT, Hand, images
 
 
@@ -63,6 +64,18 @@ def test_mean_and_deviation_are_a_subtraction_and_weights(tmp_path):
     assert (cast.op_type, less.op_type, layer.op_type) == ("Cast", "Sub", "Conv")
     mean = 255 * np.array([0.485, 0.456, 0.406], np.float32)
     np.testing.assert_allclose(view.array(less.input[1]).reshape(-1), mean, rtol=1e-6)
+
+
+def test_weights_of_large_kernels_over_pixels_keep_their_steps(tmp_path):
+    """Divided by 255, these of 12x12 pixels would be of some twenty steps of INT8, not of 127."""
+    network = imported("transformer, class token, batch of 1", tmp_path)
+    view = GraphView(network)
+    layer = next(node for node in view.nodes if node.op_type == "Conv")
+    weights = view.array(layer.input[1])
+    steps = integers(weights, weight_scales(weights))
+    assert (np.abs(steps).reshape(len(steps), -1).max(1) == 127).all()
+    scale = view.array(view.producer[layer.input[0]].input[1])
+    assert np.log2(scale) == np.round(np.log2(scale))
 
 
 def test_one_mean_of_gray_for_three_channels_is_one_channel(tmp_path):

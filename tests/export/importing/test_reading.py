@@ -5,6 +5,7 @@ from onnx import TensorProto, helper
 
 from fer_edge.errors import ExportError
 from fer_edge.export.importing import ImportOptions, import_onnx
+from fer_edge.export.importing.importer import rounding_limit
 from tests.export.importing.networks import SEVEN, UNIT, Hand, images
 
 
@@ -75,6 +76,14 @@ def test_what_is_quantised_already_is_refused(tmp_path):
     network(tmp_path / "x.onnx", 17, quantised)
     with pytest.raises(ExportError, match="quantised already"):
         import_onnx(tmp_path / "x.onnx", UNIT)
+
+
+@pytest.mark.parametrize(
+    ("largest", "kind", "limit"),
+    [(5, "logits", 1e-5), (200, "logits", 2e-4), (1, "probabilities", 1e-5)],
+)
+def test_large_logits_may_round_further(largest, kind, limit):
+    assert rounding_limit(np.array([[-largest, 0.0]]), kind) == pytest.approx(limit)
 
 
 def test_half_precision_becomes_float32(tmp_path):

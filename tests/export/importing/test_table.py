@@ -1,4 +1,4 @@
-"""The table of foreign networks: each goes all the way, from its file to a Recognizer."""
+"""The table of foreign networks: each goes all the way, from its file to a bench."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ import onnxruntime
 import pytest
 
 from fer_edge import Recognizer
+from fer_edge.bench import latency, suite
 from fer_edge.cli.doubts import AGREEMENT, layers_at_fault
 from fer_edge.contract import Contract
 from fer_edge.data import FaceDataset
+from fer_edge.export import pipeline
 from fer_edge.export.importing import ImportOptions, import_onnx
 from fer_edge.export.pipeline import export_model
 from tests.export.importing.networks import (
@@ -90,7 +92,11 @@ def test_the_table_is_of_twenty_networks_and_more():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_foreign_network_goes_all_the_way(name, tmp_path):
+def test_a_foreign_network_goes_all_the_way(name, tmp_path, monkeypatch):
+    # Times and memory have tests of their own; here it counts that there are some.
+    monkeypatch.setattr(pipeline, "SPEED_S", 0.001)
+    monkeypatch.setattr(latency, "WARM_UP_S", 0.0)
+    monkeypatch.setattr(suite, "measure_peak_memory", lambda *_args, **_options: 1.0)
     network: Foreign = TABLE[name]
     file = tmp_path / "theirs.onnx"
     network.write(file)
@@ -127,6 +133,11 @@ def test_a_foreign_network_goes_all_the_way(name, tmp_path):
     with Recognizer(artifact.folder, precision="int8", tune=False) as recognizer:
         assert recognizer(data.faces[:3]).probabilities.shape[0] == 3
     assert len(artifact.manifest.engines) == 2 * len(backends)
+    bench = suite.run_bench(
+        artifact.folder, batches=[1], precisions=["fp32", "int8"], threads=1, seconds=0.001
+    )
+    assert [row.precision for row in bench.precisions] == ["fp32", "int8"]
+    assert all(row.latency[0].p50_ms > 0 for row in bench.precisions)
 
 
 def _has_rtx() -> bool:

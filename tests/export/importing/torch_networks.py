@@ -120,9 +120,11 @@ def lively(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """With statistics of batch norms, and a last layer that is fitted to faces."""
     with torch.no_grad():
         images = torch.from_numpy(rendered(shape[0], shape[1]))
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = None  # the mean of what it has seen
         module.train()
-        for _ in range(30):
-            module(images)
+        module(images)
         module.eval()
         rows: list[Tensor] = []
         hook = module.fc.register_forward_pre_hook(lambda _fc, taken: rows.append(taken[0]))

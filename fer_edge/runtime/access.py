@@ -1,4 +1,4 @@
-"""Who may look at the page."""
+"""Who may use what this package serves: the live page, the service."""
 
 import secrets
 from urllib.parse import urlsplit
@@ -6,17 +6,22 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+_BEARER = "bearer "
 
 
-def may_look(connection: HTTPConnection, token: str | None) -> bool:
+def may_enter(connection: HTTPConnection, token: str | None) -> bool:
     """Whether a request or WebSocket shows the token or, where there is none, is from a local page.
 
-    Without a token, any website that someone on this machine visits could reach the server. So its
-    name must be a local one (against DNS rebinding), and a WebSocket must come from a page of the
-    same origin (browsers let any page open one).
+    A token is shown as ``?token=`` or as ``Authorization: Bearer``. Without one, any website that
+    someone on this machine visits could reach the server. So its name must be a local one (against
+    DNS rebinding), and what a page sends must come from one of the same origin (browsers let any
+    page open a WebSocket).
     """
     if token is not None:
         given = connection.query_params.get("token", "")
+        shown = connection.headers.get("authorization", "")
+        if shown[: len(_BEARER)].lower() == _BEARER:
+            given = shown[len(_BEARER) :].strip()
         return secrets.compare_digest(given.encode(), token.encode())
     host = connection.headers.get("host", "")
     origin = connection.headers.get("origin")

@@ -1,0 +1,154 @@
+"""fer-edge serve"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_edge.cli.arguments import (
+    Backend,
+    DetectorOption,
+    DetectorSize,
+    Device,
+    MinScore,
+    Precisions,
+    Threads,
+    face_detector,
+    model_name,
+    model_or_carried,
+)
+from fer_edge.cli.console import stderr
+from fer_edge.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from fer_edge.runtime.detection import Detector
+
+_LIMITS = "Limits"
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="NAME=FOLDER, or a folder, which goes by its own name; an ONNX file, too. Several "
+            "are given one by one. (default: the carried one)",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FER_EDGE_TOKEN",
+            help="What clients must know. (default: a random one if other machines are let in)",
+        ),
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Most faces in a call of the engine.", rich_help_panel=_LIMITS),
+    ] = 64,
+    queue: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Faces of a model that are accepted and not yet answered; more get 429.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 512,
+    photos: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Photos that are accepted and not yet answered; more get 429.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 16,
+    megabytes: Annotated[
+        float, typer.Option(help="Of a request; more get 413.", rich_help_panel=_LIMITS)
+    ] = 32.0,
+    megapixels: Annotated[
+        float, typer.Option(help="Of a photo; more get 413.", rich_help_panel=_LIMITS)
+    ] = 50.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds for an answer, then 504; a request may ask for less.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 30.0,
+    detector: DetectorOption = None,
+    min_score: MinScore = 0.7,
+    detector_size: DetectorSize = None,
+    precision: Precisions = "auto",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Answer other programs over HTTP: faces by the Open Inference Protocol, photos.
+
+    tritonclient, KServe's clients and curl are its clients; requests share batches.
+    SIGTERM or Ctrl-C ends it once what was accepted is answered; SIGHUP, or
+    POST /v2/repository/models/NAME/load, loads a folder again.
+
+    Examples:
+    fer-edge serve
+    fer-edge serve --model small=build/compact --model large=build/r50
+    """
+    try:
+        from fer_edge.serving import Limits, Service, Source
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Serving needs starlette, uvicorn and prometheus-client ({error}).",
+            hint="Run: pip install 'fer-edge[serve]'",
+        ) from error
+
+    sources = [
+        Source(name, path, precision, backend, threads, device, batch)
+        for name, path in map(_named, model or [""])
+    ]
+    limits = Limits(queue, photos, megabytes, megapixels, timeout)
+    finder, reason = _detector(detector, min_score, detector_size)
+    with Service(sources, host, port, token, limits=limits, detector=finder) as service:
+        for served in service.models.values():
+            info = served.current.info
+            _say(f"{served.name}: {info.precision} on {info.backend}, {info.contract}")
+        if reason is not None:
+            _say(f"POST /faces is not served: {reason}")
+        service.run(lambda address: _say(f"Serving: {address}"), _say)
+
+
+def _say(line: str) -> None:
+    stderr().print(line, markup=False)
+
+
+def _named(text: str) -> tuple[str, Path | None]:
+    """Name and folder of ``NAME=FOLDER`` or ``FOLDER``."""
+    name, equals, folder = text.partition("=")
+    if not equals:
+        path = Path(text) if text else None
+        return (model_name(model_or_carried(None)) if path is None else _own_name(path)), path
+    if not folder:
+        raise UsageError(f"--model {text} names no folder.", hint="Say --model NAME=FOLDER")
+    return name, Path(folder)
+
+
+def _own_name(path: Path) -> str:
+    return path.resolve().name.removesuffix(".onnx")
+
+
+def _detector(
+    detector: str | None, min_score: float, size: int | None
+) -> "tuple[Callable[[], Detector] | None, str | None]":
+    """What makes detectors, or why there is none; what was asked for by name must be there."""
+    try:
+        face_detector(detector, min_score, size)
+    except MissingDependencyError as error:
+        if detector is not None or size is not None:
+            raise
+        return None, str(error)
+    return (lambda: face_detector(detector, min_score, size)), None
