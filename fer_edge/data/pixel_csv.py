@@ -2,6 +2,7 @@
 
 import csv
 import math
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ _AGAIN = "Get the file again, or mend that line."
 _PIXELS = {str(value): value for value in range(256)}
 _LINES_PER_REPORT = 100
 _HEAD_BYTES = 4096
+_LIMIT = threading.RLock()
 _LONGEST_FIELD = len("255.0, ") * SIZES[1] ** 2
 
 
@@ -207,9 +209,6 @@ def read_columns(
             yield text
 
     text = lines()
-    # A face of 260x260 is longer than csv takes by default; the limit is the process's.
-    limit = csv.field_size_limit()
-    csv.field_size_limit(max(limit, _LONGEST_FIELD))
     try:
         first = next(text, "")
         delimiter = sniff(first, columns)
@@ -223,7 +222,7 @@ def read_columns(
             )
         places = [header.index(name) for name in columns]
         last = header.index(optional) if optional in header else None
-        for row in csv.reader(text, delimiter=delimiter):
+        for row in _rows(text, delimiter):
             if not row:
                 continue
             if len(row) != len(header):
@@ -238,8 +237,26 @@ def read_columns(
     except (UnicodeDecodeError, csv.Error) as error:
         bad = line + isinstance(error, UnicodeDecodeError)  # which the line does not count yet
         raise DataError(f"{where}, line {bad}: not csv text ({error}).", hint=_AGAIN) from error
-    finally:
-        csv.field_size_limit(limit)
+
+
+def _rows(text: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    """The rows of a csv, whose fields may be as long as a face of 260x260.
+
+    What csv takes by default is shorter, and the limit is the process's: it is raised for one row
+    at a time, so that a reader which nobody reads to the end leaves it as it was.
+    """
+    reader = csv.reader(text, delimiter=delimiter)
+    while True:
+        with _LIMIT:
+            limit = csv.field_size_limit()
+            csv.field_size_limit(max(limit, _LONGEST_FIELD))
+            try:
+                row = next(reader, None)
+            finally:
+                csv.field_size_limit(limit)
+        if row is None:
+            return
+        yield row
 
 
 def shorten(text: str) -> str:

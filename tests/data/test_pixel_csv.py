@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.data.pixel_csv import read_csv
+from fer_edge.data.pixel_csv import read_columns, read_csv
 from fer_edge.errors import DataError
 from tests.data.conftest import FACES, pixels
 
@@ -64,6 +64,14 @@ def test_other_squares_are_faces_of_their_own_size(side: int) -> None:
     limit = csv.field_size_limit()
     splits, _ = read_csv(io.BytesIO(text), "it", len(text))
     np.testing.assert_array_equal(splits["train"].faces, faces)
+    assert csv.field_size_limit() == limit
+
+
+def test_a_reader_that_is_left_half_way_changes_nothing_for_others() -> None:
+    limit = csv.field_size_limit()
+    lines = "\n".join(["emotion,pixels", *["3,1 2"] * 5]).encode()
+    rows = read_columns(io.BytesIO(lines), "it", ("emotion", "pixels"))
+    next(rows)
     assert csv.field_size_limit() == limit
 
 
