@@ -11,8 +11,8 @@ demo: .venv/.demo  ## The main job on the carried model: export, build, bench.
 	$(BIN)/fer-edge export --fp16 --int8 --out build/demo
 	$(BIN)/fer-edge bench build/demo $(DATA) --plot build/demo.png
 
-test: .venv/.dev  ## All tests.
-	$(BIN)/pytest
+test: .venv/.dev  ## All tests, on as many cores as there are.
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-machines: .venv/.dev  ## The carried model's answers on emulated processors.
 	$(BIN)/pytest tests/machines -m machines -rs
