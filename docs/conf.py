@@ -21,6 +21,8 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 # Blocks without a language are what a terminal shows.
 highlight_language = "text"
+# GStreamer's pipelines have no lexer.
+suppress_warnings = ["misc.highlighting_failure"]
 
 
 def _repository_links(_app: object, page: str, source: list[str]) -> None:
