@@ -6,15 +6,11 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from fer_edge.export.activations import ACTIVATIONS, UNBOUNDED, Interval
 from fer_edge.export.graph import GraphView
 
-Interval = tuple[float, float]
-
-UNBOUNDED: Interval = (-math.inf, math.inf)
 _SWISH_LOW = -0.27846455
 """Smallest x * sigmoid(x)."""
-_HARD_SWISH_LOW = -0.375
-"""Smallest x * clip(x / 6 + 1/2, 0, 1)."""
 _UNCHANGED = ("MaxPool", "GlobalAveragePool", "Flatten", "Reshape", "Transpose", "Identity")
 
 
@@ -55,10 +51,10 @@ def bounds(view: GraphView, tensor: str) -> Interval:
         return (_within(low, limits), _within(high, limits))
     if kind in _UNCHANGED:
         return bounds(view, node.input[0])
-    if kind in ("Sigmoid", "HardSigmoid", "Softmax"):
+    if kind in ACTIVATIONS:
+        return ACTIVATIONS[kind]
+    if kind == "Softmax":
         return (0.0, 1.0)
-    if kind == "HardSwish":
-        return (_HARD_SWISH_LOW, math.inf)
     if kind == "Concat":
         parts = [bounds(view, name) for name in node.input]
         return (min(low for low, _ in parts), max(high for _, high in parts))

@@ -6,12 +6,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from fer_edge.export.activations import ACTIVATIONS
 from fer_edge.export.importing.editing import Array, Editable, attributes
 
-_ELEMENTWISE = (
-    "Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf", "Exp",
-    "Log", "Sqrt", "Neg", "Abs", "Softplus", "Softsign", "Clip", "Cast", "Mish", "Celu",
-)  # fmt: skip
+_ELEMENTWISE = (*ACTIVATIONS, "Exp", "Log", "Sqrt", "Neg", "Abs", "Cast")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "PRelu")
 
 
