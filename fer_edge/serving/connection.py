@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -45,6 +46,8 @@ class Connection(HttpToolsProtocol):
         unread = self.transport.get_write_buffer_size()
         scope, unread_before = self._seen
         if (waits and scope is self.scope) or 0 < unread == unread_before:
+            # A reset: else the system keeps what was not read for minutes.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
             return
         self._seen = (self.scope if waits else self, unread)

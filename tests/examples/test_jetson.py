@@ -152,7 +152,7 @@ def test_what_is_installed_is_what_the_extras_name() -> None:
         for name in ("camera", extra)
     )
     assert "onnx" in export
-    assert camera - {"opencv-python"} == set(commands("pip")[1][3:])
+    assert camera - export - {"opencv-python"} == set(commands("pip")[1][3:])
 
 
 def test_the_pipeline_is_what_the_address_stands_for() -> None:
