@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pydantic
@@ -98,8 +99,8 @@ def measure_latencies(
     turn_calls = -(-min_repeats // _ROUNDS)
     for turn in range(_ROUNDS):
         for index, (engine, own) in enumerate(zip(engines, times, strict=True)):
-            _calls(engine, faces, WARM_UP_S, 1)
-            own.append(_calls(engine, faces, seconds / _ROUNDS, turn_calls))
+            timed_calls(engine, faces, WARM_UP_S, 1)
+            own.append(timed_calls(engine, faces, seconds / _ROUNDS, turn_calls))
             if progress is not None:
                 progress((turn + (index + 1) / len(engines)) / _ROUNDS)
     return [_summary(batch, own) for own in times]
@@ -111,21 +112,28 @@ def random_faces(batch: int, contract: Contract = FER2013) -> Faces:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def _calls(engine: Engine, faces: Faces, seconds: float, least: int) -> list[int]:
-    """Nanoseconds of each call, for ``seconds`` and at least ``least`` calls."""
-    times: list[int] = []
-    clock = time.perf_counter_ns
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without garbage collection."""
     enabled = gc.isenabled()
     gc.disable()
     try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def timed_calls(engine: Engine, faces: Faces, seconds: float, least: int) -> list[int]:
+    """Nanoseconds of each call, for ``seconds`` and at least ``least`` calls."""
+    times: list[int] = []
+    clock = time.perf_counter_ns
+    with undisturbed():
         end = clock() + int(seconds * 1e9)
         while len(times) < least or clock() < end:
             start = clock()
             engine.run(faces)
             times.append(clock() - start)
-    finally:
-        if enabled:
-            gc.enable()
     return times
 
 

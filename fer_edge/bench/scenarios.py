@@ -4,17 +4,15 @@ Reddi et al. 2020, "MLPerf Inference Benchmark", arXiv:1911.02549, Table 4. Name
 percentiles are theirs; rules of submission, accuracy targets and run lengths of minutes are not.
 """
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
 import pydantic
 
 from fer_edge.bench.energy import EnergyMeter
-from fer_edge.bench.latency import WARM_UP_S, random_faces
+from fer_edge.bench.latency import WARM_UP_S, random_faces, timed_calls, undisturbed
 from fer_edge.bench.percentiles import enough_for, percentile_interval
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Faces
@@ -119,8 +117,8 @@ def run_scenario(
     share = {"single-stream": 0.9, "multi-stream": 0.99}.get(scenario)
     least = max(QUERIES, enough_for(share)) if share is not None else 1
     faces = random_faces(batch, info.contract)
-    _warm(engine, faces)
-    with EnergyMeter() as meter, _undisturbed():
+    timed_calls(engine, faces, WARM_UP_S, 1)
+    with EnergyMeter() as meter, undisturbed():
         times = _until(engine, faces, seconds, least, tell)
     total = float(times.sum())
     ms = 1e3 * times
@@ -136,24 +134,6 @@ def run_scenario(
         slowdown=_slowdown(times),
         joules_per_face=None if meter.joules is None else meter.joules / (batch * len(times)),
     )
-
-
-def _warm(engine: Engine, faces: Faces) -> None:
-    end = time.perf_counter() + WARM_UP_S
-    while time.perf_counter() < end:
-        engine.run(faces)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without garbage collection."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _until(
@@ -189,10 +169,9 @@ def _server(
     most = min(info.max_batch or OFFLINE_BATCH, OFFLINE_BATCH)
     pool = random_faces(most, info.contract)
     for size in {1, most}:
-        _warm(engine, pool[:size])
-    with _undisturbed():
-        offline = _until(engine, pool, 0.2, 3, lambda _share: None)
-    high = most / float(np.median(offline))
+        timed_calls(engine, pool[:size], WARM_UP_S, 1)
+    offline = timed_calls(engine, pool, 0.2, 3)
+    high = 1e9 * most / float(np.median(offline))
     low = high / _LOWEST
     best: ScenarioResult | None = None
     worst: ScenarioResult | None = None
@@ -224,7 +203,7 @@ def _serve(
     late = 0
     smallest = max(engine.describe().min_batch, 1)
     next_query = 0
-    with EnergyMeter() as meter, _undisturbed():
+    with EnergyMeter() as meter, undisturbed():
         begin = time.perf_counter()
         while next_query < n:
             now = time.perf_counter() - begin

@@ -8,7 +8,6 @@ import onnx
 import onnxruntime
 
 from fer_edge.artifact import (
-    ENGINES,
     Artifact,
     CalibrationRecord,
     EngineRecord,
@@ -20,15 +19,11 @@ from fer_edge.artifact import (
 from fer_edge.contract import LABELS_KEY, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
-from fer_edge.engines.built_for import built_for
-from fer_edge.engines.cuda import describe_gpu
 from fer_edge.engines.device_name import AUTO, gpu_of
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
     TensorRTBackend,
-    build_engine,
     inspect_engine,
-    module_version,
 )
 from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
@@ -36,6 +31,7 @@ from fer_edge.evaluation import score
 from fer_edge.export.calibration import Choice, Progress, calibrate
 from fer_edge.export.counting import count_multiply_adds, count_parameters
 from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
+from fer_edge.export.engine_file import write_engine
 from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.export.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
@@ -47,7 +43,7 @@ from fer_edge.export.quantize import quantize
 from fer_edge.export.search import search
 from fer_edge.export.sources import Source, open_source
 from fer_edge.export.table import CalibrationTable
-from fer_edge.files import atomic_folder, cache_folder
+from fer_edge.files import atomic_folder
 from fer_edge.version import __version__
 
 CALIBRATION = "calibration.json"
@@ -316,51 +312,27 @@ def _build(
 ) -> list[EngineRecord]:
     records = []
     for backend, precision in planned:
-        version = module_version(backend)
         graph = graphs[precision]
         if precision in ("int8", "fp8"):
             graph = to_float16(graph, in_float32[precision])
-        stage = f"Engine {backend} {precision}"
-        plan = build_engine(
-            graph.SerializeToString(),
-            backend,
-            min_batch=batch.min,
-            opt_batch=batch.opt,
-            max_batch=batch.max,
+        record, plan = write_engine(
+            folder,
+            graph,
+            (backend, precision),
+            batch=batch,
             workspace_mib=workspace_mib,
-            tf32=precision != "fp32",
-            timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
-            progress=_phases(tell, stage),
-            device=ordinal,
+            ordinal=ordinal,
+            progress=tell,
         )
-        tell(stage, 1)
-        file = f"{ENGINES}/{backend}-{version}-{precision}.engine"
-        (folder / ENGINES).mkdir(exist_ok=True)
-        (folder / file).write_bytes(plan)
-        missed, unread = {}, None
+        record.kept = dict(in_float32.get(precision, {}))
         # TensorRT-RTX chooses its kernels only when a GPU loads the engine.
         if backend == "tensorrt" and precision == "int8":
             try:
                 layers = inspect_engine(plan, backend, batch=batch.opt, device=ordinal)
-                missed = not_int8(graphs["int8"], layers, kept["int8"])
+                record.not_int8 = not_int8(graphs["int8"], layers, kept["int8"])
             except EngineError as error:  # the engine is no worse for it
-                unread = error.message
-        built = {"gpu": None} if backend == "tensorrt-rtx" else built_for(describe_gpu(ordinal))
-        records.append(
-            EngineRecord(
-                file=file,
-                backend=backend,
-                backend_version=version,
-                precision=precision,
-                **built,
-                min_batch=batch.min,
-                opt_batch=batch.opt,
-                max_batch=batch.max,
-                kept=in_float32.get(precision, {}),
-                not_int8=missed,
-                not_inspected=unread,
-            )
-        )
+                record.not_inspected = error.message
+        records.append(record)
     return records
 
 
@@ -389,8 +361,3 @@ def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
 
 def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:
     return lambda done, total: tell(stage, done / total)
-
-
-def _phases(tell: Progress, stage: str) -> Progress:
-    """The builder's phases shown as one stage."""
-    return lambda _phase, done: tell(stage, done)

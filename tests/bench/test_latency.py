@@ -25,7 +25,9 @@ def test_a_slow_engine_is_timed_as_slow():
 
 
 def test_percentiles_are_of_the_timed_calls(monkeypatch):
-    monkeypatch.setattr(latency, "_calls", lambda *_: [int(1e6), int(2e6), int(3e6), int(10e6)])
+    monkeypatch.setattr(
+        latency, "timed_calls", lambda *_: [int(1e6), int(2e6), int(3e6), int(10e6)]
+    )
     result = measure_latency(FakeEngine(), 2)
     assert (result.mean_ms, result.p50_ms, result.faces_per_second) == (4.0, 2.5, 500.0)
     # Every turn had the same median.
@@ -34,7 +36,7 @@ def test_percentiles_are_of_the_timed_calls(monkeypatch):
 
 def test_a_percentile_is_given_where_ten_calls_lie_beyond_it(monkeypatch):
     many = [int(1e6 * (1 + i)) for i in range(125)]
-    monkeypatch.setattr(latency, "_calls", lambda *_: many)
+    monkeypatch.setattr(latency, "timed_calls", lambda *_: many)
     result = measure_latency(FakeEngine(), 2)
     assert result.repeats == 1000
     # 8 of each of 1 to 125 ms: 900 of 1,000 are at or below 113.

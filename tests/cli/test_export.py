@@ -14,7 +14,7 @@ from fer_edge.artifact import Artifact
 from fer_edge.cli import export as command
 from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
-from fer_edge.export import pipeline
+from fer_edge.export import engine_file, pipeline
 from tests.engines.graphs import make_graph
 from tests.engines.simulated_builder import BuildingTensorRT
 
@@ -311,7 +311,7 @@ def test_ctrl_c_reaches_a_build(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "build_engine", stop)
+    monkeypatch.setattr(engine_file, "build_engine", stop)
     options = ("--engine", "tensorrt-rtx", "--out", "build")
     assert "Interrupted" in fer_edge("export", exported, *options).error()
     assert not Path("build").exists()

@@ -7,7 +7,7 @@ import pytest
 from fer_edge.engines import open_engine, run_all
 from fer_edge.engines.cuda import GpuDescription
 from fer_edge.errors import EngineLoadError
-from fer_edge.export import pipeline
+from fer_edge.export import engine_file, pipeline
 from fer_edge.export.pipeline import export_model
 from fer_edge.export.sources import Source
 from tests.tiny import CONTRACTS
@@ -20,9 +20,9 @@ UNREADABLE = "TensorRT's report on this engine does not describe its layers."
 @pytest.fixture
 def source(residual, tmp_path, monkeypatch):
     orin = GpuDescription("Orin", (8, 7), 8, 16 << 30, "12.6")
-    monkeypatch.setattr(pipeline, "module_version", lambda _: "10.3.0")
-    monkeypatch.setattr(pipeline, "describe_gpu", lambda *_: orin)
-    monkeypatch.setattr(pipeline, "build_engine", lambda *_, **__: b"plan")
+    monkeypatch.setattr(engine_file, "module_version", lambda _: "10.3.0")
+    monkeypatch.setattr(engine_file, "describe_gpu", lambda *_: orin)
+    monkeypatch.setattr(engine_file, "build_engine", lambda *_, **__: b"plan")
     path = tmp_path / "small.onnx"
     onnx.save(residual, path)
     return path

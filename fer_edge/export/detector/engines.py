@@ -5,15 +5,11 @@ from pathlib import Path
 
 import onnx
 
-from fer_edge.artifact import ENGINES
 from fer_edge.contract import Precision
 from fer_edge.detector_artifact import DetectorEngineRecord
-from fer_edge.engines.built_for import built_for
-from fer_edge.engines.cuda import describe_gpu
-from fer_edge.engines.tensorrt import build_engine, module_version
+from fer_edge.export.engine_file import write_engine
 from fer_edge.export.engine_plan import BatchRange, Planned
 from fer_edge.export.float16 import to_float16
-from fer_edge.files import cache_folder
 
 BATCH = BatchRange(1, 1, 4)
 """Frames at once: those of several cameras."""
@@ -49,41 +45,19 @@ def build_engines(
     """
     records = []
     for backend, precision in planned:
-        version = module_version(backend)
-        for (of, size), record in graphs.items():
+        for (of, size), graph in graphs.items():
             if of != precision:
                 continue
-            graph = to_float16(record, in_float32) if precision == "int8" else record
-            stage = f"Engine {backend} {precision} {size}"
-            plan = build_engine(
-                graph.SerializeToString(),
-                backend,
-                min_batch=batch.min,
-                opt_batch=batch.opt,
-                max_batch=batch.max,
+            record, _ = write_engine(
+                folder,
+                to_float16(graph, in_float32) if precision == "int8" else graph,
+                (backend, precision),
+                size=size,
+                batch=batch,
                 workspace_mib=workspace_mib,
-                tf32=precision != "fp32",
-                timing_cache=cache_folder() / "timings" / f"{backend}-{version}",
-                progress=lambda _phase, done, stage=stage: progress(stage, done),  # type: ignore[misc]
-                device=ordinal,
+                ordinal=ordinal,
+                progress=progress,
             )
-            progress(stage, 1)
-            file = f"{ENGINES}/{backend}-{version}-{precision}-{size}.engine"
-            (folder / ENGINES).mkdir(exist_ok=True)
-            (folder / file).write_bytes(plan)
-            built = {"gpu": None} if backend == "tensorrt-rtx" else built_for(describe_gpu(ordinal))
-            records.append(
-                DetectorEngineRecord(
-                    file=file,
-                    backend=backend,
-                    backend_version=version,
-                    precision=precision,
-                    size=size,
-                    **built,
-                    min_batch=batch.min,
-                    opt_batch=batch.opt,
-                    max_batch=batch.max,
-                    kept=dict(in_float32) if precision != "fp32" else {},
-                )
-            )
+            record.kept = dict(in_float32) if precision != "fp32" else {}
+            records.append(DetectorEngineRecord(**record.model_dump(), size=size))
     return records
