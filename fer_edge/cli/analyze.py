@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fer_edge.cli.archive import Wanted, analyze_into_folder, is_address
 from fer_edge.cli.arguments import (
     RETINAFACE,
     Backend,
@@ -23,19 +24,32 @@ from fer_edge.cli.arguments import (
     model_or_carried,
 )
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
-from fer_edge.errors import CaptureError
+from fer_edge.errors import CaptureError, UsageError
 from fer_edge.version import __version__
+
+_ARCHIVES = "Folders of rows"
 
 
 def analyze(
-    recording: Annotated[Path, typer.Argument(help="Video, or folder of images.")],
+    recordings: Annotated[
+        list[str],
+        typer.Argument(
+            help="Video or folder of images; into a folder any number of folders, globs, lists "
+            "(.txt, or - for standard input), photos and videos."
+        ),
+    ],
     out: Annotated[
-        Path,
-        typer.Option(help="Table to write, a row per face and frame: .parquet, .csv or .jsonl."),
+        str,
+        typer.Option(
+            help="Table to write, a row per face and frame: .parquet, .csv or .jsonl. Or a folder, "
+            "or s3://bucket/folder, for rows in many Parquet files."
+        ),
     ],
     plot: Annotated[
         Path | None,
-        typer.Option(help="PNG of the emotions over time. (default: beside the table)"),
+        typer.Option(
+            help="PNG of the emotions over time, of one table. (default: beside the table)"
+        ),
     ] = None,
     fps: Annotated[
         float | None,
@@ -52,6 +66,33 @@ def analyze(
         typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel="Faces"),
     ] = 1,
     smoothing: Smoothing = 0.2,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes. (default: one per core)",
+            rich_help_panel=_ARCHIVES,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Work on a Ray cluster: host:port of its head. (default: what RAY_ADDRESS says, "
+            "or the cluster of this machine)",
+            show_default=False,
+            rich_help_panel=_ARCHIVES,
+        ),
+    ] = None,
+    span: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="Videos are cut at key frames into spans of so many seconds, each with tracks "
+            "of its own.",
+            rich_help_panel=_ARCHIVES,
+        ),
+    ] = 60.0,
     model: ModelOption = None,
     precision: Precisions = "auto",
     backend: Backend = "auto",
@@ -59,16 +100,65 @@ def analyze(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Follow the faces through a recording, every frame, as fast as it goes.
+    """Follow the faces through recordings, every frame, as fast as it goes.
 
     Writes a table with box, track, emotion and probabilities (p_: smoothed over
     time, raw_: of the frame alone), and a picture of the emotions over time. A
     Parquet file tells in its metadata how it was made. Where the recording breaks
     off, what was read is kept, and the exit status is 3.
 
-    Example:
+    Into a folder it takes any number of photos and videos, in processes or on Ray.
+    What cannot be read is a row of errors.parquet, and the exit status is then 1.
+    Run again after whatever ended it, it does what is left, every row once.
+
+    Examples:
     fer-edge analyze party.mp4 --out party.parquet
+    fer-edge analyze /data/photos "/data/**/*.mp4" --out rows/
     """
+    wanted = Wanted(
+        detector,
+        min_score,
+        detector_size,
+        detect_every,
+        smoothing,
+        model,
+        precision,
+        backend,
+        # One core for each worker of a folder, all for a recording alone.
+        threads,
+        device,
+        span,
+        workers,
+        ray,
+    )
+    if not _is_table(out):
+        if plot is not None or fps is not None:
+            raise UsageError(
+                f"--plot and --fps are for one recording and a table, and {out} is a folder.",
+                hint="Drop them, or end --out in .parquet, .csv or .jsonl.",
+            )
+        analyze_into_folder(recordings, out, wanted, json)
+    if len(recordings) > 1:
+        raise UsageError(
+            f"{out} is one table, for one recording.", hint="For several name a folder: --out rows/"
+        )
+    if ray is not None or workers is not None:
+        raise UsageError(
+            f"{out} is one table, which one process writes.",
+            hint="For --workers and --ray name a folder: --out rows/",
+        )
+    _analyze_one(Path(recordings[0]), Path(out), plot, fps, wanted, json)
+
+
+def _is_table(out: str) -> bool:
+    """Whether this names a file, rather than a folder or an address."""
+    return not (is_address(out) or out.endswith("/") or Path(out).is_dir() or not Path(out).suffix)
+
+
+def _analyze_one(
+    recording: Path, out: Path, plot: Path | None, fps: float | None, wanted: Wanted, json: bool
+) -> None:
+    """Write one table of one recording, and its picture."""
     from fer_edge.evaluation.plots import check_plot
     from fer_edge.runtime import Camera, Recognizer
     from fer_edge.runtime.capture.folder import tell_skipped
@@ -80,13 +170,17 @@ def analyze(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = face_detector(detector, min_score, detector_size, device)
-    path = model_or_carried(model)
+    finder = face_detector(wanted.detector, wanted.min_score, wanted.detector_size, wanted.device)
+    path = model_or_carried(wanted.model)
     name = model_name(path)
     with (
         Camera(recording, fps=fps) as camera,
         Recognizer(
-            path, precision=precision, backend=backend, threads=threads, device=device
+            path,
+            precision=wanted.precision,
+            backend=wanted.backend,
+            threads=wanted.threads,
+            device=wanted.device,
         ) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
@@ -100,10 +194,10 @@ def analyze(
             "backend": engine.backend,
             "backend_version": engine.backend_version,
             "fer_edge_version": __version__,
-            "detector": detector or RETINAFACE,
-            "min_score": min_score,
-            "detect_every": detect_every,
-            "smooth_seconds": smoothing,
+            "detector": wanted.detector or RETINAFACE,
+            "min_score": wanted.min_score,
+            "detect_every": wanted.detect_every,
+            "smooth_seconds": wanted.smoothing,
         }
         started = time.monotonic()
         progress, total = counted(tell, "Analyzing"), camera.length
@@ -111,8 +205,8 @@ def analyze(
             lambda faces: recognizer(faces).probabilities,
             camera,
             finder,
-            detect_every=detect_every,
-            smooth_seconds=smoothing,
+            detect_every=wanted.detect_every,
+            smooth_seconds=wanted.smoothing,
             contract=recognizer.contract,
         )
         with open_rows(out, facts, labels) as write:

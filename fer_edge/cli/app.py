@@ -1,11 +1,13 @@
 """The commands, registered. Each module imports what it runs inside its command: help is fast."""
 
+import sys
 from collections.abc import Sequence
 from typing import cast
 
 import typer
 
 from fer_edge.cli.analyze import analyze
+from fer_edge.cli.arguments import with_values
 from fer_edge.cli.bench import bench
 from fer_edge.cli.calibrate import calibrate
 from fer_edge.cli.camera import camera
@@ -75,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_streams()
     with reported():
         try:
-            code = app(arguments, prog_name="fer-edge", standalone_mode=False)
+            code = app(
+                with_values(sys.argv[1:] if arguments is None else arguments),
+                prog_name="fer-edge",
+                standalone_mode=False,
+            )
         except Exception as error:
             # Typer's usage errors: their class is click's or, since Typer carries a copy, its own.
             if not hasattr(error, "format_message"):

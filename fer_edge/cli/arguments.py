@@ -1,7 +1,10 @@
 """Arguments that several commands take."""
 
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -83,7 +86,11 @@ Smoothing = Annotated[
 
 
 def face_detector(
-    detector: str | None, min_score: float, size: int | None, device: str = "auto"
+    detector: str | None,
+    min_score: float,
+    size: int | None,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> "Detector":
     """The detector that these options mean.
 
@@ -101,12 +108,42 @@ def face_detector(
                 hint=f"Take {RETINAFACE}, yunet=FILE, or a folder made with: fer-edge detector",
             )
         where = "cpu" if device == "cpu" else "auto"
-        return RetinaFace(folder, min_score=min_score, size=size or 640, device=where)
+        return RetinaFace(
+            folder, min_score=min_score, size=size or 640, device=where, threads=threads
+        )
     if not file:
         raise UsageError("--detector yunet names no file.", hint="Say --detector yunet=FILE")
     if size is not None:
         raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or yunet.")
     return YuNet(file, min_score=min_score)
+
+
+@dataclass(frozen=True)
+class DetectorChoice:
+    """What makes the detector that options mean, in other processes, too: fit for a pickle."""
+
+    detector: str | None
+    min_score: float
+    size: int | None
+    device: str
+    threads: int
+
+    def __call__(self) -> "Detector":
+        return face_detector(self.detector, self.min_score, self.size, self.device, self.threads)
+
+
+_VALUES: Final[Mapping[str, str]] = {"--ray": "auto"}
+"""Options that may stand without a value, and what they mean then."""
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Arguments with a value for each option that may stand without one, which Typer has not."""
+    given = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        given.append(argument)
+        if argument in _VALUES and (following is None or following.startswith("-")):
+            given.append(_VALUES[argument])
+    return given
 
 
 def batches(text: str) -> list[int]:

@@ -57,7 +57,7 @@ def check_rows(path: Path) -> None:
             f"{path} is not a name for a table.", hint=f"End it in {', '.join(_FORMATS)}."
         )
     if path.suffix.lower() == ".parquet":
-        _load_pyarrow()
+        load_pyarrow()
 
 
 @contextlib.contextmanager
@@ -100,15 +100,8 @@ def open_rows(
 
 @contextlib.contextmanager
 def _parquet(path: Path, facts: Mapping[str, object], columns: Columns) -> Iterator[Write]:
-    arrow = _load_pyarrow()
-    types = {"string": arrow.dictionary(arrow.int8(), arrow.string())}
-    schema = arrow.schema(
-        [
-            arrow.field(name, types.get(kind, kind), metadata={"description": meaning})
-            for name, (kind, meaning) in columns.items()
-        ],
-        metadata={METADATA_KEY: json.dumps(facts)},
-    )
+    arrow = load_pyarrow()
+    schema = arrow_schema(columns, {METADATA_KEY: facts})
     waiting: list[Row] = []
     with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
 
@@ -142,12 +135,31 @@ def _json_lines(path: Path, _: Mapping[str, object], __: Columns) -> Iterator[Wr
 _FORMATS = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines}
 
 
-def _load_pyarrow() -> Any:
+def arrow_schema(columns: Columns, metadata: Mapping[str, object]) -> Any:
+    """The schema of such columns, with metadata that becomes JSON."""
+    arrow = load_pyarrow()
+    # A folder may have any number of files.
+    types = {"string": arrow.dictionary(arrow.int32(), arrow.string())}
+    return arrow.schema(
+        [
+            arrow.field(name, types.get(kind, kind), metadata={"description": meaning})
+            for name, (kind, meaning) in columns.items()
+        ],
+        metadata={key: json.dumps(value) for key, value in metadata.items()},
+    )
+
+
+def load_pyarrow(what: str | None = None) -> Any:
+    """pyarrow with its Parquet, or MissingDependencyError.
+
+    ``what`` needs it, and can do without a file of another ending by no means.
+    """
     try:
         importlib.import_module("pyarrow.parquet")
         return importlib.import_module("pyarrow")
     except ImportError as error:
+        way = "" if what else ", or end the name in .csv"
         raise MissingDependencyError(
-            f"Parquet needs pyarrow: {error}.",
-            hint="Run: pip install 'fer-edge[analyze]', or end the name in .csv",
+            f"{what or 'Parquet'} needs pyarrow: {error}.",
+            hint=f"Run: pip install 'fer-edge[analyze]'{way}",
         ) from error

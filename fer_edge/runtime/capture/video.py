@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ _MISSING_SECONDS, _MISSING_FRAMES = 0.25, 3.0
 """At the end of a recording; less is how its length was rounded."""
 
 
-def open_file(path: Path, fps: float | None = None) -> Reader:
+def open_file(path: Path, fps: float | None = None, threads: int = 0) -> Reader:
     """Open a recording; with ``fps`` its frames have that rate, whatever times they have.
+
+    ``threads`` are the decoder's; 0 for as many as there are cores.
 
     Raises
     ------
@@ -35,11 +37,15 @@ def open_file(path: Path, fps: float | None = None) -> Reader:
     MissingDependencyError
         PyAV is not installed.
     """
+    return Recording(*open_container(path), fps, threads)
+
+
+def open_container(path: Path) -> tuple[Any, Any, str]:
+    """PyAV, the container of a file, and its name; raises as :func:`open_file` does."""
     av = load_av("Videos need")
     # What a name begins with is no protocol: a file may be called a:b.mp4.
     hint = "Is it a video, and whole? MP4, MKV, AVI, MOV, WebM, TS, raw H.264 and H.265 are read."
-    container = _opened(av, f"file:{path}", str(path), hint)
-    return _Recording(av, container, str(path), fps)
+    return av, _opened(av, f"file:{path}", str(path), hint), str(path)
 
 
 def open_stream(address: str, name: str) -> Reader:
@@ -99,6 +105,8 @@ class _Decoder:
         self.damaged = 0
         self.failure: Exception | None = None
         """What was wrong with the first damaged packet, or with the container."""
+        self.matters: Callable[[Any], bool] = lambda _: True
+        """Whether it counts that a packet cannot be decoded."""
         self.end = -math.inf
         """When the last packet of picture or sound ends, in seconds."""
         self.frames = self._frames()
@@ -141,8 +149,9 @@ class _Decoder:
         except self._av.error.EOFError:
             return []
         except self._av.FFmpegError as error:
-            self.damaged += 1
-            self.failure = self.failure or error
+            if packet is None or self.matters(packet):
+                self.damaged += 1
+                self.failure = self.failure or error
             return []
 
 
@@ -161,21 +170,23 @@ class _Stream:
         self._decoder.close()
 
 
-class _Recording:
+class Recording:
     """Of a file. The number of its frames is an estimate where they differ in length."""
 
-    def __init__(self, av: Any, container: Any, name: str, fps: float | None) -> None:
-        self._decoder = _Decoder(av, container, name)
-        stream = self._decoder.stream
+    def __init__(
+        self, av: Any, container: Any, name: str, fps: float | None = None, threads: int = 0
+    ) -> None:
+        self._decoder = _Decoder(av, container, name, threads)
+        stream = self.stream = self._decoder.stream
         self._begin = (container.start_time or 0) / av.time_base
-        self.rate = fps or _rate(stream)
+        self.rate = fps or rate_of(stream)
         self._fps = fps
         self._timeless = bool(container.format.flags & _WITHOUT_TIMES)
         self._promised = self._seconds = (container.duration or 0) / av.time_base
         if stream.frames and stream.average_rate:
             # The duration of an AVI is that of the bytes which are there, the count its header's.
             self._seconds = max(self._seconds, float(stream.frames / stream.average_rate))
-        count = stream.frames or round(self._seconds * (_rate(stream) or 0))
+        count = stream.frames or round(self._seconds * (rate_of(stream) or 0))
         self.length: int | None = count if count > 0 else None
         self._start: float | None = None
         self._last = 0.0
@@ -214,7 +225,7 @@ class _Recording:
         read = f"{self._count:,} frames"
         if not self._timeless and self._start is not None:
             read = f"{self._last - self._start:,.1f} of {self._seconds:,.1f} s"
-        if self._cut(stream):
+        if self._is_cut(stream):
             raise BrokenOffError(f"{decoder.name} breaks off after {read}.", hint="Is it whole?")
         if decoder.damaged:
             raise BrokenOffError(
@@ -229,14 +240,18 @@ class _Recording:
                 hint="Is it whole?",
             )
 
-    def _cut(self, stream: Any) -> bool:
+    def _is_cut(self, stream: Any) -> bool:
         if self._start is None or not self._seconds:
             return False
-        interval = 1 / (_rate(stream) or 25.0)
+        interval = 1 / (rate_of(stream) or 25.0)
         if stream.frames and self._decoder.packets < stream.frames:
             promised = float(stream.frames / (stream.average_rate or _HIGHEST_RATE))
             if self._last - self._start < promised - 1.5 * interval:
                 return True
+        return self._ends_early(interval)
+
+    def _ends_early(self, interval: float) -> bool:
+        """Whether picture and sound end before the container says, by more than it rounds."""
         missing = self._begin + self._promised - self._decoder.end
         return missing > max(_MISSING_SECONDS, _MISSING_FRAMES * interval)
 
@@ -251,7 +266,7 @@ def _said(error: object) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _rate(stream: Any) -> float | None:
+def rate_of(stream: Any) -> float | None:
     """Frames a second: what the codec says, which raw streams have too, or else the container."""
     for found in (
         stream.codec_context.framerate,
