@@ -88,7 +88,7 @@ class Cluster:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise UsageError(
                 f"There is no Ray cluster at {self._address}: {reason}.",
-                hint="Start one with: ray start --head",
+                hint="Is it up? Without an address --ray starts one on this machine.",
             ) from error
         self._settings = settings
         on_gpu = settings.device.startswith("cuda")

@@ -101,6 +101,7 @@ class Worker:
 
     def _cut(self, task: Cut) -> CutUp:
         try:
+            check_file(task.file)
             spans = find_spans(Path(task.file), self._settings.span_seconds)
         except _OURS:
             raise
@@ -195,8 +196,7 @@ class _PhotoReader:
         if file is None:
             return None
         try:
-            if not Path(file).is_file():
-                raise CaptureError(f"There is no file {file}.", hint="Was it moved?")
+            check_file(file)
             image = np.ascontiguousarray(read_image(file)[..., ::-1])
         except FerEdgeError as error:
             raise FrameError(shown(error.message), file=shown(file), hint=error.hint) from error
@@ -204,6 +204,16 @@ class _PhotoReader:
 
     def close(self) -> None:
         self._files = iter(())
+
+
+def check_file(file: str) -> None:
+    """Raise CaptureError unless this is a file: to open a pipe may take for ever."""
+    if not Path(file).is_file():
+        there = Path(file).exists()
+        raise CaptureError(
+            f"{file} is no file." if there else f"There is no file {file}.",
+            hint="Take it off the list." if there else "Was it moved?",
+        )
 
 
 def shown(path: str) -> str:
