@@ -43,6 +43,7 @@ class Nodes:
             MARK: self.mark,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONUNBUFFERED": "1",  # for what it says when it is up
             # Of a node's own helpers, 30 s by default, which a busy machine needs more than.
             "RAY_agent_register_timeout_ms": f"{1000 * PATIENCE}",
             "RAY_raylet_start_wait_time_s": f"{PATIENCE}",

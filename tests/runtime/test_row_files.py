@@ -88,3 +88,12 @@ def test_no_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[analyze\]'"):
         row_files.check_rows(Path("a.parquet"))
     row_files.check_rows(Path("a.csv"))
+
+
+def test_a_folder_may_have_more_images_than_a_byte_counts(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [ROWS[0] | {"file": f"{n}.png"} for n in range(300)]
+    with open_rows(tmp_path / "a.parquet", {}) as write_rows:
+        write_rows(rows)
+    names = parquet.read_table(tmp_path / "a.parquet")["file"].to_pylist()
+    assert names == [row["file"] for row in rows]

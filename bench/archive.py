@@ -1,0 +1,304 @@
+"""fer-edge analyze into a folder: as predict says, and every row once whatever is killed.
+
+    python bench/archive.py --photos expressions.zip
+
+The photos of an archive go through `fer-edge predict --find`, through `fer-edge analyze --out` by
+processes, and on a Ray cluster of two nodes on this machine (pip install 'fer-edge[ray]'): same
+labels. Then some of them and a video are analyzed again and again, and at a random moment of each
+run a worker, or the program itself, gets SIGKILL; what is killed as a whole is started again. Rows
+are compared with those of a run in peace.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from PIL import Image
+from recording import RESULTS, record, table
+
+MARK = "FER_EDGE_BENCH_CLUSTER"
+PATIENCE = 120
+"""Seconds for a node to start."""
+Rows = Counter[tuple[str, int, int, str]]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "fer_edge", *map(str, arguments)]
+
+
+def unpack(archive: Path, folder: Path, count: int) -> list[Path]:
+    """The first so many photos of a zip."""
+    with zipfile.ZipFile(archive) as source:
+        names = sorted(name for name in source.namelist() if name.lower().endswith(".jpg"))
+        for name in names[:count]:
+            path = folder / Path(name).name
+            path.write_bytes(source.read(name))
+    return sorted(folder.iterdir())
+
+
+def film(photos: list[Path], path: Path) -> None:
+    """A video of photos, five frames each, ten a second, with a key frame every two seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        stream.codec_context.gop_size = 20
+        for photo in photos:
+            pixels = np.asarray(Image.open(photo).convert("RGB").resize((256, 256)))
+            for _ in range(5):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+def measured(run: list[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """What a command prints as JSON, its seconds, and the CPU time of it and its children."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(run, stdout=subprocess.PIPE, check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    told = json.loads(done.stdout)
+    return {"told": told, "wall": time.monotonic() - began, "cpu": spent}
+
+
+def rows_of(out: Path) -> Rows:
+    """Every row, with how often it is there."""
+    columns = ["file", "frame", "track", "emotion"]
+    rows = ds.dataset(out / "faces").to_table(columns=columns).to_pylist()
+    return Counter((row["file"], row["frame"], row["track"], row["emotion"]) for row in rows)
+
+
+class Nodes:
+    """Two nodes of Ray, of one core each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._mark = uuid.uuid4().hex
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self._nodes = [
+            self._start("--head", f"--port={port}", "--include-dashboard=false",
+                        f"--temp-dir={folder}"),
+            self._start(f"--address={self.address}"),
+        ]  # fmt: skip
+
+    def _start(self, *options: str) -> "subprocess.Popen[bytes]":
+        log = self._folder / f"{uuid.uuid4().hex}.log"
+        run = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+        environment = os.environ | {
+            MARK: self._mark,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONUNBUFFERED": "1",  # for what it says when it is up
+            "RAY_agent_register_timeout_ms": f"{1000 * PATIENCE}",
+            "RAY_raylet_start_wait_time_s": f"{PATIENCE}",
+        }
+        with log.open("wb") as stream:
+            node = subprocess.Popen(
+                [*run, "--object-store-memory=100000000", *options],
+                env=environment,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while b"Ray runtime started" not in log.read_bytes():
+            if node.poll() is not None:
+                raise SystemExit(f"No node of Ray: {log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        return node
+
+    def processes(self, title: bytes = b"") -> list[int]:
+        """Of these nodes, and of no others."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                mine = f"{MARK}={self._mark}".encode() in (path / "environ").read_bytes()
+                if mine and title in (path / "cmdline").read_bytes():
+                    found.append(int(path.name))
+        return found
+
+    def close(self) -> None:
+        for process in self.processes():
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        for node in self._nodes:
+            node.wait()
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Nodes]:
+    # Sockets have short names.
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        nodes = Nodes(Path(folder))
+        try:
+            yield nodes
+        finally:
+            nodes.close()
+
+
+def workers_of(program: int) -> list[int]:
+    """Processes that a program has spawned to work, not multiprocessing's own helper."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == program and b"spawn_main" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+def kill_once(
+    run: list[str], out: Path, whom: str, after: float, nodes: Nodes | None
+) -> dict[str, Any]:
+    """Start a run, kill a part of it some time after it has begun to work, and finish it."""
+    program = subprocess.Popen(run, stdout=subprocess.DEVNULL)
+    while not (out / "plan").exists():
+        if program.poll() is not None:
+            raise SystemExit(f"{run} ended before it began.")
+        time.sleep(0.005)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        program.wait(after)
+    hit = False
+    if program.poll() is None:
+        victims = [program.pid]
+        if whom == "worker":
+            victims = nodes.processes(b"ray::do_task") if nodes else workers_of(program.pid)
+        for victim in random.Random(after).sample(victims, min(len(victims), 1)):
+            with contextlib.suppress(OSError):
+                os.kill(victim, signal.SIGKILL)
+                hit = True
+    status = program.wait()
+    there = len(list((out / "faces").glob("*.parquet")))
+    again = 0
+    if status < 0:
+        again = 1
+        subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
+    return {"after": round(after, 2), "hit": hit, "started_again": again, "parts_then": there}
+
+
+def kills(
+    data: Path, folder: Path, moments: int, nodes: Nodes | None, peace: Rows
+) -> list[dict[str, Any]]:
+    """Kills of workers and of the program, at random moments of a run in peace."""
+    chance = random.Random(0)
+    how = "processes" if nodes is None else "ray"
+    options = ["--workers", "2"] if nodes is None else ["--ray", nodes.address]
+
+    def run(out: Path) -> list[str]:
+        return command("analyze", data, "--out", out, "--span", "4", "--json", *options)
+
+    began = time.monotonic()
+    subprocess.run(run(folder / f"{how}-peace"), stdout=subprocess.DEVNULL, check=True)
+    lasts = time.monotonic() - began
+    found = []
+    for whom in ("worker", "program"):
+        for n in range(moments):
+            out = folder / f"{how}-{whom}-{n}"
+            told = kill_once(run(out), out, whom, chance.uniform(0, 0.9 * lasts), nodes)
+            rows = rows_of(out)
+            errors = pq.read_table(out / "errors.parquet").num_rows
+            found.append(
+                {
+                    "executor": how,
+                    "killed": whom,
+                    **told,
+                    "more_than_once": sum(count > 1 for count in rows.values()),
+                    "missing": len(peace - rows),
+                    "others": len(rows - peace),
+                    "errors": errors,
+                }
+            )
+            print(found[-1], flush=True)
+    return found
+
+
+def labels(photos: list[Path], folder: Path, nodes: Nodes) -> dict[str, Any]:
+    """What predict and both ways of analyze say of all photos."""
+    said = measured(command("predict", *photos, "--find", "--json"))
+    expected = Counter(
+        (one["image"], 0, track, face["emotion"])
+        for one in said["told"]
+        for track, face in enumerate(one["faces"])
+    )
+    result: dict[str, Any] = {
+        "photos": len(photos),
+        "faces": sum(expected.values()),
+        "predict": {"seconds": said["wall"], "cpu_seconds": said["cpu"]},
+    }
+    for name, options in (
+        ("processes", ["--workers", "2"]),
+        ("ray", ["--ray", nodes.address]),
+    ):
+        out = folder / f"all-{name}"
+        done = measured(command("analyze", photos[0].parent, "--out", out, "--json", *options))
+        rows = rows_of(out)
+        result[name] = {
+            "seconds": done["told"]["seconds_taken"],
+            "photos_per_second": len(photos) / done["told"]["seconds_taken"],
+            # Workers of Ray are children of its nodes.
+            "cpu_seconds": done["cpu"] if name == "processes" else None,
+            "other_labels": len(rows - expected) + len(expected - rows),
+            "more_than_once": sum(count > 1 for count in rows.values()),
+            "errors": done["told"]["errors"],
+            "parts": done["told"]["parts"]["now"],
+            "bytes": sum(path.stat().st_size for path in (out / "faces").iterdir()),
+        }
+        print(name, result[name], flush=True)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=Path, required=True, help="zip with JPEGs")
+    parser.add_argument("--count", type=int, default=2500, help="photos that are scored")
+    parser.add_argument("--some", type=int, default=200, help="photos of the runs with kills")
+    parser.add_argument("--moments", type=int, default=10, help="kills of each kind")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, cluster() as nodes:
+        folder = Path(name)
+        (folder / "photos").mkdir()
+        photos = unpack(options.photos, folder / "photos", options.count)
+        result: dict[str, Any] = {"labels": labels(photos, folder, nodes)}
+        some = folder / "some"
+        some.mkdir()
+        for photo in photos[: options.some]:
+            (some / photo.name).write_bytes(photo.read_bytes())
+        film(photos[:16], some / "film.mp4")
+        peace = folder / "peace"
+        run = command("analyze", some, "--out", peace, "--span", "4", "--json", "--workers", "1")
+        subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
+        rows = rows_of(peace)
+        found = kills(some, folder, options.moments, None, rows)
+        found += kills(some, folder, options.moments, nodes, rows)
+    result["kills"] = found
+    record(options.out / "archive.json", result)
+    lines = []
+    for how in ("processes", "ray"):
+        for whom in ("worker", "program"):
+            mine = [one for one in found if (one["executor"], one["killed"]) == (how, whom)]
+            wrong = sum(one["more_than_once"] + one["missing"] + one["others"] for one in mine)
+            hit = sum(one["hit"] for one in mine)
+            lines.append([f"{how}, {whom}", f"{hit}", f"{sum(rows.values()):,}", f"{wrong}"])
+    print(table(["killed", "times", "rows in peace", "missing, twice or other"], lines))
+
+
+if __name__ == "__main__":
+    main()
