@@ -129,6 +129,15 @@ def train(
         float,
         typer.Option(help="Softens what teachers and student say.", rich_help_panel=_OPTIMISATION),
     ] = 2.0,
+    soft_labels: Annotated[
+        bool,
+        typer.Option(
+            "--soft-labels",
+            help="Ask the teachers once about every face and its mirror image, and keep what they "
+            "say, rather than about each batch as the student sees it: epochs cost no teacher.",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = False,
     data_weight: Annotated[
         list[float] | None,
         typer.Option(
@@ -191,6 +200,14 @@ def train(
         float,
         typer.Option(help="Probability of an erased rectangle.", rich_help_panel=_AUGMENTATION),
     ] = 0.25,
+    degradation: Annotated[
+        float,
+        typer.Option(
+            help="Probability of a face as cameras give it: small, blurred, dark or bright, noisy "
+            "or compressed.",
+            rich_help_panel=_AUGMENTATION,
+        ),
+    ] = 0.0,
     precision: Annotated[
         str,
         typer.Option(
@@ -299,6 +316,7 @@ def train(
             "teachers": [str(path.resolve()) for path in teacher or []],
             "distillation": distillation,
             "distillation_temperature": distillation_temperature,
+            "soft_labels": soft_labels,
             "initial_size": initial_size,
             "mixup": mixup,
             "cutmix": cutmix,
@@ -309,6 +327,7 @@ def train(
             "scale": scale,
             "brightness": brightness,
             "erasing": erasing,
+            "degradation": degradation,
             "precision": precision,
             "seed": seed,
             "pretrained": pretrained,
@@ -349,12 +368,20 @@ def train(
                 stderr().print(line(epoch, time.monotonic() - started))
 
         load, step = counted(tell, "Reading faces"), counted(tell, "Training")
-        growing = counted(tell, "Growing")
+        growing, asking = counted(tell, "Growing"), counted(tell, "Asking the teachers")
         try:
             if config is None:
-                go_on(run, on_load=load, on_step=step, on_epoch=on_epoch)
+                go_on(run, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch)
             else:
-                start(config, run, on_load=load, on_grow=growing, on_step=step, on_epoch=on_epoch)
+                start(
+                    config,
+                    run,
+                    on_load=load,
+                    on_grow=growing,
+                    on_ask=asking,
+                    on_step=step,
+                    on_epoch=on_epoch,
+                )
         except KeyboardInterrupt:
             if not (run / CONFIG).is_file():
                 raise

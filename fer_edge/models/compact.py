@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from fer_edge.contract import EMOTIONS
 
 
-
 class Stage(NamedTuple):
     """Blocks of one resolution."""
 
@@ -49,20 +48,20 @@ class Compact(nn.Module):
 
     Parameters
     ----------
-    stem : list of torch.nn.Module
-        Convolution and batch norm of the face.
+    stem : int, int, int
+        Width, kernel and stride of the convolution that sees the face.
     stages : sequence of Stage
     dropout : float
         Before the linear layer.
     """
 
     def __init__(
-        self, stem: list[nn.Module], stages: Sequence[Stage], dropout: float = 0.2
+        self, stem: tuple[int, int, int], stages: Sequence[Stage], dropout: float = 0.2
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*stem, nn.ReLU())
+        self.stem = nn.Sequential(*conv_bn(1, *stem), nn.ReLU())
         blocks: list[nn.Module] = []
-        inputs = self.stem[0].out_channels
+        inputs = stem[0]
         for width, depth, stride in stages:
             for index in range(depth):
                 blocks.append(Block(inputs, width, stride if index == 0 else 1))
@@ -83,7 +82,7 @@ class Compact(nn.Module):
 
 def compact() -> nn.Module:
     """1.9 M parameters, 80 M multiply-adds a face; its stem sees the face at full resolution."""
-    return Compact(conv_bn(1, 32, 3), (Stage(32), Stage(96, blocks=2), Stage(192), Stage(256)))
+    return Compact((32, 3, 1), (Stage(32), Stage(96, blocks=2), Stage(192), Stage(256)))
 
 
 def nano() -> nn.Module:
@@ -91,6 +90,4 @@ def nano() -> nn.Module:
 
     A stem of stride 1 would take a quarter of its time: one input channel fills no vector.
     """
-    return Compact(
-        conv_bn(1, 32, 5, stride=2), (Stage(32, stride=1), Stage(64), Stage(96), Stage(192))
-    )
+    return Compact((32, 5, 2), (Stage(32, stride=1), Stage(64), Stage(96), Stage(192)))

@@ -51,6 +51,8 @@ class TrainConfig(pydantic.BaseModel):
     distillation: float = pydantic.Field(0.5, ge=0, le=1)
     """Share of the teachers in the loss; nothing without teachers."""
     distillation_temperature: float = pydantic.Field(2.0, gt=0)
+    soft_labels: bool = False
+    """Ask the teachers once about every face and its mirror image, rather than about each batch."""
     initial_size: int | None = pydantic.Field(None, ge=16, le=SIZES[1])
     """Side of the faces in the first epochs; it grows in steps of 8 to their full size, which None
     stands for."""
@@ -69,6 +71,8 @@ class TrainConfig(pydantic.BaseModel):
     """Share of contrast, and of half the pixel scale, either way."""
     erasing: float = pydantic.Field(0.25, ge=0, le=1)
     """Probability that a rectangle is erased."""
+    degradation: float = pydantic.Field(0.0, ge=0, le=1)
+    """Probability of a fault of cameras: low resolution, blur, gamma, noise or JPEG's blocks."""
     dropout: float | None = pydantic.Field(None, ge=0, lt=1)
     """None for the model's own."""
     drop_path: float = pydantic.Field(0.0, ge=0, lt=1)

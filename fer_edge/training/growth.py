@@ -194,7 +194,7 @@ def _embed(network: ResNet, source: Compact, faces: Tensor) -> None:
     writer = _Writer()
     x = source.stages[0](source.stem(faces))
     layers = (network.layer2, network.layer3, network.layer4)
-    for layer, blocks in zip(layers, stages, strict=True):
+    for layer, blocks in zip(layers, _stages(source), strict=True):
         bottlenecks = iter(layer)
         used: list[Bottleneck] = []
         free = 0

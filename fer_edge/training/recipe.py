@@ -52,6 +52,7 @@ _TABLES: dict[str, dict[str, str]] = {
         "teachers": "teachers",
         "distillation": "distillation",
         "distillation_temperature": "distillation_temperature",
+        "soft_labels": "soft_labels",
     },
     "augmentation": {
         "enabled": "augment",
@@ -61,6 +62,7 @@ _TABLES: dict[str, dict[str, str]] = {
         "scale": "scale",
         "brightness": "brightness",
         "erasing": "erasing",
+        "degradation": "degradation",
         "mixup": "mixup",
         "cutmix": "cutmix",
         "initial_size": "initial_size",

@@ -21,10 +21,11 @@ from fer_edge.files import write_text
 from fer_edge.models.head import classifier
 from fer_edge.models.weights import contract_facts, load_trained
 from fer_edge.sealed import MANIFEST
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, save_model
 from fer_edge.training.config import CONFIG, TrainConfig
 from fer_edge.training.epoch import METRICS, Epoch, val_figures
-from fer_edge.training.trainer import evaluation_batch, normalise
+from fer_edge.training.trainer import evaluation_batch
 
 COSTS = (1e-4, 1e-3, 1e-2)
 """Values of C that are tried. Features are standardised and the loss is a sum over the faces."""
