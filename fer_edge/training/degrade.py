@@ -1,6 +1,7 @@
 """Faces as cameras give them: small, out of focus, badly lit, noisy, compressed."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -125,4 +126,5 @@ def _compressed(faces: Tensor, generator: torch.Generator) -> Tensor:
     return whole[:, :, :height, :width].clamp(_LOW, _HIGH)
 
 
-_FAULTS = (_small, _blurred, _lit, _noisy, _compressed)
+Fault = Callable[[Tensor, torch.Generator], Tensor]
+_FAULTS: tuple[Fault, ...] = (_small, _blurred, _lit, _noisy, _compressed)

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -142,3 +143,88 @@ def test_a_teacher_that_does_not_say_what_it_is_is_refused(
     save_model(path, build_model("tiny"), {})
     with pytest.raises(ModelError, match="does not say which model"):
         Teacher.load(config(teachers=[str(path)]), torch.device("cpu"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def asked(config: Callable[..., TrainConfig], teacher: Path, cache: Path) -> Teacher:
+    return Teacher.load(config(teachers=[str(teacher)], soft_labels=True), torch.device("cpu"))
+
+
+def test_stored_labels_are_the_mean_over_a_face_and_its_mirror_image(
+    asked: Teacher, train_set: FaceDataset
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    stored = asked.stored(train_set, faces)
+    network = asked.experts[0].network
+    with torch.no_grad():
+        both = [network(normalise(view)).div(2).softmax(1) for view in (faces, faces.flip(3))]
+    torch.testing.assert_close(stored, (both[0] + both[1]) / 2)
+
+
+def test_teachers_are_asked_once_about_a_data_set(
+    asked: Teacher, train_set: FaceDataset, config: Callable[..., TrainConfig], teacher: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    calls: list[tuple[int, int]] = []
+    first = asked.stored(train_set, faces, lambda *told: calls.append(told))
+    assert calls[-1] == (70, 70)
+    again = asked.stored(train_set, faces, lambda *_: pytest.fail("asked again"))
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    # The file holds logits: another temperature asks nobody, either.
+    values = {"teachers": [str(teacher)], "soft_labels": True, "distillation_temperature": 8.0}
+    softer = Teacher.load(config(**values), torch.device("cpu"))
+    assert softer.stored(train_set, faces, lambda *_: pytest.fail("asked")).max() < first.max()
+
+
+def test_another_teacher_or_data_set_is_asked(
+    asked: Teacher, train_set: FaceDataset, config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    asked.stored(train_set, faces)
+    torch.manual_seed(6)
+    save_model(tmp_path / "other.safetensors", build_model("tiny"), {"model": "tiny"})
+    values = {"teachers": [str(tmp_path / "other.safetensors")], "soft_labels": True}
+    calls: list[int] = []
+    other = Teacher.load(config(**values), torch.device("cpu"))
+    other.stored(train_set, faces, lambda done, _: calls.append(done))
+    half = train_set.subset(np.arange(70) < 30)
+    asked.stored(half, faces[:30], lambda done, _: calls.append(done))
+    assert calls == [70, 30]
+
+
+def test_a_damaged_file_of_stored_labels_is_made_again(
+    asked: Teacher, train_set: FaceDataset, cache: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    first = asked.stored(train_set, faces)
+    (file,) = (cache / "soft-labels").iterdir()
+    for damaged in (b"", file.read_bytes()[:200], b"x" * 400):
+        file.write_bytes(damaged)
+        torch.testing.assert_close(asked.stored(train_set, faces), first, rtol=0, atol=0)
+        assert file.stat().st_size > 400
+
+
+def test_a_student_of_stored_labels_comes_to_agree(
+    trainer: Callable[..., Trainer], train_set: FaceDataset, teacher: Path, cache: Path
+) -> None:
+    made = trainer(
+        teachers=[str(teacher)], soft_labels=True, distillation=1.0, epochs=8, lr=0.01, ema=0,
+        # The more certain the teacher, the further the student begins from it.
+        distillation_temperature=0.25, augment=False, mixup=0.2,
+    )  # fmt: skip
+    faces = normalise(torch.as_tensor(train_set.faces))[:, None]
+    wanted = Teacher.load(made.config, torch.device("cpu")).stored(train_set, made.faces)
+
+    def distance() -> float:
+        with torch.no_grad():
+            return float(divergence(made.model.eval()(faces), wanted, 0.25))
+
+    before = distance()
+    made.fit()
+    assert distance() < 0.7 * before
