@@ -32,7 +32,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="FER2013, or data in one of its layouts.")],
     model: Annotated[
         Path | None,
-        typer.Argument(help="Artifact folder or ONNX file. (default: the carried one)"),
+        typer.Argument(help="Artifact folder, its name, or ONNX file. (default: compact)"),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     precision: Annotated[

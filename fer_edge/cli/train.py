@@ -117,7 +117,8 @@ def train(
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="best.safetensors or artifact of a model to learn from; again for an ensemble.",
+            help="best.safetensors, artifact, or name of a model to learn from; again for an "
+            "ensemble.",
             rich_help_panel=_OPTIMISATION,
         ),
     ] = None,
@@ -287,6 +288,7 @@ def train(
             hint="Install it with: pip install 'fer-edge[train]'",
         ) from error
     from fer_edge.models import model_spec
+    from fer_edge.models.published import find_model
 
     if resume is not None:
         _refuse_others(context)
@@ -313,7 +315,7 @@ def train(
             "drop_path": drop_path,
             "class_balance": class_balance,
             "logit_adjustment": logit_adjustment,
-            "teachers": [str(path.resolve()) for path in teacher or []],
+            "teachers": [str(find_model(path).resolve()) for path in teacher or []],
             "distillation": distillation,
             "distillation_temperature": distillation_temperature,
             "soft_labels": soft_labels,

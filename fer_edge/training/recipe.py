@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError
 from fer_edge.files import storage_errors
+from fer_edge.models.published import find_model
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -140,7 +141,7 @@ def read_recipe(path: Path) -> Recipe:
         if isinstance(value := values.get(name), str):
             values[name] = str(Path(value).resolve())
     if isinstance(teachers := values.get("teachers"), list):
-        values["teachers"] = [str(Path(str(teacher)).resolve()) for teacher in teachers]
+        values["teachers"] = [str(find_model(str(teacher)).resolve()) for teacher in teachers]
     return Recipe(**{name: str(fact) for name, fact in facts.items()}, values=values, svm=svm)
 
 

@@ -145,14 +145,14 @@ def test_a_teacher_that_does_not_say_what_it_is_is_refused(
         Teacher.load(config(teachers=[str(path)]), torch.device("cpu"))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def asked(config: Callable[..., TrainConfig], teacher: Path, cache: Path) -> Teacher:
+def asked(config: Callable[..., TrainConfig], teacher: Path) -> Teacher:
     return Teacher.load(config(teachers=[str(teacher)], soft_labels=True), torch.device("cpu"))
 
 
@@ -211,7 +211,7 @@ def test_a_damaged_file_of_stored_labels_is_made_again(
 
 
 def test_a_student_of_stored_labels_comes_to_agree(
-    trainer: Callable[..., Trainer], train_set: FaceDataset, teacher: Path, cache: Path
+    trainer: Callable[..., Trainer], train_set: FaceDataset, teacher: Path
 ) -> None:
     made = trainer(
         teachers=[str(teacher)], soft_labels=True, distillation=1.0, epochs=8, lr=0.01, ema=0,
