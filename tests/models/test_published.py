@@ -67,9 +67,7 @@ def test_no_model_means_compact() -> None:
     assert find_model() == find_model("compact") == find_model(Path("compact"))
 
 
-def test_a_folder_of_that_name_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compact").mkdir()
     assert find_model("compact") == Path("compact")
