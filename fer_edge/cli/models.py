@@ -4,28 +4,28 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
-from fer_edge.files import sha256
-from fer_edge.models.published import Published, published_models
-from fer_edge.sealed import MANIFEST
 
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact
     from fer_edge.contract import Precision
     from fer_edge.engines import EngineInfo
+    from fer_edge.models.published import Published
 
 
 def models(json: Json = False) -> None:
     """List the trained models that are installed: accuracy, size, speed here, licence.
 
     Every command takes these names where it takes an artifact, and so does Recognizer. A model is
-    opened to see what this machine takes of it; its speed is timed at the first open, or by
-    fer-edge tune.
+    opened to see what this machine takes of it; that times it, where nothing is known
+    of its speed.
 
     Examples:
     fer-edge models
     fer-edge info nano --card
     fer-edge predict face.jpg --model nano
     """
+    from fer_edge.models.published import published_models
+
     rows = [_row(model) for model in published_models().values()]
     if json:
         print_json(rows)
@@ -58,9 +58,11 @@ def models(json: Json = False) -> None:
     console.print(figures, origin, "Scores, training, limits: fer-edge info NAME --card", sep="\n")
 
 
-def _row(model: Published) -> dict[str, Any]:
+def _row(model: "Published") -> dict[str, Any]:
     from fer_edge.artifact import Artifact
     from fer_edge.engines import open_engine
+    from fer_edge.files import sha256
+    from fer_edge.sealed import MANIFEST
 
     artifact = Artifact.load(model.folder)
     with open_engine(artifact) as engine:

@@ -10,7 +10,6 @@ from fer_edge.cli.arguments import Finding, Running, model_name
 from fer_edge.cli.console import stderr
 from fer_edge.cli.groups import grouped
 from fer_edge.errors import MissingDependencyError, UsageError
-from fer_edge.models.published import find_model
 
 if TYPE_CHECKING:
     from fer_edge.runtime.detection import Detector
@@ -118,6 +117,8 @@ def _say(line: str) -> None:
 
 def _named(text: str) -> tuple[str, Path]:
     """Name and folder of ``NAME=MODEL`` or ``MODEL``."""
+    from fer_edge.models.published import find_model
+
     name, equals, model = text.partition("=")
     if not equals:
         path = find_model(text or None)

@@ -68,8 +68,8 @@ def find_model(model: str | Path | None = None) -> Path:
     if str(path) in published:
         return published[str(path)].folder
     raise ModelError(
-        f"There is no model {str(path)!r}: no such folder, and none of the published models, "
-        f"which are {', '.join(published) or 'none'}.",
+        f"There is no model {str(path)!r}, neither here nor among the published models: "
+        f"{', '.join(published) or 'none'}.",
         hint="Name one of these, the folder of an exported model, or an ONNX file.",
     )
 

@@ -47,7 +47,7 @@ def test_the_speed_is_the_one_that_was_tuned(
     assert told > 0
 
 
-@pytest.mark.parametrize("command", ["info", "inspect", "evaluate", "bench", "tune", "export"])
+@pytest.mark.parametrize("command", ["info", "inspect", "bench", "tune", "export"])
 def test_every_command_says_which_names_there_are(fer_edge: Command, command: str) -> None:
     result = fer_edge(command, "nanoo")
     assert result.code == 1
