@@ -82,7 +82,5 @@ def test_a_path_stays_a_path(model: str) -> None:
 
 def test_an_unknown_name_is_told_what_there_is(install: Install) -> None:
     install()
-    with pytest.raises(
-        ModelError, match=r"no model .lagre..*: compact.*large"
-    ):
+    with pytest.raises(ModelError, match=r"no model .lagre..*: compact.*large"):
         find_model("lagre")

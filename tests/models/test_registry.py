@@ -12,7 +12,6 @@ from fer_edge.errors import MissingDependencyError, ModelError, UsageError
 from fer_edge.models import MODELS, ModelSpec, build_model, model_contract, model_spec
 from fer_edge.models.trial import check_model
 
-
 GRAY = ("compact", "nano")
 """Those that take nothing else."""
 

@@ -230,9 +230,7 @@ def test_the_default_detector_finds_real_faces(fake, fer2013):
 def test_batches_are_told_of(fake):
     told = []
     engine, _ = fake(delay=0.01)
-    with module.Recognizer(
-        "any.onnx", batch=8, on_batch=lambda *one: told.append(one)
-    ) as several:
+    with module.Recognizer("any.onnx", batch=8, on_batch=lambda *one: told.append(one)) as several:
         several(np.zeros((5, 48, 48), np.uint8))
         several.submit(np.zeros((3, 48, 48), np.uint8)).result(10)
         several([])
