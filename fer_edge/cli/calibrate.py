@@ -51,10 +51,10 @@ def calibrate(
     fer-edge calibrate --histograms entropy.npz --method mse --out mse.json
     """
     try:
-        from fer_edge.export.calibration import CHOICES, choose_table
-        from fer_edge.export.observation import Observation, observe_ranges
-        from fer_edge.export.ranges import METHODS
-        from fer_edge.export.sources import open_source
+        from fer_edge.export.importing.sources import open_source
+        from fer_edge.export.quantization.calibration import CHOICES, choose_table
+        from fer_edge.export.quantization.observation import Observation, observe_ranges
+        from fer_edge.export.quantization.ranges import METHODS
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Calibrating needs {error.name}, which is not installed.",

@@ -110,11 +110,11 @@ def export(
     fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
     """
     try:
-        from fer_edge.export.calibration import CHOICES
-        from fer_edge.export.engine_plan import BatchRange
+        from fer_edge.export.importing.sources import open_source
         from fer_edge.export.pipeline import check_out, export_model
-        from fer_edge.export.sources import open_source
-        from fer_edge.export.triton import write_repository
+        from fer_edge.export.quantization.calibration import CHOICES
+        from fer_edge.export.targets.engine_plan import BatchRange
+        from fer_edge.export.targets.triton import write_repository
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",

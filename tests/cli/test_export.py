@@ -14,7 +14,8 @@ from fer_edge.artifact import Artifact
 from fer_edge.cli import export as command
 from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
-from fer_edge.export import engine_file, pipeline
+from fer_edge.export import pipeline
+from fer_edge.export.targets import engine_file
 from tests.engines.graphs import make_graph
 from tests.engines.simulated_builder import BuildingTensorRT
 

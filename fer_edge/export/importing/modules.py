@@ -17,10 +17,10 @@ from fer_edge.artifact import Artifact
 from fer_edge.contract import Precision
 from fer_edge.data import load_dataset
 from fer_edge.errors import ExportError
-from fer_edge.export.calibration import Choice
 from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
 from fer_edge.export.importing.original import NetworkColor, probe_images
 from fer_edge.export.pipeline import export_model
+from fer_edge.export.quantization.calibration import Choice
 
 _OPSET = 18
 """The one that torch's exporter itself writes; others it converts to."""
