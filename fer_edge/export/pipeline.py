@@ -33,7 +33,7 @@ from fer_edge.export.graph.probing import check_values, largest_difference, prob
 from fer_edge.export.graph.view import GraphView, set_metadata
 from fer_edge.export.importing.sources import Source, open_source
 from fer_edge.export.inspection.engine_layers import not_int8
-from fer_edge.export.quantization.calibration import Choice, Progress, calibrate
+from fer_edge.export.quantization.calibration import Progress, calibrate
 from fer_edge.export.quantization.forms.cpu_form import cpu_form, kept_on_cpus
 from fer_edge.export.quantization.forms.float8 import kept_from_float8, quantize_float8
 from fer_edge.export.quantization.forms.float16 import (
@@ -65,7 +65,7 @@ def export_model(
     precisions: Iterable[Precision] = ("fp32",),
     data: FaceDataset | None = None,
     calibration: Path | None = None,
-    method: Choice = "auto",
+    method: str = "auto",
     samples: int = 512,
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),
@@ -252,7 +252,7 @@ def _table(
     origin: Source,
     data: FaceDataset | None,
     calibration: Path | None,
-    method: Choice,
+    method: str,
     samples: int,
     seed: int,
     tell: Progress,

@@ -117,7 +117,7 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
     [
         (
             ["--method", "mean"],
-            "--method mean: choose from auto, minmax, moving-average, percentile, entropy, mse.",
+            "--method mean: choose from auto, entropy, minmax, moving-average, mse, percentile.",
         ),
         (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),

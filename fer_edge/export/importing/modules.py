@@ -20,7 +20,6 @@ from fer_edge.errors import ExportError
 from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
 from fer_edge.export.importing.original import NetworkColor, probe_images
 from fer_edge.export.pipeline import export_model
-from fer_edge.export.quantization.calibration import Choice
 
 _OPSET = 18
 """The one that torch's exporter itself writes; others it converts to."""
@@ -44,7 +43,7 @@ def export_module(
     int8: bool = False,
     fp8: bool = False,
     data: str | Path | None = None,
-    method: Choice = "auto",
+    method: str = "auto",
     max_drop: float | None = None,
 ) -> Artifact:
     """Make an artifact of a network of one's own.

@@ -1,7 +1,6 @@
 """Calibration: from faces to a table, by the method asked for or by the best of all."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import onnx
 
@@ -9,6 +8,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.base import Probabilities
 from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.export.quantization.calibrators import methods
 from fer_edge.export.quantization.forms.cpu_form import cpu_form
 from fer_edge.export.quantization.observation import (
     REACH,
@@ -16,21 +16,23 @@ from fer_edge.export.quantization.observation import (
     calibration_faces,
     observe_ranges,
 )
-from fer_edge.export.quantization.ranges import METHODS, Method
 from fer_edge.export.quantization.sensitivity import divergence
 from fer_edge.export.quantization.table import CalibrationTable
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and how much of it is done, 0..1."""
 
-Choice = Literal["auto"] | Method
-CHOICES: tuple[Choice, ...] = ("auto", *METHODS)
 FACES = 512
 REACHES = (1.0, REACH)
 
 
+def choices() -> tuple[str, ...]:
+    """What ``--method`` takes."""
+    return ("auto", *methods())
+
+
 def choose_table(
-    choice: Choice,
+    choice: str,
     model: onnx.ModelProto,
     observed: Observation,
     data: FaceDataset,
@@ -44,7 +46,8 @@ def choose_table(
 
     Parameters
     ----------
-    choice : {"auto", "minmax", "moving-average", "percentile", "entropy", "mse"}
+    choice : str
+        One of :func:`choices`.
     model : onnx.ModelProto
         The float32 graph.
     observed : Observation
@@ -87,7 +90,7 @@ def nearest_table(
         How far the INT8 graph of a table is from the float32 graph.
     progress : callable(done, total), optional
     """
-    tables = [observed.table(method, reach) for method in METHODS for reach in REACHES]
+    tables = [observed.table(method, reach) for method in methods() for reach in REACHES]
     losses = []
     for done, table in enumerate(tables, 1):
         losses.append(loss(table))
@@ -101,7 +104,7 @@ def calibrate(
     name: str,
     data: FaceDataset,
     *,
-    method: Choice = "auto",
+    method: str = "auto",
     samples: int = 512,
     seed: int = 0,
     equalised: bool = True,

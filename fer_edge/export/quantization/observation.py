@@ -22,8 +22,10 @@ from fer_edge.export.graph.inner_tensors import observe
 from fer_edge.export.graph.pixels import centred_pixels
 from fer_edge.export.graph.view import GraphView, graph_hash, layer_hashes
 from fer_edge.export.quantization.bias_correction import RoundedWeights
+from fer_edge.export.quantization.calibrators import largest_magnitude
 from fer_edge.export.quantization.equalisation import channel_exponents, equalise
 from fer_edge.export.quantization.integer_operators import means_for_floats
+from fer_edge.export.quantization.magnitudes import Magnitudes
 from fer_edge.export.quantization.placement import (
     Placement,
     check_any,
@@ -31,7 +33,6 @@ from fer_edge.export.quantization.placement import (
     quantised_layers,
     reading,
 )
-from fer_edge.export.quantization.ranges import BINS, HISTOGRAM_METHODS, Magnitudes, Method
 from fer_edge.export.quantization.scales import scale_of, uneven
 from fer_edge.export.quantization.table import CalibrationTable
 from fer_edge.files import atomic_path, storage_errors
@@ -118,30 +119,25 @@ class Observation:
     kept: dict[str, str] = field(default_factory=dict)
     """Layers that take one of them, and so stay in floating point."""
 
-    def table(self, method: Method, reach: float = REACH) -> CalibrationTable:
+    def table(self, method: str, reach: float = REACH) -> CalibrationTable:
         """Scales by ``method``.
 
         Parameters
         ----------
-        method : {"minmax", "moving-average", "percentile", "entropy", "mse"}
+        method : str
+            One of :func:`~fer_edge.export.quantization.calibrators.methods`.
         reach : float
             As :class:`~fer_edge.export.quantization.table.CalibrationTable` has it.
 
         Raises
         ------
         CalibrationError
-            A tensor had too few values for a histogram to mean anything.
+            As :func:`~fer_edge.export.quantization.calibrators.largest_magnitude` has it.
         """
         # pixel - 128 is an int8 already.
         scales, zero_points, lows = ({self.centred: 1.0} if self.centred else {}), {}, {}
         for tensor, observed in self.magnitudes.items():
-            if method in HISTOGRAM_METHODS and observed.counts.sum() < BINS:
-                raise CalibrationError(
-                    f"{tensor} has {observed.counts.sum()} values on {self.samples} faces, too few "
-                    f"for the histogram that {method} goes by ({BINS} bins).",
-                    hint="Calibrate on more faces with --samples, or with --method minmax.",
-                )
-            largest = observed.range(method)
+            largest = largest_magnitude(method, observed, tensor)
             scales[tensor] = scale_of(largest)
             if tensor in self.cpu_only and observed.extremes[0] < 0:
                 scales[tensor], zero_points[tensor] = uneven(largest, observed.extremes)

@@ -11,7 +11,7 @@ from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import CalibrationError
 from fer_edge.export.graph.layer_latency import layer_latencies
-from fer_edge.export.quantization.calibration import Choice, Progress, calibrate
+from fer_edge.export.quantization.calibration import Progress, calibrate
 from fer_edge.export.quantization.forms.cpu_form import cpu_form
 from fer_edge.export.quantization.sensitivity import measure_sensitivity
 from fer_edge.export.quantization.table import CalibrationTable, LayerSensitivity
@@ -35,7 +35,7 @@ def search(
     *,
     max_drop: float,
     best_effort: bool = False,
-    method: Choice = "auto",
+    method: str = "auto",
     samples: int = 512,
     seed: int = 0,
     progress: Progress | None = None,

@@ -16,7 +16,6 @@ from fer_edge.contract import INPUT_NAME, OUTPUT_NAME
 from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.export.graph.view import (
-    GraphView,
     copy_of,
     finish,
     outputs_axis,
@@ -25,6 +24,7 @@ from fer_edge.export.graph.view import (
 )
 from fer_edge.export.quantization.bias_correction import shifted
 from fer_edge.export.quantization.observation import balanced
+from fer_edge.export.quantization.opening import open_graph
 from fer_edge.export.quantization.placement import main_branch
 from fer_edge.export.quantization.scales import quantized_weights
 from fer_edge.export.quantization.table import CalibrationTable, LayerSensitivity
@@ -49,12 +49,10 @@ class GatedGraph:
     """
 
     def __init__(self, model: onnx.ModelProto, table: CalibrationTable) -> None:
-        table.check(model)
-        placement = table.placement(model, kept=())
+        opened = open_graph(model, table, kept=(), shifted=False)
+        placement, view = opened.placement, opened.view
         self.layers = placement.layers
-        model = table.prepared(model)
-        view = GraphView(model)
-        out = copy_of(model)
+        out = copy_of(opened.model)
         index = {layer: position for position, layer in enumerate(self.layers)}
         identities = dict(placement.identities)
         set_constant(out, "zero", np.array(0, np.int8))

@@ -11,7 +11,6 @@ from fer_edge.errors import CalibrationError
 from fer_edge.export.graph.view import graph_hash, layer_hashes, output_channels
 from fer_edge.export.quantization.equalisation import LARGEST_EXPONENT, equalise
 from fer_edge.export.quantization.placement import Placement, place
-from fer_edge.export.quantization.ranges import Method
 from fer_edge.export.quantization.scales import FLOAT16_MAX
 from fer_edge.files import storage_errors, write_text
 
@@ -43,7 +42,8 @@ class CalibrationTable(pydantic.BaseModel):
     model: str
     graph: str
     """Hash of the float32 graph that the scales belong to."""
-    method: Method
+    method: str
+    """That the scales were found by; a table of a method that is not installed is as good."""
     samples: int
     seed: int
     data: str

@@ -5,10 +5,10 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.export.quantization.calibration import calibrate, choose_table
+from fer_edge.export.quantization.calibrators import methods
 from fer_edge.export.quantization.forms.cpu_form import cpu_form
 from fer_edge.export.quantization.forms.quantize import quantize
 from fer_edge.export.quantization.observation import Observation, observe_ranges
-from fer_edge.export.quantization.ranges import METHODS
 from fer_edge.export.quantization.sensitivity import divergence
 from tests.export.conftest import run
 from tests.export.graphs import with_outliers
@@ -31,13 +31,13 @@ def test_auto_takes_the_method_nearest_to_float32(
             return run_all(engine, faces.faces)
 
     reference = probabilities(residual)
-    tables = [observed.table(method, reach) for method in METHODS for reach in (1.0, 1.25)]
+    tables = [observed.table(method, reach) for method in methods() for reach in (1.0, 1.25)]
     losses = [divergence(reference, probabilities(cpu_form(residual, table))) for table in tables]
     assert table == tables[losses.index(min(losses))]
     assert len(set(losses)) > 5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_a_named_method_is_taken(
     method, residual: onnx.ModelProto, observed: Observation, faces: FaceDataset
 ) -> None:

@@ -17,13 +17,8 @@ from fer_edge.export.graph.view import (
     replace_nodes,
     set_constant,
 )
-from fer_edge.export.quantization.bias_correction import corrected
-from fer_edge.export.quantization.forms.quantize import (
-    dequantize,
-    dequantized,
-    pair,
-    quantize_weights,
-)
+from fer_edge.export.quantization.forms.pairs import dequantized
+from fer_edge.export.quantization.forms.quantize import dequantize, pair, quantize_weights
 from fer_edge.export.quantization.integer_operators import (
     GATES,
     PASSING,
@@ -32,6 +27,7 @@ from fer_edge.export.quantization.integer_operators import (
     slower_on_integers,
     uniform_slope,
 )
+from fer_edge.export.quantization.opening import open_graph
 from fer_edge.export.quantization.placement import Placement
 from fer_edge.export.quantization.scales import weight_scales
 from fer_edge.export.quantization.table import CalibrationTable
@@ -71,21 +67,25 @@ def cpu_form(
         means go into the bias of the first layer, and its padding around the picture stands for
         their average, as integers have one zero point: for pictures whose border is a small part.
     """
-    table.check(model)
-    placement = cpu_placement(model, table)
-    model = corrected(table.prepared(model), table.shifts, placement.layers)
+    opened = open_graph(model, table, kept=_cpu_kept(model, table), shifted=True)
+    model = opened.model
     pixels = centred_pixels(GraphView(model))
     if pixels is not None and pixels.offsets is not None:
         folded = offsets_in_bias(model, pixels) if means_in_bias else None
         model, pixels = (model, None) if folded is None else (folded, pixels)
-    return _Rewrite(model, table, placement, pixels).graph()
+    return _Rewrite(model, table, opened.placement, pixels).graph()
 
 
 def cpu_placement(model: onnx.ModelProto, table: CalibrationTable) -> Placement:
     """What is quantised in the form for CPUs."""
+    return table.placement(model, _cpu_kept(model, table))
+
+
+def _cpu_kept(model: onnx.ModelProto, table: CalibrationTable) -> set[str]:
+    """Layers that stay in floating point in the form for CPUs."""
     whole = table.placement(model)
     slower = slower_on_integers(model, whole.layers, whole.activations, table.floating)
-    return table.placement(model, {*table.kept, *slower}) if slower else whole
+    return {*table.kept, *slower}
 
 
 def kept_on_cpus(model: onnx.ModelProto, table: CalibrationTable) -> dict[str, str]:

@@ -15,13 +15,11 @@ from onnx import TensorProto, helper
 from fer_edge.errors import ExportError
 from fer_edge.export.graph.view import (
     GraphView,
-    copy_of,
-    drop_unused,
-    finish,
     outputs_axis,
-    replace_nodes,
     set_constant,
 )
+from fer_edge.export.quantization.forms.pairs import dequantized, with_pairs
+from fer_edge.export.quantization.opening import open_graph
 from fer_edge.export.quantization.scales import SMALLEST_SCALE, per_channel, row_maxima
 from fer_edge.export.quantization.table import CalibrationTable
 
@@ -53,30 +51,16 @@ def quantize_float8(model: onnx.ModelProto, table: CalibrationTable) -> onnx.Mod
     ExportError
         FP8 can run no layer of this graph.
     """
-    table.check(model)
-    placement = table.placement(model, kept_from_float8(model, table))
-    if not placement.layers:
+    opened = open_graph(model, table, kept=kept_from_float8(model, table), shifted=False)
+    if not opened.placement.layers:
         raise ExportError(
             "FP8 can run no layer of this model.", hint="Export it in fp16 or int8 instead."
         )
-    out = copy_of(table.prepared(model))
-    view = GraphView(out)
-    identities = set(placement.identities)
-    nodes: list[onnx.NodeProto] = []
-    for node in out.graph.node:
-        if node.name in placement.layers:
-            node.input[0] = f"{node.input[0]}/dequantized"
-            nodes.append(_quantize_weights(out, view, node))
-        for index in range(len(node.input)):
-            if (node.name, index) in identities:
-                node.input[index] = f"{node.input[index]}/dequantized"
-        nodes.append(node)
-        for tensor in node.output:
-            if tensor in placement.activations:
-                nodes += _pair(out, tensor, table.scales[tensor] * 127)
-    replace_nodes(out, nodes)
-    drop_unused(out)
-    return finish(out)
+    return with_pairs(
+        opened,
+        lambda out, tensor: _pair(out, tensor, table.scales[tensor] * 127),
+        _quantize_weights,
+    )
 
 
 def kept_from_float8(model: onnx.ModelProto, table: CalibrationTable) -> dict[str, str]:
@@ -113,7 +97,7 @@ def float8_scales(largest: NDArray[np.float32]) -> NDArray[np.float32]:
 def _pair(model: onnx.ModelProto, tensor: str, largest: float) -> list[onnx.NodeProto]:
     scale = set_constant(model, f"{tensor}/scale", float8_scales(np.array(largest, np.float32)))
     zero = _set_float8(model, f"{tensor}/zero_point", np.zeros((), np.float32))
-    quantized, restored = f"{tensor}/quantized", f"{tensor}/dequantized"
+    quantized, restored = f"{tensor}/quantized", dequantized(tensor)
     return [
         helper.make_node("QuantizeLinear", [tensor, scale, zero], [quantized], name=quantized),
         helper.make_node("DequantizeLinear", [quantized, scale, zero], [restored], name=restored),
@@ -133,7 +117,7 @@ def _quantize_weights(
         set_constant(model, f"{name}/scale", scales),
         _set_float8(model, f"{name}/zero_point", np.zeros(len(scales), np.float32)),
     ]
-    node.input[1] = f"{name}/dequantized"
+    node.input[1] = dequantized(name)
     target = node.input[1]
     return helper.make_node("DequantizeLinear", inputs, [target], name=target, axis=axis)
 

@@ -4,17 +4,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fer_edge.errors import ExportError
 from fer_edge.export.graph.view import (
     GraphView,
-    copy_of,
-    drop_unused,
-    finish,
     outputs_axis,
-    replace_nodes,
     set_constant,
 )
-from fer_edge.export.quantization.bias_correction import corrected
+from fer_edge.export.quantization.forms.pairs import dequantized, with_pairs
+from fer_edge.export.quantization.opening import open_graph
 from fer_edge.export.quantization.placement import check_any
 from fer_edge.export.quantization.scales import integers, weight_scales
 from fer_edge.export.quantization.table import CalibrationTable
@@ -40,35 +36,13 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto
     ExportError
         The graph is quantised already, or no layer of it can be.
     """
-    view = GraphView(model)
-    if any(node.op_type == "QuantizeLinear" for node in view.nodes):
-        raise ExportError("The graph has Q/DQ nodes already.", hint="Export from the fp32 graph.")
-    table.check(model)
-    placement = table.placement(model)
-    check_any(view, placement, table.model, table.kept)
-    model = corrected(table.prepared(model), table.shifts, placement.layers)
-    view = GraphView(model)
-    out = copy_of(model)
-    identities = set(placement.identities)
-    nodes: list[onnx.NodeProto] = []
-    for node in out.graph.node:
-        if node.name in placement.layers:
-            node.input[0] = dequantized(node.input[0])
-            nodes.append(quantize_weights(out, view, node))
-        for index in range(len(node.input)):
-            if (node.name, index) in identities:
-                node.input[index] = dequantized(node.input[index])
-        nodes.append(node)
-        for tensor in node.output:
-            if tensor in placement.activations:
-                nodes += pair(out, tensor, tensor, table.scales[tensor], np.int8(0))
-    replace_nodes(out, nodes)
-    drop_unused(out)
-    return finish(out)
-
-
-def dequantized(tensor: str) -> str:
-    return f"{tensor}/dequantized"
+    opened = open_graph(model, table, shifted=True)
+    check_any(GraphView(model), opened.placement, table.model, table.kept)
+    return with_pairs(
+        opened,
+        lambda out, tensor: pair(out, tensor, tensor, table.scales[tensor], np.int8(0)),
+        quantize_weights,
+    )
 
 
 def pair(
