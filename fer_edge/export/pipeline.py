@@ -28,21 +28,26 @@ from fer_edge.engines.tensorrt import (
 from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
-from fer_edge.export.calibration import Choice, Progress, calibrate
-from fer_edge.export.counting import count_multiply_adds, count_parameters
-from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
-from fer_edge.export.engine_file import write_engine
-from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
-from fer_edge.export.float8 import kept_from_float8, quantize_float8
-from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
-from fer_edge.export.graph import GraphView, set_metadata
-from fer_edge.export.inspection import not_int8
-from fer_edge.export.placement import kept_by_rule
-from fer_edge.export.probing import check_values, largest_difference, probe_faces
-from fer_edge.export.quantize import quantize
-from fer_edge.export.search import search
-from fer_edge.export.sources import Source, open_source
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
+from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
+from fer_edge.export.graph.view import GraphView, set_metadata
+from fer_edge.export.importing.sources import Source, open_source
+from fer_edge.export.inspection.engine_layers import not_int8
+from fer_edge.export.quantization.calibration import Progress, calibrate
+from fer_edge.export.quantization.forms.cpu_form import cpu_form, kept_on_cpus
+from fer_edge.export.quantization.forms.float8 import kept_from_float8, quantize_float8
+from fer_edge.export.quantization.forms.float16 import (
+    needs_float32,
+    round_weights,
+    store_half,
+    to_float16,
+)
+from fer_edge.export.quantization.forms.quantize import quantize
+from fer_edge.export.quantization.placement import kept_by_rule
+from fer_edge.export.quantization.search import search
+from fer_edge.export.quantization.table import CalibrationTable
+from fer_edge.export.targets.engine_file import write_engine
+from fer_edge.export.targets.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.files import atomic_folder
 from fer_edge.version import __version__
 
@@ -60,7 +65,7 @@ def export_model(
     precisions: Iterable[Precision] = ("fp32",),
     data: FaceDataset | None = None,
     calibration: Path | None = None,
-    method: Choice = "auto",
+    method: str = "auto",
     samples: int = 512,
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),
@@ -89,9 +94,9 @@ def export_model(
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
     method
-        As in :func:`fer_edge.export.calibration.choose_table`.
+        As in :func:`fer_edge.export.quantization.calibration.choose_table`.
     samples, seed
-        As in :func:`fer_edge.export.observation.observe_ranges`.
+        As in :func:`fer_edge.export.quantization.observation.observe_ranges`.
     backends : sequence of {"tensorrt", "tensorrt-rtx"}
         Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
     batch : BatchRange, optional
@@ -106,7 +111,7 @@ def export_model(
         Store weights as float16: half the size, rounded before anything else is derived.
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
-        :func:`fer_edge.export.search.search` has it; needs ``data``.
+        :func:`fer_edge.export.quantization.search.search` has it; needs ``data``.
     progress : callable, optional
     note : callable, optional
         Told which engines this GPU cannot have, which are left out; without it they are an error,
@@ -247,7 +252,7 @@ def _table(
     origin: Source,
     data: FaceDataset | None,
     calibration: Path | None,
-    method: Choice,
+    method: str,
     samples: int,
     seed: int,
     tell: Progress,

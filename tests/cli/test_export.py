@@ -14,7 +14,8 @@ from fer_edge.artifact import Artifact
 from fer_edge.cli import export as command
 from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
-from fer_edge.export import engine_file, pipeline
+from fer_edge.export import pipeline
+from fer_edge.export.targets import engine_file
 from tests.engines.graphs import make_graph
 from tests.engines.simulated_builder import BuildingTensorRT
 
@@ -116,7 +117,7 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
     [
         (
             ["--method", "mean"],
-            "--method mean: choose from auto, minmax, moving-average, percentile, entropy, mse.",
+            "--method mean: choose from auto, entropy, minmax, moving-average, mse, percentile.",
         ),
         (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),

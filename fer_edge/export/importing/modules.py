@@ -17,7 +17,6 @@ from fer_edge.artifact import Artifact
 from fer_edge.contract import Precision
 from fer_edge.data import load_dataset
 from fer_edge.errors import ExportError
-from fer_edge.export.calibration import Choice
 from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
 from fer_edge.export.importing.original import NetworkColor, probe_images
 from fer_edge.export.pipeline import export_model
@@ -44,7 +43,7 @@ def export_module(
     int8: bool = False,
     fp8: bool = False,
     data: str | Path | None = None,
-    method: Choice = "auto",
+    method: str = "auto",
     max_drop: float | None = None,
 ) -> Artifact:
     """Make an artifact of a network of one's own.
