@@ -76,6 +76,40 @@ def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
     norm.load_state_dict(state, strict=False)
 
 
+@torch.no_grad()
+def restore_norms(model: nn.Module, faces: Tensor) -> None:
+    """Give the batch norms of a model from an artifact the statistics of its activations, in place.
+
+    It computes what it did, and in training mode nearly so: the identities that
+    :func:`load_exported` leaves would scale every channel anew.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    faces : float32 tensor, shape (N, channels, H, W)
+        What it will be trained on.
+    """
+    found: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
+        found[norm] = (mean, variance)
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    model.eval()(faces)
+    for hook in hooks:
+        hook.remove()
+    for norm, (mean, variance) in found.items():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(torch.sqrt(variance + norm.eps))
+        norm.bias.add_(mean)
+
+
 def _norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
     """The batch norm after each convolution: in our models, the one defined next."""
     found = {}

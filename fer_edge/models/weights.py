@@ -25,7 +25,8 @@ State = dict[str, Tensor]
 
 
 def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> None:
-    """Load a whole model from ``.safetensors`` or a torch state dict (``weights_only=True``).
+    """Load a whole model from ``.safetensors``, a torch state dict (``weights_only=True``), or the
+    folder of an artifact, after which :func:`fer_edge.models.exported.restore_norms` is due.
 
     Parameters
     ----------
@@ -39,7 +40,12 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
     ------
     ModelError
         Not there, not a state dict, or made for another model.
+    ArtifactError
+        A folder that is no artifact, or a damaged one.
     """
+    if path.is_dir():
+        load_state(model, load_exported(path).state_dict(), str(path))
+        return
     state = read_state(path).tensors
     if backbone and isinstance(model, GrayInput) and not any(_bare(k) != k for k in state):
         _load_backbone(model.network, state, str(path))
