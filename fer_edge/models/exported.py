@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from fer_edge.artifact import Artifact
 from fer_edge.contract import PIXEL_SCALE
 from fer_edge.errors import ModelError
+from fer_edge.models.building import build_model
 from fer_edge.models.gray import GrayInput
-from fer_edge.models.registry import build_model, model_spec
+from fer_edge.models.registry import model_spec
 
 
 def load_exported(folder: Path) -> nn.Module:

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ModelError
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import load_trained
 from fer_edge.training.augment import in_color, resized
 from fer_edge.training.config import TrainConfig
 

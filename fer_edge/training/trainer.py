@@ -20,8 +20,9 @@ from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models import build_model
 from fer_edge.models.head import classifier
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.models.weights import contract_facts
 from fer_edge.training.augment import augment, mix, resized
 from fer_edge.training.checkpoint import (
     BEST,
