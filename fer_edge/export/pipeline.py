@@ -31,7 +31,8 @@ from fer_edge.evaluation import score
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.graph.view import GraphView, set_metadata
-from fer_edge.export.importing.sources import Source, open_source
+from fer_edge.export.importing.source import Source
+from fer_edge.export.importing.sources import open_source
 from fer_edge.export.inspection.engine_layers import not_int8
 from fer_edge.export.quantization.calibration import Progress, calibrate
 from fer_edge.export.quantization.forms.cpu_form import cpu_form, kept_on_cpus

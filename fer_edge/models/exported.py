@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from fer_edge.artifact import Artifact
 from fer_edge.contract import PIXEL_SCALE
 from fer_edge.errors import ModelError
+from fer_edge.models.building import build_model
 from fer_edge.models.gray import GrayInput
-from fer_edge.models.registry import build_model, model_spec
+from fer_edge.models.registry import model_spec
+from fer_edge.models.weights import load_state
 
 
 def load_exported(folder: Path) -> nn.Module:
@@ -76,19 +78,32 @@ def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
     norm.load_state_dict(state, strict=False)
 
 
-@torch.no_grad()
-def restore_norms(model: nn.Module, faces: Tensor) -> None:
-    """Give the batch norms of a model from an artifact the statistics of its activations, in place.
+def start_from(model: nn.Module, folder: Path, faces: Tensor) -> None:
+    """Give a model the weights of an artifact, in place, to be trained on.
 
-    It computes what it did, and in training mode nearly so: the identities that
-    :func:`load_exported` leaves would scale every channel anew.
+    Batch norms get the statistics of its activations: the model computes what the artifact does,
+    and in training mode nearly so, where the identities that :func:`load_exported` leaves would
+    scale every channel anew.
 
     Parameters
     ----------
     model : torch.nn.Module
+        Of the registry.
+    folder : Path
     faces : float32 tensor, shape (N, channels, H, W)
         What it will be trained on.
+
+    Raises
+    ------
+    ModelError, ArtifactError
+        As :func:`load_exported`, or the artifact is of another model.
     """
+    load_state(model, load_exported(folder).state_dict(), str(folder))
+    _restore_norms(model, faces)
+
+
+@torch.no_grad()
+def _restore_norms(model: nn.Module, faces: Tensor) -> None:
     found: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:

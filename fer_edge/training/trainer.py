@@ -19,10 +19,11 @@ from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models import build_model
-from fer_edge.models.exported import restore_norms
+from fer_edge.models.exported import start_from
 from fer_edge.models.head import classifier
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.models.weights import contract_facts
 from fer_edge.training.augment import augment, mix, normalise, resized
 from fer_edge.training.checkpoint import (
     BEST,
@@ -118,12 +119,14 @@ class Trainer:
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
         torch.manual_seed(config.seed)
+        start = Path(config.weights) if config.weights and not resume else None
+        artifact = start if start is not None and start.is_dir() else None
         model = build_model(
             config.model,
             self.contract,
             # A checkpoint holds all weights: resuming needs neither network nor file.
             pretrained=config.pretrained and not resume,
-            weights=Path(config.weights) if config.weights and not resume else None,
+            weights=start if artifact is None else None,
             dropout=config.dropout,
             drop_path=config.drop_path,
         )
@@ -135,8 +138,8 @@ class Trainer:
         self.generator = torch.Generator(self.device)
         if config.grow_from and not resume:
             self._grow(Path(config.grow_from), on_grow)
-        if config.weights and Path(config.weights).is_dir() and not resume:
-            restore_norms(self.model, self._seen(self._some(_MEASURED)))
+        if artifact:
+            start_from(self.model, artifact, self._seen(self._some(_MEASURED)))
         if config.int8_weights:
             round_weights(self.model, self.contract)
         self.average = (

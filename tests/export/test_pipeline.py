@@ -22,7 +22,7 @@ from fer_edge.export.graph.view import (
     read_contract,
     set_constant,
 )
-from fer_edge.export.importing.sources import Source
+from fer_edge.export.importing.source import Source
 from fer_edge.export.pipeline import export_model
 from fer_edge.export.quantization.forms.float16 import round_weights
 from fer_edge.export.targets.engine_plan import BatchRange

@@ -20,7 +20,7 @@ from fer_edge.export.importing.original import NetworkColor, Original, prepared,
 from fer_edge.export.importing.pretreatment import seen, surround, told
 from fer_edge.export.importing.reading import editable, read_model
 from fer_edge.export.importing.signature import Signature, find_signature
-from fer_edge.export.importing.sources import Source
+from fer_edge.export.importing.source import Source
 
 FACES = 64
 """On so many the graph is held against the file that it came from."""

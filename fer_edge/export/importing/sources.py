@@ -1,16 +1,14 @@
 """What can be exported: a training run, an artifact, or a lone float32 graph."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from fer_edge.artifact import Artifact
-from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
-from fer_edge.export.graph.view import GraphView, load_graph, name_outputs, read_contract
+from fer_edge.export.graph.view import GraphView, load_graph, read_contract
+from fer_edge.export.importing.source import Source
 from fer_edge.export.quantization.forms.float16 import widen
 from fer_edge.export.quantization.table import CalibrationTable
 from fer_edge.file_kinds import file_kind
@@ -18,27 +16,6 @@ from fer_edge.sealed import MANIFEST
 
 RUN_CONFIG = "config.json"
 """What makes a folder a training run."""
-
-
-@dataclass
-class Source:
-    """A float32 graph and what is known about it."""
-
-    name: str
-    """Name of the model."""
-    graph: onnx.ModelProto
-    training: dict[str, Any] | None = None
-    parity: dict[str, float] = field(default_factory=dict)
-    table: CalibrationTable | None = None
-    """The calibration that came with it."""
-    versions: dict[str, str] = field(default_factory=dict)
-    contract: Contract = FER2013
-    """What the graph takes and gives."""
-    path: Path | None = None
-    """What was opened; None where the graph was made on the spot."""
-
-    def __post_init__(self) -> None:
-        name_outputs(self.graph, self.contract)
 
 
 def open_source(path: Path) -> Source:

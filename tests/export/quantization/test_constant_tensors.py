@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from fer_edge.errors import CalibrationError, ExportError
 from fer_edge.export.graph.view import copy_of, set_constant
-from fer_edge.export.importing.sources import Source
+from fer_edge.export.importing.source import Source
 from fer_edge.export.inspection.layers import describe_layers
 from fer_edge.export.pipeline import export_model
 from fer_edge.export.quantization.calibration import calibrate

@@ -8,7 +8,7 @@ from fer_edge.engines import open_engine, run_all
 from fer_edge.engines.cuda import GpuDescription
 from fer_edge.errors import EngineLoadError
 from fer_edge.export import pipeline
-from fer_edge.export.importing.sources import Source
+from fer_edge.export.importing.source import Source
 from fer_edge.export.pipeline import export_model
 from fer_edge.export.targets import engine_file
 from tests.export.graphs import plain_graph
