@@ -52,6 +52,7 @@ class ClassifierEngine(DescribedEngine):
             inference_precision=info.inference_precision,
             integers=info.integers,
             contract=contract,
+            gpu=info.gpu,
         )
 
     def run(self, faces: Faces) -> Probabilities:

@@ -13,6 +13,7 @@ from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.detector_contract import BOXES, FRAMES, LANDMARKS, SCORES, Bucket
 from fer_edge.engines.device_name import AUTO, CPU, check_device, gpu_of, runs_on_gpu
 from fer_edge.engines.network import Network, NetworkInfo
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.onnx_graphs import ORDERS, exact_precisions, on_first
 from fer_edge.engines.opened import named, of_file
 from fer_edge.engines.openvino import OpenVinoNetwork
@@ -75,6 +76,8 @@ class DetectorInfo:
     """What was loaded of the artifact, relative to it."""
     passed_over: tuple[str, ...] = ()
     """What would have been taken before, and why not."""
+    most_frames: int | None = None
+    """Largest batch in one call; None where any goes."""
 
 
 class DetectorEngine:
@@ -99,19 +102,24 @@ class DetectorEngine:
             raise
         self._network = network
         self._shape = (bucket.height, bucket.width, 3)
-        self._info = DetectorInfo(info, bucket, file, passed_over)
+        # TensorRT takes larger batches in parts, which gain nothing.
+        most = (
+            network.buckets[-1] if isinstance(network, TensorRTNetwork) else info.inputs[0].shape[0]
+        )
+        self._info = DetectorInfo(info, bucket, file, passed_over, most)
 
     def describe(self) -> DetectorInfo:
         """What it is and where it runs."""
         return self._info
 
-    def run(self, frames: Frames) -> Candidates:
+    def run(self, frames: Frames | OnGpu) -> Candidates:
         """Look for faces in a batch of frames.
 
         Parameters
         ----------
         frames : uint8 array, shape (N, height, width, 3), BGR
-            Of ``describe().bucket``; what is smaller lies in the upper left corner.
+            Of ``describe().bucket``; what is smaller lies in the upper left corner. Or on the GPU
+            that the network runs on.
 
         Raises
         ------
@@ -120,7 +128,9 @@ class DetectorEngine:
         InferenceError
             The backend failed, or a score is no number.
         """
-        if frames.dtype != np.uint8 or frames.shape[1:] != self._shape or not len(frames):
+        if isinstance(frames, OnGpu):
+            frames = cast(Frames, frames)  # as a network on a GPU takes it
+        elif frames.dtype != np.uint8 or frames.shape[1:] != self._shape or not len(frames):
             shape = ", ".join(map(str, ("N", *self._shape)))
             raise InputError(f"Frames must be uint8 ({shape}), got {frames.dtype} {frames.shape}.")
         found = self._network.compute({FRAMES: frames})

@@ -36,6 +36,8 @@ class NetworkInfo:
     """As :attr:`fer_edge.engines.EngineInfo.inference_precision`."""
     integers: str | None = None
     """As :attr:`fer_edge.engines.EngineInfo.integers`."""
+    gpu: int | None = None
+    """CUDA's index of the GPU that it runs on; None on a processor."""
 
 
 _Self = TypeVar("_Self", bound="Network")

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from fer_edge.runtime.capture.base import Image
-from fer_edge.runtime.detection import Detection, Detector, detect, frames_at_once
+from fer_edge.runtime.detection import Detection, Detector, Pixels, frames_at_once, look
 
 
 class Found(NamedTuple):
@@ -18,6 +18,8 @@ class Found(NamedTuple):
     """That it took."""
     ended: float
     """``time.monotonic()`` when it had answered."""
+    pixels: Pixels
+    """The frame where it was looked at."""
 
 
 class Lookers:
@@ -64,6 +66,6 @@ class Lookers:
 
     def _timed(self, image: Image) -> Found:
         started = time.monotonic()
-        faces = detect(self._detector, image)
+        faces, pixels = look(self._detector, image)
         ended = time.monotonic()
-        return Found(faces, ended - started, ended)
+        return Found(faces, ended - started, ended, pixels)

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DeviceTimes
-from fer_edge.engines.device_array import DeviceFaces
 from fer_edge.engines.network import Array
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.module import Log, cause
@@ -77,14 +77,14 @@ class Stopwatch:
             event.free()
 
 
-Feed = Mapping[str, Array | DeviceFaces]
+Feed = Mapping[str, Array | OnGpu]
 """By the names of the inputs; all of one batch size."""
 
 
 def batch_size(feed: Feed) -> int:
     """How many faces or frames go in."""
     first = next(iter(feed.values()))
-    return first.number if isinstance(first, DeviceFaces) else len(first)
+    return first.number if isinstance(first, OnGpu) else len(first)
 
 
 class _Buffers:
@@ -202,8 +202,8 @@ class Lane:
     def _upload(self, feed: Feed) -> None:
         for name, buffers in self._inputs.items():
             what = feed[name]
-            if isinstance(what, DeviceFaces):
-                self.stream.copy(what.pointer, buffers.gpu, what.nbytes)
+            if isinstance(what, OnGpu):
+                what.queue(self.stream, buffers.gpu.pointer)
                 continue
             n = len(what)
             buffers.host.array[:n] = what

@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,9 +15,10 @@ import numpy as np
 from fer_edge.contract import Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DeviceTimes
-from fer_edge.engines.device_array import DeviceArray, DeviceFaces, import_faces, is_device_array
+from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_array
 from fer_edge.engines.network import Array, Network, NetworkInfo
 from fer_edge.engines.old_driver import is_old_driver
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.lanes import (
@@ -131,20 +133,24 @@ class TensorRTNetwork(Network):
             self.launch = capture_all([*self._lanes, *self._twins.values()])
             self._resources = stack.pop_all()
         inputs, outputs = self._tensors
-        super().__init__(None, NetworkInfo(backend, version, precision, gpu.name, inputs, outputs))
+        info = NetworkInfo(backend, version, precision, gpu.name, inputs, outputs, gpu=device)
+        super().__init__(None, info)
         _open_networks.add(self)
 
-    def compute(self, inputs: Mapping[str, Array | DeviceArray]) -> dict[str, Array]:
+    def compute(self, inputs: Mapping[str, Array | DeviceArray | OnGpu]) -> dict[str, Array]:
         """As :meth:`run`, of inputs that have been checked.
 
         They may be on the GPU, C-contiguous, as arrays with ``__dlpack__`` or
         ``__cuda_array_interface__``. Such are copied on the GPU, at any address, and not before
-        what their library has queued to write them.
+        what their library has queued to write them. What is made on the GPU,
+        :class:`~fer_edge.engines.on_gpu.OnGpu`, is made where the engine reads it.
         """
         largest = self.buckets[-1]
         with self._in_use():
             feed = {
-                name: self._import(name, what) if is_device_array(what) else cast(Array, what)
+                name: self._import(name, what)
+                if is_device_array(what)
+                else cast(Array | OnGpu, what)
                 for name, what in inputs.items()
             }
             starts = range(0, batch_size(feed), largest)
@@ -224,8 +230,6 @@ class TensorRTNetwork(Network):
                 number = batch_size(part)
                 lane = self._free_lane(number, [lane for lane, _ in in_flight])
                 in_flight.append((lane, number))
-                if any(isinstance(what, DeviceFaces) for what in part.values()):
-                    lane.stream.wait(self._arrived)
                 lane.submit(part)
             while in_flight:
                 collect()
@@ -248,13 +252,13 @@ class TensorRTNetwork(Network):
             self._twins[lane.batch] = twin
         return self._twins[lane.batch]
 
-    def _import(self, name: str, what: DeviceArray) -> DeviceFaces:
+    def _import(self, name: str, what: DeviceArray) -> OnGpu:
         stream = self._lanes[-1].stream
         (tensor,) = [one for one in self._tensors[0] if one.name == name]
         shape = cast(tuple[int, int, int], tensor.shape[1:])
         taken = import_faces(what, self._device, stream, shape)
         self._arrived.record(stream)
-        return taken
+        return replace(taken, arrived=self._arrived)
 
 
 _open_networks: "weakref.WeakSet[TensorRTNetwork]" = weakref.WeakSet()
@@ -265,8 +269,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _of_the_parent.extend(_open_networks))
 
 
-def _part(what: Array | DeviceFaces, start: int, number: int) -> Array | DeviceFaces:
-    if isinstance(what, DeviceFaces):
+def _part(what: Array | OnGpu, start: int, number: int) -> Array | OnGpu:
+    if isinstance(what, OnGpu):
         return what.part(start, number)
     return what[start : start + number]
 

@@ -192,5 +192,5 @@ def test_calls_beside_one_another_share_what_is_on_the_gpu(artifact: DetectorArt
     assert found.box.x == frame[0, 0, 0]
     alone = retinaface._shared.engine(artifact, SMALL, None, **detector._opened)
     assert retinaface._shared.engine(artifact, SMALL, 1, **detector._opened) is alone
-    alone.close()
+    alone.engine.close()
     retinaface._shared.after_fork()

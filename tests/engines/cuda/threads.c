@@ -1,0 +1,31 @@
+/* The kernel on a processor, thread after thread, also in the place of the driver's launch.
+   gcc -O2 -shared -fPIC -I fer_edge/engines/cuda -o libresample.so this.c */
+#define __device__
+#define __global__
+static struct { unsigned x, y, z; } blockIdx, blockDim, threadIdx;
+#include "resample.cu"
+
+int cuModuleLoadData(void **module, const char *image) {
+  *module = (void *)image;
+  return image[0] == '/' ? 0 : 218; /* CUDA_ERROR_INVALID_PTX */
+}
+
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  *function = (void *)resample;
+  return name[0] == 'r' && name[8] == 0 ? 0 : 500; /* CUDA_ERROR_NOT_FOUND */
+}
+
+int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void *stream, void **given, void **extra) {
+  if (function != (void *)resample || bz != 1 || shared || extra) return 1;
+  blockDim.x = bx, blockDim.y = by, blockDim.z = bz;
+  for (blockIdx.z = 0; blockIdx.z < gz; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < gy; ++blockIdx.y)
+      for (blockIdx.x = 0; blockIdx.x < gx; ++blockIdx.x)
+        for (threadIdx.y = 0; threadIdx.y < by; ++threadIdx.y)
+          for (threadIdx.x = 0; threadIdx.x < bx; ++threadIdx.x)
+            resample(*(const struct Job **)given[0], *(const int **)given[1],
+                     *(unsigned char **)given[2], *(int *)given[3], *(int *)given[4],
+                     *(int *)given[5], *(int *)given[6], *(unsigned *)given[7]);
+  return 0;
+}
