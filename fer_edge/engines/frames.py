@@ -55,6 +55,7 @@ class FrameGpu:
     """
 
     def __init__(self, index: int) -> None:
+        self.index = index
         self.device = cuda.Device(index)
         with self.device:
             self.kernel = cuda.Kernel(self.device, _KERNELS.read_bytes(), "resample")

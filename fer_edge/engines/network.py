@@ -88,7 +88,10 @@ class Network(ABC):
         return self.compute(inputs)
 
     def compute(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """As :meth:`run`, of inputs that have been checked."""
+        """As :meth:`run`, of inputs that have been checked.
+
+        What runs on ``describe().gpu`` takes :class:`~fer_edge.engines.on_gpu.OnGpu`, too.
+        """
         self._guard.check()
         handle = self._handle
         if handle is None:

@@ -10,7 +10,9 @@ from fer_edge.engines.classifier import ClassifierEngine
 from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
 from fer_edge.engines.network import PRECISION_KEY, Array, Network, NetworkInfo
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.ort_cuda import open_cuda_session
+from fer_edge.engines.ort_inputs import GpuInputs
 from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
@@ -77,12 +79,16 @@ class OnnxRuntimeNetwork(Network):
             outputs=tuple(_tensor(node) for node in session.get_outputs()),
             metadata=metadata,
             integers=None if integers is None else str(integers),
+            gpu=ordinal,
         )
         self._outputs = [tensor.name for tensor in info.outputs]
+        self._there = None if ordinal is None else GpuInputs(ordinal, info.inputs, self._outputs)
         # The second is ONNX Runtime's own session, which the first holds.
         super().__init__(session, info, session, getattr(session, "_sess", None))
 
     def _compute(self, handle: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if self._there is not None and any(isinstance(one, OnGpu) for one in inputs.values()):
+            return self._there.run(handle, inputs)
         return dict(zip(self._outputs, handle.run(self._outputs, inputs), strict=True))
 
     @staticmethod

@@ -14,7 +14,7 @@ from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.engines.device_array import DeviceArray, is_device_array
-from fer_edge.engines.frames import Crops, crop, frames_on
+from fer_edge.engines.frames import Crops, crop
 from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.errors import InputError, UsageError
 from fer_edge.models.carried import carried_model
@@ -116,7 +116,7 @@ class Recognizer:
         self._on_batch = on_batch
         info = self._engine.describe()
         self._contract = info.contract
-        self._gpu = frames_on(info.gpu)
+        self._gpu = info.gpu
         self._batcher = Batcher(
             self._classify,
             self._prediction,
@@ -320,7 +320,7 @@ class Recognizer:
 
     def _taken(self, faces: Faces | Crops) -> Faces | Crops:
         """Faces where the engine takes them."""
-        if isinstance(faces, Crops) and faces.frame.gpu is not self._gpu:
+        if isinstance(faces, Crops) and faces.frame.gpu.index != self._gpu:
             return faces.on_host()
         return faces
 
