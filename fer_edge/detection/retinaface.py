@@ -23,11 +23,12 @@ from fer_edge.detection.making import made_detector, require_maker
 from fer_edge.detection.suppression import surest
 from fer_edge.detector_artifact import DetectorArtifact
 from fer_edge.detector_contract import STRIDES, Bucket
-from fer_edge.engines.detector import Candidates, DetectorEngine, open_detector
+from fer_edge.engines.detector import DetectorEngine, open_detector
 from fer_edge.engines.device_array import DeviceArray, is_device_array
 from fer_edge.engines.device_name import AUTO, CPU
 from fer_edge.engines.frames import GpuFrame, Resampled, frames_on
 from fer_edge.engines.on_gpu import Joined
+from fer_edge.engines.picking import Candidates
 from fer_edge.engines.processor import available_cores
 from fer_edge.errors import InputError, UsageError
 from fer_edge.forking import watch_forks
@@ -131,7 +132,7 @@ class RetinaFace:
             bucket = opened.engine.describe().bucket
             scale = scale_into(width, height, bucket, self._size)
             if isinstance(pixels, GpuFrame):
-                boxes, scores, landmarks = opened.look(pixels, scale)
+                boxes, scores, landmarks = opened.look(pixels, scale, self._min_score)
             else:
                 found = opened.engine.run(letterboxed(pixels, bucket, scale))
                 boxes, scores, landmarks = (one[0] for one in found)
@@ -228,7 +229,7 @@ class _Opened:
         self.gpu = frames_on(info.network.gpu)
         """Where frames are sent; None on a processor, or where a GPU takes none."""
         self._bucket = info.bucket
-        self._look = Gathering(self._run, info.most_frames or _MOST_AT_ONCE)
+        self._gathered = Gathering(self._run, info.most_frames or _MOST_AT_ONCE)
 
     def placed(self, image: Pixels | DeviceArray, *, rgb: bool) -> Pixels:
         """A frame where it is looked at."""
@@ -243,15 +244,20 @@ class _Opened:
             )
         return cast(Image, image)
 
-    def look(self, frame: GpuFrame, scale: float) -> Candidates:
-        """What it says of a frame, beside those of other threads; rows of one frame."""
+    def look(self, frame: GpuFrame, scale: float, least: float) -> Candidates:
+        """What is as sure as ``least`` in a frame, or a little less; beside those of others."""
         batch = letterboxed_there(frame, self._bucket, scale)
         batch.send()  # while the GPU looks at others
-        return self._look(batch)
+        return self._gathered((batch, least))
 
-    def _run(self, batches: Sequence[Resampled]) -> list[Candidates]:
-        found = self.engine.run(batches[0] if len(batches) == 1 else Joined(batches))
-        return [Candidates(*rows) for rows in zip(*found, strict=True)]
+    def _run(self, asked: Sequence[tuple[Resampled, float]]) -> list[Candidates]:
+        batches = [batch for batch, _ in asked]
+        assert self.gpu is not None
+        return self.engine.look(
+            batches[0] if len(batches) == 1 else Joined(batches),
+            self.gpu,
+            min(least for _, least in asked),
+        )
 
 
 class _SharedEngines:

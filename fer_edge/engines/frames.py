@@ -1,6 +1,6 @@
 """Frames on a GPU: sent there once, and seen by networks at the sizes that those take.
 
-One kernel, cuda/resample.cu, makes of a frame what a detector takes of it, and of the faces in it
+One kernel, in cuda/frames.cu, makes of a frame what a detector takes of it, and of the faces in it
 what a classifier takes. It computes as Pillow does: it makes no difference where that is done.
 """
 
@@ -27,7 +27,7 @@ from fer_edge.pixels.tables import Table, crop_table
 
 Pixels = NDArray[np.uint8]
 
-_KERNELS = Path(cuda.__file__).with_name("resample.ptx")
+_KERNELS = Path(cuda.__file__).with_name("frames.ptx")
 _BLOCK = (32, 8, 1)
 """Threads that share what they read: pixels of a few rows."""
 
@@ -58,7 +58,9 @@ class FrameGpu:
         self.index = index
         self.device = cuda.Device(index)
         with self.device:
-            self.kernel = cuda.Kernel(self.device, _KERNELS.read_bytes(), "resample")
+            module = cuda.Module(self.device, _KERNELS.read_bytes())
+            self.resample = module.kernel("resample")
+            self.candidates = module.kernel("candidates")
             self.uploads = cuda.Uploads(self.device)
 
 
@@ -253,7 +255,7 @@ class Resampled(OnGpu):
         jobs, tables = sent.pointers
         grid = (-(-layout.width // _BLOCK[0]), -(-layout.height // _BLOCK[1]), self._number)
         margin = sum(value << 8 * channel for channel, value in enumerate(layout.margin))
-        self.frame.gpu.kernel.launch(
+        self.frame.gpu.resample.launch(
             *(stream, grid, _BLOCK),
             np.uint64(jobs + self._start * _JOB.itemsize),
             *(np.uint64(tables), np.uint64(target)),

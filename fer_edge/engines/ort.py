@@ -14,6 +14,7 @@ from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.ort_cuda import open_cuda_session
 from fer_edge.engines.ort_inputs import GpuInputs
 from fer_edge.engines.ort_package import load_onnxruntime, reason
+from fer_edge.engines.picking import Pick
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, UsageError
@@ -82,7 +83,7 @@ class OnnxRuntimeNetwork(Network):
             gpu=ordinal,
         )
         self._outputs = [tensor.name for tensor in info.outputs]
-        self._there = None if ordinal is None else GpuInputs(ordinal, info.inputs, self._outputs)
+        self._there = None if ordinal is None else GpuInputs(ordinal, info.inputs, info.outputs)
         # The second is ONNX Runtime's own session, which the first holds.
         super().__init__(session, info, session, getattr(session, "_sess", None))
 
@@ -90,6 +91,13 @@ class OnnxRuntimeNetwork(Network):
         if self._there is not None and any(isinstance(one, OnGpu) for one in inputs.values()):
             return self._there.run(handle, inputs)
         return dict(zip(self._outputs, handle.run(self._outputs, inputs), strict=True))
+
+    def compute_picked(self, inputs: Mapping[str, OnGpu], pick: Pick) -> list[Any]:
+        """As :meth:`fer_edge.engines.network.Network.compute_picked`."""
+        if self._there is None:
+            return super().compute_picked(inputs, pick)
+        there = self._there
+        return self._guarded(lambda handle: there.run_picked(handle, inputs, pick), inputs)
 
     @staticmethod
     def _reason(error: Exception) -> str:

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from fer_edge.contract import FER2013
+from fer_edge.detection.letterbox import letterboxed, letterboxed_there
 from fer_edge.engines import ort_cuda, ort_package, run_all
+from fer_edge.engines.detector import DetectorEngine
 from fer_edge.engines.frames import FrameGpu, GpuFrame, frames_on, joined
-from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.engines.on_gpu import Joined
+from fer_edge.engines.ort import OnnxRuntimeEngine, OnnxRuntimeNetwork
 from fer_edge.errors import InferenceError
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.crops import crop_faces
+from tests.detection.graphs import SMALL, detector_graph
 from tests.tiny import RGB, classify, tiny_graph
 
 from .cuda.fakes import FakeGpu
@@ -46,10 +50,20 @@ class OnCuda:
             self.bound = np.frombuffer(there, dtype).reshape(shape), bytes(there)
             real.bind_input(name, "cpu", 0, dtype, shape, pointer)
 
+        def bind_output(name: str, where: str = "cpu", *rest: object) -> None:
+            if where == "cuda":
+                (index, _, shape, pointer) = rest
+                assert index == 0
+                self.gpu.bytes_at(pointer, 4 * int(np.prod(shape)))  # type: ignore[arg-type,call-overload]
+                real.bind_output(name, "cpu", *rest)
+            else:
+                real.bind_output(name)
+
         return SimpleNamespace(
             bind_input=bind_input,
             bind_cpu_input=real.bind_cpu_input,
-            bind_output=real.bind_output,
+            bind_output=bind_output,
+            synchronize_outputs=real.synchronize_outputs,
             copy_outputs_to_cpu=real.copy_outputs_to_cpu,
             real=real,
         )
@@ -119,3 +133,45 @@ def test_a_gpu_that_is_lost_is_told(there: FrameGpu, gpu: FakeGpu) -> None:
     gpu.break_down()
     with pytest.raises(InferenceError, match="illegal memory access"):
         engine.run(GpuFrame(FRAME, there).crops(BOXES, FER2013))
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5, 0.95])
+def test_of_a_detector_only_what_is_sure_comes_down(
+    there: FrameGpu, gpu: FakeGpu, least: float
+) -> None:
+    faces = [((1, 2, 30, 40), 0.9), ((5, 5, 20, 20), 0.6), ((7, 7, 20, 20), 0.97)]
+    graph = detector_graph(SMALL, faces)  # type: ignore[arg-type]
+    frames = [GpuFrame(np.roll(FRAME, shift, axis=0), there) for shift in range(3)]
+    batch = Joined([letterboxed_there(frame, SMALL, 0.5) for frame in frames])
+    with DetectorEngine(OnnxRuntimeNetwork(graph, device="cuda")) as engine:
+        assert engine.describe().network.gpu == 0
+        found = engine.look(batch, there, least)
+        host = np.concatenate([letterboxed(one.on_host(), SMALL, 0.5) for one in frames])
+        whole = engine.run(host)
+    assert len(found) == 3
+    for one, boxes, scores, landmarks in zip(found, *whole, strict=True):
+        sure = scores >= np.float32(least)
+        np.testing.assert_array_equal(one.scores, scores[sure])
+        np.testing.assert_array_equal(one.boxes, boxes[sure])
+        np.testing.assert_array_equal(one.landmarks, landmarks[sure])
+    assert max(gpu.downloaded) <= 64 * (1 + 3 * 128)
+
+
+def test_a_detector_that_says_nan_is_told(there: FrameGpu) -> None:
+    graph = detector_graph(SMALL, [((1, 2, 30, 40), float("nan"))])
+    batch = letterboxed_there(GpuFrame(FRAME, there), SMALL, 0.5)
+    with (
+        DetectorEngine(OnnxRuntimeNetwork(graph, device="cuda")) as engine,
+        pytest.raises(InferenceError, match="onnxruntime-cuda returned NaN"),
+    ):
+        engine.look(batch, there, 0.7)
+
+
+def test_on_a_processor_it_is_refused(there: FrameGpu) -> None:
+    graph = detector_graph(SMALL, [((1, 2, 30, 40), 0.9)])
+    batch = letterboxed_there(GpuFrame(FRAME, there), SMALL, 0.5)
+    with (
+        DetectorEngine(OnnxRuntimeNetwork(graph)) as engine,
+        pytest.raises(InferenceError, match="onnxruntime-cpu takes nothing on a GPU"),
+    ):
+        engine.look(batch, there, 0.7)

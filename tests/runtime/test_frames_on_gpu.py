@@ -85,10 +85,6 @@ def answer(frame: np.ndarray) -> np.ndarray:
     return expected_of_fake(crop_faces(frame, [face_of(frame)])[:, None])[0]
 
 
-def uploads(trt: FakeTensorRT) -> list[str]:
-    return [name for name in trt.gpu.calls if name == "cuMemcpyHtoDAsync"]
-
-
 def test_a_photo_goes_up_once_and_boxes_and_probabilities_come_down(
     recognizer: Recognizer,
     detector: RetinaFace,
@@ -96,13 +92,17 @@ def test_a_photo_goes_up_once_and_boxes_and_probabilities_come_down(
 ) -> None:
     frame = some_frame()
     recognizer.find(frame, detector=detector, color="bgr")  # opens the engines
-    fake_tensorrt.gpu.calls.clear()
+    gpu = fake_tensorrt.gpu  # noqa: F811
+    gpu.uploaded.clear()
+    gpu.downloaded.clear()
     (found,) = recognizer.find(frame, detector=detector, color="bgr")
     assert found.box == face_of(frame)
     np.testing.assert_array_equal(found.raw, answer(frame))
-    # The frame; what the kernel is told of the letterbox, and of the crops.
-    assert len(uploads(fake_tensorrt)) == 3
-    assert fake_tensorrt.gpu.calls.count("cuLaunchKernel") == 2
+    # What the kernel is told of the letterbox and the crops, and the zero that candidates begin at.
+    assert len([nbytes for nbytes in gpu.uploaded if nbytes == frame.nbytes]) == 1
+    assert len(gpu.uploaded) == 4
+    rows = min(SMALL.anchors, 128)
+    assert gpu.downloaded == [64 * (1 + rows), 4 * len(recognizer.contract.labels)]
 
 
 def test_rgb_photos_and_gray_ones(recognizer: Recognizer, detector: RetinaFace) -> None:
@@ -148,7 +148,7 @@ def test_frames_of_any_size(
     frame = some_frame(rows, rows, columns)
     detector = RetinaFace(artifact.folder, size=COLUMNS)
     (found,) = recognizer.find(frame, detector=detector, color="bgr")
-    assert fake_tensorrt.gpu.calls.count("cuLaunchKernel") == 2
+    assert len(fake_tensorrt.gpu.launched) == 2
     scale = min(COLUMNS / columns, ROWS / rows, 1)
     assert found.box.width == pytest.approx(20 / scale)
     np.testing.assert_array_equal(
@@ -222,7 +222,7 @@ def test_watching_sees_what_the_processor_would(
         for face in seen:
             np.testing.assert_array_equal(face.raw, answer(frame))
     # Letterbox and crops of every frame that is looked at, and none of the others.
-    assert fake_tensorrt.gpu.calls.count("cuLaunchKernel") == 2 * len(film[::every])
+    assert len(fake_tensorrt.gpu.launched) == 2 * len(film[::every])
 
 
 def test_frames_that_come_while_the_gpu_is_busy_go_together(
@@ -232,18 +232,18 @@ def test_frames_that_come_while_the_gpu_is_busy_go_together(
     detector(film[0])
     opened = next(iter(retinaface._shared._engines.values()))
     sizes: list[int] = []
-    run = type(opened.engine).run
+    look = type(opened.engine).look
 
-    def slow(engine: object, batch: object) -> object:
+    def slow(engine: object, batch: object, *rest: object) -> object:
         if not sizes:
             for _ in range(3000):  # until the others wait
-                if len(opened._look._waiting) == 11:
+                if len(opened._gathered._waiting) == 11:
                     break
                 time.sleep(0.001)
         sizes.append(len(batch))  # type: ignore[arg-type]
-        return run(engine, batch)  # type: ignore[arg-type]
+        return look(engine, batch, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(opened.engine), "run", slow)
+    monkeypatch.setattr(type(opened.engine), "look", slow)
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(detector, film))
     for frame, (face,) in zip(film, found, strict=True):

@@ -15,7 +15,7 @@ from fer_edge.engines.cuda.device import (
     device_name,
     require_cuda,
 )
-from fer_edge.engines.cuda.kernel import Kernel
+from fer_edge.engines.cuda.kernel import Kernel, Module
 from fer_edge.engines.cuda.memory import DeviceBuffer, PinnedBuffer
 from fer_edge.engines.cuda.stream import Event, Graph, Stream
 from fer_edge.engines.cuda.uploads import Sent, Uploads
@@ -28,6 +28,7 @@ __all__ = [
     "GpuDescription",
     "Graph",
     "Kernel",
+    "Module",
     "PinnedBuffer",
     "Sent",
     "Stream",

@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 
 from fer_edge.engines.cuda.device import Device
+from fer_edge.engines.cuda.driver import Driver
 from fer_edge.engines.cuda.stream import Stream
 
-Number = np.uint64 | np.int32 | np.uint32
+Number = np.uint64 | np.int32 | np.uint32 | np.float32
 """What a kernel takes: addresses and numbers, of the type that its source names."""
 
 
-class Kernel:
-    """A function of a module, which stays loaded until the process ends.
+class Module:
+    """Compiled functions, which stay loaded until the process ends.
 
-    Made and launched inside ``with device``.
+    Made inside ``with device``.
 
     Parameters
     ----------
     device : Device
     image : bytes
         PTX, which the driver compiles for the GPU and keeps, or a cubin.
-    name : str
 
     Raises
     ------
@@ -30,11 +30,23 @@ class Kernel:
         The driver is too old for the PTX, or refuses it.
     """
 
-    def __init__(self, device: Device, image: bytes, name: str) -> None:
+    def __init__(self, device: Device, image: bytes) -> None:
         self._driver = device.driver
         # PTX is text, whose end the driver finds by a zero.
         self._module = self._driver.call("cuModuleLoadData", image + b"\0")
-        self._function = self._driver.call("cuModuleGetFunction", self._module, name.encode())
+
+    def kernel(self, name: str) -> "Kernel":
+        """One of them; inside ``with device``."""
+        return Kernel(
+            self._driver, self._driver.call("cuModuleGetFunction", self._module, name.encode())
+        )
+
+
+class Kernel:
+    """A function that runs on the GPU, launched inside ``with device``."""
+
+    def __init__(self, driver: Driver, function: Any) -> None:
+        self._driver, self._function = driver, function
 
     def launch(
         self,

@@ -19,6 +19,7 @@ from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_a
 from fer_edge.engines.network import Array, Network, NetworkInfo
 from fer_edge.engines.old_driver import is_old_driver
 from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.engines.picking import Pick
 from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.lanes import (
@@ -162,6 +163,20 @@ class TensorRTNetwork(Network):
             return found[0]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
+    def compute_picked(self, inputs: Mapping[str, OnGpu], pick: Pick) -> list[Any]:
+        """As :meth:`compute`, of which only what ``pick`` says comes down: an answer for each row.
+
+        All calls must pick of a kind.
+        """
+        largest = self.buckets[-1]
+        with self._in_use():
+            starts = range(0, batch_size(inputs), largest)
+            found = self._run_parts(
+                ({name: what.part(at, largest) for name, what in inputs.items()} for at in starts),
+                pick,
+            )
+        return [answer for part in found for answer in part]
+
     def compute_timed(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], DeviceTimes]:
         """As :meth:`compute`, of a batch no larger than the largest bucket, with its times."""
         n = batch_size(inputs)
@@ -214,14 +229,14 @@ class TensorRTNetwork(Network):
         stack.callback(lane.close)
         return lane
 
-    def _run_parts(self, parts: Iterable[Feed]) -> list[dict[str, Array]]:
-        """Outputs of each part, the callers' to keep."""
-        found: list[dict[str, Array]] = []
+    def _run_parts(self, parts: Iterable[Feed], pick: Pick | None = None) -> list[Any]:
+        """Outputs of each part, or what is picked of them, the callers' to keep."""
+        found: list[Any] = []
         in_flight: deque[tuple[Lane, int]] = deque()
 
         def collect() -> None:
             lane, n = in_flight.popleft()
-            found.append(_kept(lane.collect(n)))
+            found.append(_kept(lane.collect(n)) if pick is None else lane.collect_picked())
 
         try:
             for part in parts:
@@ -230,7 +245,7 @@ class TensorRTNetwork(Network):
                 number = batch_size(part)
                 lane = self._free_lane(number, [lane for lane, _ in in_flight])
                 in_flight.append((lane, number))
-                lane.submit(part)
+                lane.submit(part, pick=pick)
             while in_flight:
                 collect()
         finally:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fer_edge.engines.frames import _JOB
+from fer_edge.engines.picking import _ROW
 
-ARGUMENTS = (*[ctypes.c_uint64] * 3, *[ctypes.c_int32] * 4, ctypes.c_uint32)
-"""Types of what ``resample`` takes."""
+Memory = Callable[[int, int], memoryview]
+"""From an address and a number of bytes."""
 
 
 def resample(
-    memory: Callable[[int, int], memoryview],
+    memory: Memory,
     sizes: Sequence[int],
     jobs: int,
     tables: int,
@@ -38,9 +39,7 @@ def resample(
         memory(out + index * len(raw), len(raw))[:] = raw
 
 
-def _piece(
-    memory: Callable[[int, int], memoryview], tables: int, job: np.void, channels: int
-) -> np.ndarray:
+def _piece(memory: Memory, tables: int, job: np.void, channels: int) -> np.ndarray:
     height, width, depth = int(job["height"]), int(job["width"]), int(job["channels"])
     rows = [
         memory(int(job["pixels"]) + y * int(job["pitch"]), width * depth) for y in range(height)
@@ -71,3 +70,41 @@ def _weighed(lines: np.ndarray, table: np.ndarray, first: int) -> np.ndarray:
     sums = sums + (1 << 21)
     assert np.abs(sums).max() < 1 << 31, "more than the kernel's integers hold"
     return (sums >> 22).clip(0, 255)
+
+
+def candidates(
+    memory: Memory,
+    sizes: Sequence[int],
+    scores: int,
+    boxes: int,
+    landmarks: int,
+    anchors: int,
+    least: float,
+    number: int,
+    found: int,
+) -> None:
+    """Each thread of a launch, in some order or other."""
+    assert sizes[0] * sizes[3] >= anchors, "anchors that no thread looks at"
+    assert (*sizes[1:3], *sizes[4:]) == (1, 1, 1, 1)
+    told = np.frombuffer(memory(scores, 4 * anchors), np.float32)
+    places = np.flatnonzero(~(told < np.float32(least)))[::-1]
+    rows = np.zeros(len(places), _ROW)
+    rows["place"], rows["score"] = places, told[places]
+    for name, address, width in (("box", boxes, 4), ("landmarks", landmarks, 10)):
+        every = np.frombuffer(memory(address, 4 * width * anchors), np.float32)
+        rows[name] = every.reshape(-1, width)[places]
+    count = np.frombuffer(memory(number, 4), np.int32)
+    memory(found + int(count[0]) * _ROW.itemsize, rows.nbytes)[:] = rows.tobytes()
+    memory(number, 4)[:] = (count + np.int32(len(places))).tobytes()
+
+
+KERNELS = {
+    b"resample": (
+        resample, (*[ctypes.c_uint64] * 3, *[ctypes.c_int32] * 4, ctypes.c_uint32)
+    ),
+    b"candidates": (
+        candidates,
+        (*[ctypes.c_uint64] * 3, ctypes.c_int32, ctypes.c_float, *[ctypes.c_uint64] * 2),
+    ),
+}  # fmt: skip
+"""What each does, and the types of what it takes."""

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .emulation import ARGUMENTS, resample
+from .emulation import KERNELS
 
 Step = Callable[[], bool]
 """Runs on the GPU; False as long as it has to wait."""
@@ -53,6 +53,9 @@ class FakeGpu:
         self.calls: list[str] = []
         self.launched: list[int] = []
         """Rows that each launch of ``resample`` made."""
+        self.uploaded: list[int] = []
+        self.downloaded: list[int] = []
+        """Bytes of each copy from and to the host."""
         self.errors: dict[str, str] = {}
         """Text of the error that a function answers with."""
         self.fail_after = -1
@@ -238,22 +241,23 @@ class FakeGpu:
         return name
 
     def cuLaunchKernel(self, function: bytes, *options: object) -> None:
-        """Kernels are the one that accesses what it must not, and ``resample``."""
+        """Kernels are the one that accesses what it must not, and those of frames."""
         *sizes, shared, stream, given, extra = options
         if function == b"illegal":
             self.queue(stream, lambda: self.break_down() or True)
             return
         assert (shared, extra) == (0, 0)
+        work, kinds = KERNELS[function]
         if isinstance(given, int):  # as the driver has them, which copies them now
-            addresses = (ctypes.c_void_p * len(ARGUMENTS)).from_address(given)
-            given = [
-                kind.from_address(at).value for kind, at in zip(ARGUMENTS, addresses, strict=True)
-            ]
-        arguments = [int(one) for one in given]
+            addresses = (ctypes.c_void_p * len(kinds)).from_address(given)
+            pairs = zip(kinds, addresses, strict=True)
+            given = [kind.from_address(address).value for kind, address in pairs]
+        arguments = [one.item() if isinstance(one, np.generic) else one for one in given]
 
         def step() -> bool:
-            resample(self.bytes_at, sizes, *arguments)
-            self.launched.append(sizes[2])
+            work(self.bytes_at, sizes, *arguments)
+            if function == b"resample":
+                self.launched.append(sizes[2])
             return True
 
         self.queue(stream, step)
@@ -267,9 +271,11 @@ class FakeGpu:
         )[1]
 
     def cuMemcpyHtoDAsync(self, target: int, source: np.ndarray, nbytes: int, stream: int) -> None:
+        self.uploaded.append(nbytes)
         self._copy(target, source.ctypes.data, nbytes, stream)
 
     def cuMemcpyDtoHAsync(self, target: np.ndarray, source: int, nbytes: int, stream: int) -> None:
+        self.downloaded.append(nbytes)
         self._copy(target.ctypes.data, source, nbytes, stream)
 
     def cuMemcpyDtoDAsync(self, target: int, source: int, nbytes: int, stream: int) -> None:

@@ -1,4 +1,4 @@
-"""Make fer_edge/engines/cuda/resample.ptx, which a GPU's driver compiles for itself.
+"""Make fer_edge/engines/cuda/frames.ptx, which a GPU's driver compiles for itself.
 
 pip install nvidia-cuda-nvrtc-cu11==11.8.89
 python -m tests.engines.cuda.make_kernels
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import fer_edge.engines.cuda
 
-SOURCE = Path(fer_edge.engines.cuda.__file__).with_name("resample.cu")
+SOURCE = Path(fer_edge.engines.cuda.__file__).with_name("frames.cu")
 MADE = SOURCE.with_suffix(".ptx")
 ARCHITECTURE = "compute_70"
 PACKAGES = ("nvidia-cuda-nvrtc-cu11", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
@@ -53,7 +53,7 @@ def compiled(library: ctypes.CDLL, architecture: str) -> bytes:
     source = SOURCE.read_bytes()
     _check(
         library,
-        library.nvrtcCreateProgram(ctypes.byref(program), source, b"resample.cu", 0, None, None),
+        library.nvrtcCreateProgram(ctypes.byref(program), source, b"frames.cu", 0, None, None),
     )
     option = f"--gpu-architecture={architecture}".encode()
     options = (ctypes.c_char_p * 1)(option)

@@ -1,16 +1,9 @@
-// Parts of frames at another size, in the layout that a network takes: crops of faces and letterboxed
-// frames, any number in one launch. Compiled to resample.ptx by tests/engines/cuda/make_kernels.py.
-//
-// Integers only, as Pillow computes: rows first, rounded to 8 bits, then columns, with weights of 22
-// bits after the point. So a processor and every GPU give the same bytes; a test compiles this file as
-// C and compares it with Pillow and OpenCV.
+// What is done to frames on a GPU. Compiled to frames.ptx by tests/engines/cuda/make_kernels.py; a test
+// compiles it as C, too, and compares it with what is done on a processor.
 
 #define BITS 22
 #define HALF (1 << (BITS - 1))
 
-#ifdef __cplusplus
-extern "C"
-#endif
 struct Job {
   unsigned long long pixels;  // address of the frame's first pixel
   long long pitch;            // bytes from one row of the frame to the next
@@ -31,7 +24,12 @@ static __device__ int within(int value, int size) {
   return value < 0 ? 0 : value < size ? value : size - 1;
 }
 
-// One thread an output pixel. A row of a table: the first pixel of the part that counts, then weights.
+// Parts of frames at another size, in the layout that a network takes: crops of faces and letterboxed
+// frames, any number in one launch, one thread an output pixel. A row of a table has the first pixel of
+// the part that counts, then weights.
+//
+// Integers only, as Pillow computes: rows first, rounded to 8 bits, then columns, with weights of 22
+// bits after the point. So a processor and every GPU give the same bytes.
 #ifdef __cplusplus
 extern "C"
 #endif
@@ -85,4 +83,26 @@ __global__ void resample(const struct Job *jobs, const int *tables, unsigned cha
   long long area = (long long)width * height, at = (long long)y * width + x;
   out += blockIdx.z * area * channels;
   for (int c = 0; c < channels; ++c) out[planar ? c * area + at : at * channels + c] = value[c];
+}
+
+struct Candidate {
+  int place;  // of its anchor, among those of all frames
+  float score, box[4], landmarks[10];
+};
+
+// Of a detector's outputs what is as sure as ``least``, in any order: a few rows of many thousands. One
+// thread an anchor. A score that is no number goes along, so that it is noticed.
+#ifdef __cplusplus
+extern "C"
+#endif
+__global__ void candidates(const float *scores, const float *boxes, const float *landmarks,
+                           int anchors, float least, int *number, struct Candidate *found) {
+  int place = blockIdx.x * blockDim.x + threadIdx.x;
+  if (place >= anchors || scores[place] < least) return;
+  struct Candidate one;
+  one.place = place;
+  one.score = scores[place];
+  for (int i = 0; i < 4; ++i) one.box[i] = boxes[4ll * place + i];
+  for (int i = 0; i < 10; ++i) one.landmarks[i] = landmarks[10ll * place + i];
+  found[atomicAdd(number, 1)] = one;
 }
