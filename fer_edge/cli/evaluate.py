@@ -5,17 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    Device,
-    Json,
-    Labels,
-    Threads,
-    model_name,
-    model_or_carried,
-)
+from fer_edge.cli.arguments import Json, Labels, Processor, model_name, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.cli.doubts import wrong_order
+from fer_edge.cli.groups import grouped
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
 from fer_edge.tables import faces_of, without_label
@@ -28,20 +21,20 @@ if TYPE_CHECKING:
     from fer_edge.evaluation.groups import Audit
 
 
+@grouped
 def evaluate(
+    *,
     data: Annotated[Path, typer.Option(help="FER2013, or data in one of its layouts.")],
     model: Annotated[
         Path | None,
-        typer.Argument(help="Artifact folder or ONNX file. (default: the carried one)"),
+        typer.Argument(help="Artifact folder, its name, or ONNX file. (default: compact)"),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     precision: Annotated[
         str | None,
         typer.Option(help="fp32, fp16, int8 or fp8. (default: fp32, of an ONNX file its own)"),
     ] = None,
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    processor: Processor,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -88,9 +81,7 @@ def evaluate(
     name = model_name(path)
     wanted = precision or ("auto" if path.suffix == ".onnx" else "fp32")
     with (
-        open_engine(
-            path, precision=wanted, backend=backend, threads=threads, device=device
-        ) as engine,
+        open_engine(path, precision=wanted, **vars(processor)) as engine,
         staged_progress(quiet=json) as tell,
     ):
         faces = load_dataset(

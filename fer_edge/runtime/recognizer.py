@@ -17,7 +17,7 @@ from fer_edge.engines.device_array import DeviceArray, is_device_array
 from fer_edge.engines.frames import Crops, crop
 from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.errors import InputError, UsageError
-from fer_edge.models.carried import carried_model
+from fer_edge.models.published import find_model
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
 from fer_edge.runtime.detection import Detector, Pixels, RetinaFace, look
@@ -103,7 +103,7 @@ class Recognizer:
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
-        path = carried_model() if model is None else Path(model)
+        path = find_model(model)
         self._engine = open_engine(
             path,
             precision=precision,

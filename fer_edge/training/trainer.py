@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge import metrics
-from fer_edge.contract import FACE_SIZE, PIXEL_MEAN, PIXEL_SCALE, Contract
+from fer_edge.contract import FACE_SIZE, Contract
 from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
@@ -22,7 +22,7 @@ from fer_edge.models import build_model
 from fer_edge.models.head import classifier
 from fer_edge.models.trial import check_model
 from fer_edge.models.weights import contract_facts, load_trained
-from fer_edge.training.augment import augment, mix, resized
+from fer_edge.training.augment import augment, mix, normalise, resized
 from fer_edge.training.checkpoint import (
     BEST,
     LAST,
@@ -32,8 +32,9 @@ from fer_edge.training.checkpoint import (
     save_state,
 )
 from fer_edge.training.config import TrainConfig
+from fer_edge.training.degrade import degrade
 from fer_edge.training.devices import amp_dtype, resolve_device
-from fer_edge.training.distill import Teacher
+from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
 from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
 from fer_edge.training.growth import grow
@@ -70,6 +71,8 @@ class Trainer:
         Weight of each training face in the loss.
     on_grow : callable(step, steps), optional
         Called while the model grows out of ``config.grow_from``.
+    on_ask : callable(done, total), optional
+        Called while teachers are asked about all faces, for ``config.soft_labels``.
 
     Under ``torchrun`` every process takes its share of each batch; the first one writes.
     """
@@ -84,6 +87,7 @@ class Trainer:
         resume: bool = False,
         face_weights: NDArray[np.float32] | None = None,
         on_grow: Listener | None = None,
+        on_ask: Listener | None = None,
     ) -> None:
         if len(train) < config.batch:
             raise UsageError(
@@ -167,6 +171,10 @@ class Trainer:
         self.weights = class_weights(self.labels, config.class_balance, classes)
         self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
         self.teacher = Teacher.load(config, self.device) if config.teachers else None
+        if self.teacher is not None and config.soft_labels:
+            with self._autocast():
+                wanted = self.teacher.stored(train, self.faces, on_ask)
+            self.targets = torch.cat([self.targets, wanted], 1)
         self.steps_per_epoch = len(train) // config.batch
 
     def _grow(self, path: Path, on_grow: Listener | None) -> None:
@@ -190,7 +198,10 @@ class Trainer:
     def _seen(self, chosen: Tensor) -> Tensor:
         """The chosen training faces as the network sees them, but for mixing and size."""
         faces = normalise(self.faces[chosen])
-        return augment(faces, self.config, self.generator) if self.config.augment else faces
+        if not self.config.augment:
+            return faces
+        faces = augment(faces, self.config, self.generator)
+        return degrade(faces, self.config.degradation, self.generator)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -280,6 +291,8 @@ class Trainer:
         loader_seconds = 0.0
         lr = 0.0
         size = face_size(config, index, self.contract.size)
+        classes = len(self.contract.labels)
+        stored = self.targets.shape[1] > classes
         self.model.train()
         started = time.perf_counter()
         for i in range(self.steps_per_epoch):
@@ -292,7 +305,9 @@ class Trainer:
             chosen = chosen[self.workers.rank :: self.workers.size]
             faces, targets = mix(self._seen(chosen), self.targets[chosen], config, self.generator)
             loader_seconds += time.perf_counter() - loading
-            loss, logits = self._step(resized(faces, size), targets)
+            # Those of the teachers stand behind the labels', and are mixed as they are.
+            targets, wanted = targets[:, :classes], targets[:, classes:]
+            loss, logits = self._step(resized(faces, size), targets, wanted if stored else None)
             loss_sum += loss.detach()
             right += (logits.argmax(1) == self.labels[chosen]).sum()
             if on_step:
@@ -321,16 +336,19 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
 
-    def _step(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, faces: Tensor, targets: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor]:
         faces = faces.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             logits = self.forward(faces)
         logits = logits.float()
         loss = functional.cross_entropy(logits, targets, self.weights)
         if self.teacher is not None:
+            if wanted is None:
+                with self._autocast():
+                    wanted = self.teacher.wanted(faces)
+            taught = divergence(logits, wanted, self.config.distillation_temperature)
             share = self.config.distillation
-            with self._autocast():
-                loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
+            loss = (1 - share) * loss + share * taught
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -357,11 +375,6 @@ class Trainer:
 def evaluation_batch(contract: Contract) -> int:
     """Faces of that size in a batch that is scored."""
     return max(_EVALUATED_PIXELS // contract.size**2, 1)
-
-
-def normalise(faces: Tensor) -> Tensor:
-    """uint8 pixels to the float32 that networks see."""
-    return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
 
 
 def _check_finite(part: str, loss: float, epoch: int) -> None:
