@@ -61,7 +61,7 @@ def _both(fake_tensorrt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> Itera
 def recognizer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recognizer]:
     engine = TensorRTEngine(b"faces", "tensorrt", precision="fp16")
     monkeypatch.setattr(module, "open_engine", lambda *_, **__: engine)
-    with Recognizer("anything") as opened:
+    with Recognizer("anything.onnx") as opened:
         yield opened
 
 
@@ -256,7 +256,7 @@ class TestWhereOneOfThemIsNotOnTheGpu:
         engine = FakeEngine()
         monkeypatch.setattr(module, "open_engine", lambda *_, **__: engine)
         frame = some_frame()
-        with Recognizer("anything") as recognizer:
+        with Recognizer("anything.onnx") as recognizer:
             (found,) = recognizer.find(frame, detector=detector, color="bgr")
         expected = engine.run(crop_faces(frame, [face_of(frame)])[:, None])
         np.testing.assert_array_equal(found.raw, expected[0])
@@ -303,7 +303,7 @@ def test_a_kernel_that_cannot_be_had_is_told_and_the_answers_are_the_same(
     engine = TensorRTEngine(b"faces", "tensorrt", precision="fp16")
     monkeypatch.setattr(module, "open_engine", lambda *_, **__: engine)
     frame = some_frame()
-    with caplog.at_level(logging.WARNING), Recognizer("anything") as opened:
+    with caplog.at_level(logging.WARNING), Recognizer("anything.onnx") as opened:
         (found,) = opened.find(frame, detector=detector, color="bgr")
         np.testing.assert_array_equal(found.raw, answer(frame))
         with Camera(frame[None]) as camera:
