@@ -104,8 +104,15 @@ class RetinaFace:
         }  # fmt: skip
         self._threads = threads
         self._calls = _Calls()
-        self.at_once = min(threads or available_cores(), _MOST_AT_ONCE)
-        """How many calls beside one another make use of the processor."""
+        self._at_once = min(threads or available_cores(), _MOST_AT_ONCE)
+
+    @property
+    def at_once(self) -> int:
+        """How many calls beside one another make use of the processor, or of the GPU.
+
+        Of a GPU as many as go through it together, from the first frame that it has looked at.
+        """
+        return self._at_once
 
     def __call__(self, image: Pixels | DeviceArray) -> list[Detection]:
         """Find the faces in a frame, the surest first.
@@ -172,7 +179,10 @@ class RetinaFace:
             bucket = standard_bucket(width, height, self._size)
         else:
             bucket = best_bucket(width, height, artifact.buckets, self._size)
-        return _shared.engine(artifact, bucket, self._threads if alone else 1, **self._opened)
+        opened = _shared.engine(artifact, bucket, self._threads if alone else 1, **self._opened)
+        if opened.gpu is not None:
+            self._at_once = _MOST_AT_ONCE
+        return opened
 
 
 def _size_of(image: Pixels | DeviceArray) -> tuple[int, int]:

@@ -49,8 +49,8 @@ def watch(
 
     Frames of several cameras in one batch gain nothing on a CPU: two of 640x480 in INT8 take 13.0
     ms in one call of two threads, and 11.3 in two calls of one thread each (two cores), of which
-    the first need not wait for the second. On a GPU, :class:`fer_edge.detection.RetinaFace` looks
-    at those together that came while it was busy, and their faces are cut out there.
+    the first need not wait for the second. On a GPU, :class:`fer_edge.detection.RetinaFace` takes
+    those together that came while it was busy, eight at most, and their faces are cut out there.
 
     Parameters
     ----------

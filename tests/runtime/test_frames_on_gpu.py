@@ -221,6 +221,7 @@ def test_watching_sees_what_the_processor_would(
         assert bool(seen) == (moment.frame.index % every == 0)
         for face in seen:
             np.testing.assert_array_equal(face.raw, answer(frame))
+    assert detector.at_once == 8, "as many as go together"
     # Letterbox and crops of every frame that is looked at, and none of the others.
     assert len(fake_tensorrt.gpu.launched) == 2 * len(film[::every])
 
