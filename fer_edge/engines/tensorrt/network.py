@@ -59,9 +59,9 @@ class TensorRTNetwork(Network):
     """A serialised engine on one GPU; any thread may call it, one at a time goes through.
 
     Every batch size of :attr:`buckets` has its own buffers and CUDA graph, made when the engine is
-    opened; nothing is allocated later. TensorRT-RTX compiles its kernels then, too, and keeps them
-    for the next start in :func:`fer_edge.files.cache_folder`. Batches larger than all buckets go in
-    parts, two of them in flight.
+    opened; nothing is allocated later, but once for what is picked. TensorRT-RTX compiles its
+    kernels then, too, and keeps them for the next start in :func:`fer_edge.files.cache_folder`.
+    Batches larger than all buckets go in parts, two of them in flight.
 
     Parameters
     ----------
