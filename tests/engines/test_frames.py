@@ -14,7 +14,7 @@ from fer_edge.engines import cuda, frames
 from fer_edge.engines.cuda import uploads
 from fer_edge.engines.frames import Crops, FrameGpu, GpuFrame, frames_on, joined
 from fer_edge.engines.on_gpu import OnGpu
-from fer_edge.errors import InputError
+from fer_edge.errors import EngineError, InputError
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.crops import crop_faces
 
@@ -71,6 +71,18 @@ def test_a_frame_goes_up_once_and_when_it_is_needed(gpu: FakeGpu, there: FrameGp
     # The frame, and what the kernel is told twice.
     assert gpu.calls.count("cuMemcpyHtoDAsync") == 3
     assert gpu.launched == [4, 4]
+
+
+def test_a_gpu_without_room_is_told_and_nothing_is_left(gpu: FakeGpu, there: FrameGpu) -> None:
+    live = len(gpu.live)
+    for room in range(3):  # for the host's memory, for the GPU's, for an event
+        gpu.fail_after = room
+        with there.device, pytest.raises(EngineError, match="The GPU is out of memory"):
+            GpuFrame(FRAME, there).place()
+        gpu.fail_after = -1
+        gc.collect()
+        assert len(gpu.live) == live
+    made(GpuFrame(FRAME, there).crops(BOXES, FER2013), there)
 
 
 def test_many_threads_use_one_frame(gpu: FakeGpu, there: FrameGpu) -> None:

@@ -37,16 +37,17 @@ class Module:
 
     def kernel(self, name: str) -> "Kernel":
         """One of them; inside ``with device``."""
-        return Kernel(
-            self._driver, self._driver.call("cuModuleGetFunction", self._module, name.encode())
-        )
+        function = self._driver.call("cuModuleGetFunction", self._module, name.encode())
+        return Kernel(self._driver, function, self)
 
 
 class Kernel:
     """A function that runs on the GPU, launched inside ``with device``."""
 
-    def __init__(self, driver: Driver, function: Any) -> None:
+    def __init__(self, driver: Driver, function: Any, module: Module) -> None:
         self._driver, self._function = driver, function
+        # PyCUDA unloads a module that nobody has.
+        self._module = module
 
     def launch(
         self,

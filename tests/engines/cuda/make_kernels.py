@@ -19,7 +19,8 @@ import fer_edge.engines.cuda
 SOURCE = Path(fer_edge.engines.cuda.__file__).with_name("frames.cu")
 MADE = SOURCE.with_suffix(".ptx")
 ARCHITECTURE = "compute_70"
-PACKAGES = ("nvidia-cuda-nvrtc-cu11", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
+MAKER = "nvidia-cuda-nvrtc-cu11"
+PACKAGES = (MAKER, "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 
 
 class CompilationError(Exception):
@@ -84,14 +85,19 @@ def hash_line() -> bytes:
     return b"// " + hashlib.sha256(SOURCE.read_bytes()).hexdigest().encode() + b"\n"
 
 
-def main() -> None:
-    library = nvrtc("nvidia-cuda-nvrtc-cu11")
-    if library is None:
-        raise SystemExit("Run: pip install nvidia-cuda-nvrtc-cu11==11.8.89")
+def made(library: ctypes.CDLL) -> bytes:
+    """What the file is to have."""
     text = compiled(library, ARCHITECTURE).rstrip(b"\0")
     # What the compiler says of itself changes with its build.
     body = b"\n".join(line for line in text.splitlines() if line and not line.startswith(b"//"))
-    MADE.write_bytes(hash_line() + body + b"\n")
+    return hash_line() + body + b"\n"
+
+
+def main() -> None:
+    library = nvrtc(MAKER)
+    if library is None:
+        raise SystemExit(f"Run: pip install {MAKER}==11.8.89")
+    MADE.write_bytes(made(library))
     print(f"{MADE}: {MADE.stat().st_size} bytes")
 
 

@@ -39,6 +39,9 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 def test_the_ptx_is_made_of_the_source() -> None:
     """Made again with: python -m tests.engines.cuda.make_kernels"""
     assert make_kernels.MADE.read_bytes().startswith(make_kernels.hash_line())
+    library = make_kernels.nvrtc(make_kernels.MAKER)
+    if library is not None:
+        assert make_kernels.MADE.read_bytes() == make_kernels.made(library)
 
 
 @pytest.mark.parametrize("architecture", NEW)
