@@ -6,31 +6,24 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.archive import Wanted, analyze_into_folder, is_address
+from fer_edge.cli.archive import Archiving, analyze_into_folder, is_address
 from fer_edge.cli.arguments import (
-    RETINAFACE,
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
+    Following,
     Json,
-    MinScore,
     ModelOption,
-    Precisions,
-    Smoothing,
-    Threads,
-    face_detector,
+    Running,
     model_name,
     model_or_carried,
 )
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
+from fer_edge.cli.groups import grouped
 from fer_edge.errors import CaptureError, UsageError
 from fer_edge.version import __version__
 
-_ARCHIVES = "Folders of rows"
 
-
+@grouped
 def analyze(
+    *,
     recordings: Annotated[
         list[str],
         typer.Argument(
@@ -47,9 +40,7 @@ def analyze(
     ],
     plot: Annotated[
         Path | None,
-        typer.Option(
-            help="PNG of the emotions over time, of one table. (default: beside the table)"
-        ),
+        typer.Option(help="PNG of the emotions over time. (default: beside the table)"),
     ] = None,
     fps: Annotated[
         float | None,
@@ -58,46 +49,10 @@ def analyze(
             "of a folder stand for themselves, without tracks)"
         ),
     ] = None,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
-    detect_every: Annotated[
-        int,
-        typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel="Faces"),
-    ] = 1,
-    smoothing: Smoothing = 0.2,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes. (default: one per core)",
-            rich_help_panel=_ARCHIVES,
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[ADDRESS]",
-            help="Work on a Ray cluster: host:port of its head. (default: what RAY_ADDRESS says, "
-            "or the cluster of this machine)",
-            show_default=False,
-            rich_help_panel=_ARCHIVES,
-        ),
-    ] = None,
-    span: Annotated[
-        float,
-        typer.Option(
-            min=1,
-            help="Videos are cut at key frames into spans of so many seconds, each with tracks "
-            "of its own.",
-            rich_help_panel=_ARCHIVES,
-        ),
-    ] = 60.0,
+    following: Following,
+    archiving: Archiving,
     model: ModelOption = None,
-    precision: Precisions = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    running: Running,
     json: Json = False,
 ) -> None:
     """Follow the faces through recordings, every frame, as fast as it goes.
@@ -115,39 +70,24 @@ def analyze(
     fer-edge analyze party.mp4 --out party.parquet
     fer-edge analyze /data/photos "/data/**/*.mp4" --out rows/
     """
-    wanted = Wanted(
-        detector,
-        min_score,
-        detector_size,
-        detect_every,
-        smoothing,
-        model,
-        precision,
-        backend,
-        # One core for each worker of a folder, all for a recording alone.
-        threads,
-        device,
-        span,
-        workers,
-        ray,
-    )
     if not _is_table(out):
         if plot is not None or fps is not None:
             raise UsageError(
                 f"--plot and --fps are for one recording and a table, and {out} is a folder.",
                 hint="Drop them, or end --out in .parquet, .csv or .jsonl.",
             )
-        analyze_into_folder(recordings, out, wanted, json)
+        analyze_into_folder(recordings, out, following, archiving, model, running, json)
     if len(recordings) > 1:
         raise UsageError(
             f"{out} is one table, for one recording.", hint="For several name a folder: --out rows/"
         )
-    if ray is not None or workers is not None:
+    if archiving != Archiving():
         raise UsageError(
             f"{out} is one table, which one process writes.",
-            hint="For --workers and --ray name a folder: --out rows/",
+            hint="For --workers, --ray and --span name a folder: --out rows/",
         )
-    _analyze_one(Path(recordings[0]), Path(out), plot, fps, wanted, json)
+    recording = Path(recordings[0])
+    _analyze_one(recording, Path(out), plot, fps, following, model, running, json)
 
 
 def _is_table(out: str) -> bool:
@@ -156,11 +96,18 @@ def _is_table(out: str) -> bool:
 
 
 def _analyze_one(
-    recording: Path, out: Path, plot: Path | None, fps: float | None, wanted: Wanted, json: bool
+    recording: Path,
+    out: Path,
+    plot: Path | None,
+    fps: float | None,
+    following: Following,
+    model: Path | None,
+    running: Running,
+    json: bool,
 ) -> None:
     """Write one table of one recording, and its picture."""
     from fer_edge.evaluation.plots import check_plot
-    from fer_edge.runtime import Camera, Recognizer
+    from fer_edge.runtime import Camera
     from fer_edge.runtime.capture.folder import tell_skipped
     from fer_edge.runtime.recording import analyze
     from fer_edge.runtime.row_files import check_rows, open_rows
@@ -170,18 +117,13 @@ def _analyze_one(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = face_detector(wanted.detector, wanted.min_score, wanted.detector_size, wanted.device)
-    path = model_or_carried(wanted.model)
+    finder = following.make(running.device)
+    detect_every = following.detect_every or 1
+    path = model_or_carried(model)
     name = model_name(path)
     with (
         Camera(recording, fps=fps) as camera,
-        Recognizer(
-            path,
-            precision=wanted.precision,
-            backend=wanted.backend,
-            threads=wanted.threads,
-            device=wanted.device,
-        ) as recognizer,
+        running.recognizer(path) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
         engine = recognizer.describe()
@@ -194,10 +136,10 @@ def _analyze_one(
             "backend": engine.backend,
             "backend_version": engine.backend_version,
             "fer_edge_version": __version__,
-            "detector": wanted.detector or RETINAFACE,
-            "min_score": wanted.min_score,
-            "detect_every": wanted.detect_every,
-            "smooth_seconds": wanted.smoothing,
+            "detector": following.name,
+            "min_score": following.min_score,
+            "detect_every": detect_every,
+            "smooth_seconds": following.smoothing,
         }
         started = time.monotonic()
         progress, total = counted(tell, "Analyzing"), camera.length
@@ -205,8 +147,8 @@ def _analyze_one(
             lambda faces: recognizer(faces).probabilities,
             camera,
             finder,
-            detect_every=wanted.detect_every,
-            smooth_seconds=wanted.smoothing,
+            detect_every=detect_every,
+            smooth_seconds=following.smoothing,
             contract=recognizer.contract,
         )
         with open_rows(out, facts, labels) as write:

@@ -2,41 +2,67 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fer_edge.cli.arguments import RETINAFACE, DetectorChoice, model_name, model_or_carried
+from fer_edge.cli.arguments import Finding, Following, Running, model_name, model_or_carried
 from fer_edge.cli.console import complain, print_json, staged_progress
 from fer_edge.errors import UsageError
 from fer_edge.version import __version__
 
 if TYPE_CHECKING:
     from fer_edge.archive import Executor, Listing, Settings, Summary
+    from fer_edge.runtime.detection import Detector
 
 _MOST_TOLD = 5
 """Errors that are shown; errors.parquet has all."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Options of the command."""
+_PANEL = "Folders of rows"
 
-    detector: str | None
-    min_score: float
-    detector_size: int | None
-    detect_every: int
-    smoothing: float
-    model: Path | None
-    precision: str
-    backend: str
-    threads: int | None
+
+@dataclass(frozen=True)
+class Archiving:
+    """Who does the work, and how videos are shared out."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes. (default: one per core)", rich_help_panel=_PANEL),
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Work on a Ray cluster: host:port of its head. (default: what RAY_ADDRESS says, "
+            "or the cluster of this machine)",
+            show_default=False,
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    span: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="Videos are cut at key frames into spans of so many seconds, each with tracks "
+            "of its own.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 60.0
+
+
+@dataclass(frozen=True)
+class DetectorChoice:
+    """What makes the detector that options mean, in other processes, too: fit for a pickle."""
+
+    finding: Finding
     device: str
-    span_seconds: float
-    workers: int | None
-    ray: str | None
+    threads: int
+
+    def __call__(self) -> "Detector":
+        return self.finding.make(self.device, self.threads)
 
 
 def is_address(out: str) -> bool:
@@ -44,15 +70,23 @@ def is_address(out: str) -> bool:
     return "://" in out
 
 
-def analyze_into_folder(what: list[str], out: str, wanted: Wanted, json: bool) -> NoReturn:
+def analyze_into_folder(
+    what: list[str],
+    out: str,
+    following: Following,
+    archiving: Archiving,
+    model: Path | None,
+    running: Running,
+    json: bool,
+) -> NoReturn:
     """Analyze what the arguments name into ``out``, a folder or an address; exits the command."""
     from fer_edge.archive import analyze_archive, list_files
 
     where = out if is_address(out) else os.path.abspath(Path(out).expanduser())  # noqa: PTH100
-    settings, classes = _settings(where, wanted)
+    settings, classes = _settings(where, following, archiving.span, model, running)
     listing = list_files(what, None if is_address(out) else Path(where))
     _check_needs(listing, settings)
-    executor = _executor(listing, settings, wanted)
+    executor = _executor(listing, settings, archiving)
     with staged_progress(quiet=json) as tell:
         summary = analyze_archive(
             listing, settings, executor, classes, lambda done: tell("Analyzing", done)
@@ -64,57 +98,52 @@ def analyze_into_folder(what: list[str], out: str, wanted: Wanted, json: bool) -
     raise typer.Exit(bool(summary.errors))
 
 
-def _settings(out: str, wanted: Wanted) -> "tuple[Settings, tuple[str, ...]]":
+def _settings(
+    out: str, following: Following, span: float, model: Path | None, running: Running
+) -> "tuple[Settings, tuple[str, ...]]":
     """What workers need to know, and the labels of the model.
 
     What ``auto`` means is settled here, once, and for all runs into the same place: workers that
     time precisions on machines under load could come to different ones.
     """
     from fer_edge.archive import Settings, recorded_facts
-    from fer_edge.runtime import Recognizer
 
-    path, threads = model_or_carried(wanted.model), wanted.threads or 1
+    path, threads = model_or_carried(model), running.threads or 1
     before = recorded_facts(out) or {}
     precision, backend = (
         str(before[name]) if value == "auto" and name in before else value
-        for name, value in (("precision", wanted.precision), ("backend", wanted.backend))
+        for name, value in (("precision", running.precision), ("backend", running.backend))
     )
-    with Recognizer(
-        path, precision=precision, backend=backend, device=wanted.device, threads=threads
-    ) as recognizer:
+    settled = replace(running, precision=precision, backend=backend, threads=threads)
+    with settled.recognizer(path) as recognizer:
         engine = recognizer.describe()
         classes = recognizer.contract.labels
+    detect_every = following.detect_every or 1
     facts = {
         "model": model_name(path),
         "model_sha256": _digest(path),
         "precision": engine.precision,
         "backend": engine.backend,
         "fer_edge_version": __version__,
-        "detector": wanted.detector or RETINAFACE,
-        "detector_size": wanted.detector_size,
-        "min_score": wanted.min_score,
-        "detect_every": wanted.detect_every,
-        "smooth_seconds": wanted.smoothing,
-        "span_seconds": wanted.span_seconds,
+        "detector": following.name,
+        "detector_size": following.detector_size,
+        "min_score": following.min_score,
+        "detect_every": detect_every,
+        "smooth_seconds": following.smoothing,
+        "span_seconds": span,
     }
     settings = Settings(
         out=out,
-        detector=DetectorChoice(
-            wanted.detector,
-            wanted.min_score,
-            wanted.detector_size,
-            wanted.device,
-            threads,
-        ),
+        detector=DetectorChoice(following, running.device, threads),
         # The carried model is wherever a worker has the package.
-        model=None if wanted.model is None else os.path.abspath(wanted.model),  # noqa: PTH100
+        model=None if model is None else os.path.abspath(path),  # noqa: PTH100
         precision=engine.precision,
         backend=engine.backend,
-        device=wanted.device,
+        device=running.device,
         threads=threads,
-        detect_every=wanted.detect_every,
-        smooth_seconds=wanted.smoothing,
-        span_seconds=wanted.span_seconds,
+        detect_every=detect_every,
+        smooth_seconds=following.smoothing,
+        span_seconds=span,
         facts=facts,
     )
     return settings, classes
@@ -137,14 +166,14 @@ def _check_needs(listing: "Listing", settings: "Settings") -> None:
         load_av("Videos need")
 
 
-def _executor(listing: "Listing", settings: "Settings", wanted: Wanted) -> "Executor":
+def _executor(listing: "Listing", settings: "Settings", archiving: Archiving) -> "Executor":
     from fer_edge.archive import Processes
     from fer_edge.engines.processor import available_cores
 
-    if wanted.ray is None:
-        count = wanted.workers or max(available_cores() // settings.threads, 1)
+    if archiving.ray is None:
+        count = archiving.workers or max(available_cores() // settings.threads, 1)
         return Processes(count)
-    if wanted.workers is not None:
+    if archiving.workers is not None:
         raise UsageError(
             "With --ray the cluster says how many workers there are.", hint="Drop --workers."
         )
@@ -155,7 +184,7 @@ def _executor(listing: "Listing", settings: "Settings", wanted: Wanted) -> "Exec
     if not is_address(settings.out):
         Path(settings.out).mkdir(parents=True, exist_ok=True)
         shared.append(settings.out)
-    return Cluster(wanted.ray, tuple(shared))
+    return Cluster(archiving.ray, tuple(shared))
 
 
 def _tell(summary: "Summary", out: str) -> None:

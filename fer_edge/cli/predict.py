@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
-    Json,
-    MinScore,
-    ModelOption,
-    Threads,
-    face_detector,
-)
+from fer_edge.cli.arguments import Finding, Json, ModelOption, Running
 from fer_edge.cli.console import complain, counted, json_list, staged_progress
+from fer_edge.cli.groups import grouped
 from fer_edge.errors import FerEdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +17,9 @@ if TYPE_CHECKING:
     from fer_edge.runtime.smoothing import Vector
 
 
+@grouped
 def predict(
+    *,
     images: Annotated[
         list[Path],
         typer.Argument(help="Face crops, or photos with --find: JPEG, PNG, BMP, WebP …"),
@@ -35,14 +28,9 @@ def predict(
         bool,
         typer.Option("--find", help="Find the faces in each image first.", rich_help_panel="Faces"),
     ] = False,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
+    finding: Finding,
     model: ModelOption = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    running: Running,
     json: Json = False,
 ) -> None:
     """Name the expression of each face, with probabilities.
@@ -55,17 +43,14 @@ def predict(
     fer-edge predict face.jpg --model build/r50
     fer-edge predict party.jpg --find --detector-size 1280
     """
-    from fer_edge.runtime import Recognizer
     from fer_edge.runtime.photos import read_photos
 
-    if not find and (detector is not None or detector_size is not None):
+    if not find and (finding.detector is not None or finding.detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    finder = face_detector(detector, min_score, detector_size, device) if find else None
+    finder = finding.make(running.device) if find else None
     failed = 0
     with (
-        Recognizer(
-            model, precision=precision, backend=backend, threads=threads, device=device
-        ) as recognizer,
+        running.recognizer(model) as recognizer,
         contextlib.closing(read_photos(images)) as photos,
         json_list() if json else contextlib.nullcontext(_print_answer) as tell,
         # Answers in a terminal are progress enough.
