@@ -94,13 +94,14 @@ class Nodes:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
-        self._nodes = [
-            self._start("--head", f"--port={port}", "--include-dashboard=false",
-                        f"--temp-dir={folder}"),
-            self._start(f"--address={self.address}"),
-        ]  # fmt: skip
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._first = ("--head", f"--port={port}", "--include-dashboard=false")
 
-    def _start(self, *options: str) -> "subprocess.Popen[bytes]":
+    def start(self) -> None:
+        self._start(*self._first, f"--temp-dir={self._folder}")
+        self._start(f"--address={self.address}")
+
+    def _start(self, *options: str) -> None:
         log = self._folder / f"{uuid.uuid4().hex}.log"
         run = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
         environment = os.environ | {
@@ -118,11 +119,11 @@ class Nodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._nodes.append(node)
         while b"Ray runtime started" not in log.read_bytes():
             if node.poll() is not None:
                 raise SystemExit(f"No node of Ray: {log.read_text()[-2000:]}")
             time.sleep(0.1)
-        return node
 
     def processes(self, title: bytes = b"") -> list[int]:
         """Of these nodes, and of no others."""
@@ -148,6 +149,7 @@ def cluster() -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
         nodes = Nodes(Path(folder))
         try:
+            nodes.start()
             yield nodes
         finally:
             nodes.close()
@@ -229,38 +231,42 @@ def kills(
     return found
 
 
-def labels(photos: list[Path], folder: Path, nodes: Nodes) -> dict[str, Any]:
-    """What predict and both ways of analyze say of all photos."""
+def predicted(photos: list[Path]) -> tuple[Rows, dict[str, Any]]:
+    """What predict says of all photos."""
     said = measured(command("predict", *photos, "--find", "--json"))
     expected = Counter(
         (one["image"], 0, track, face["emotion"])
         for one in said["told"]
         for track, face in enumerate(one["faces"])
     )
-    result: dict[str, Any] = {
+    return expected, {
         "photos": len(photos),
+        "bytes": sum(photo.stat().st_size for photo in photos),
         "faces": sum(expected.values()),
         "predict": {"seconds": said["wall"], "cpu_seconds": said["cpu"]},
     }
-    for name, options in (
-        ("processes", ["--workers", "2"]),
-        ("ray", ["--ray", nodes.address]),
-    ):
-        out = folder / f"all-{name}"
-        done = measured(command("analyze", photos[0].parent, "--out", out, "--json", *options))
-        rows = rows_of(out)
-        result[name] = {
-            "seconds": done["told"]["seconds_taken"],
-            "photos_per_second": len(photos) / done["told"]["seconds_taken"],
-            # Workers of Ray are children of its nodes.
-            "cpu_seconds": done["cpu"] if name == "processes" else None,
-            "other_labels": len(rows - expected) + len(expected - rows),
-            "more_than_once": sum(count > 1 for count in rows.values()),
-            "errors": done["told"]["errors"],
-            "parts": done["told"]["parts"]["now"],
-            "bytes": sum(path.stat().st_size for path in (out / "faces").iterdir()),
-        }
-        print(name, result[name], flush=True)
+
+
+def analyzed(
+    photos: list[Path], expected: Rows, folder: Path, nodes: Nodes | None
+) -> dict[str, Any]:
+    """What analyze says of them, beside predict."""
+    out = folder / ("all-processes" if nodes is None else "all-ray")
+    options = ["--workers", "2"] if nodes is None else ["--ray", nodes.address]
+    done = measured(command("analyze", photos[0].parent, "--out", out, "--json", *options))
+    rows = rows_of(out)
+    result = {
+        "seconds": done["told"]["seconds_taken"],
+        "photos_per_second": len(photos) / done["told"]["seconds_taken"],
+        # Workers of Ray are children of its nodes.
+        "cpu_seconds": done["cpu"] if nodes is None else None,
+        "other_labels": len(rows - expected) + len(expected - rows),
+        "more_than_once": sum(count > 1 for count in rows.values()),
+        "errors": done["told"]["errors"],
+        "parts": done["told"]["parts"]["now"],
+        "bytes": sum(path.stat().st_size for path in (out / "faces").iterdir()),
+    }
+    print(result, flush=True)
     return result
 
 
@@ -272,11 +278,12 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=10, help="kills of each kind")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, cluster() as nodes:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photos").mkdir()
         photos = unpack(options.photos, folder / "photos", options.count)
-        result: dict[str, Any] = {"labels": labels(photos, folder, nodes)}
+        expected, told = predicted(photos)
+        result: dict[str, Any] = {"labels": told, "kills": []}
         some = folder / "some"
         some.mkdir()
         for photo in photos[: options.some]:
@@ -286,10 +293,14 @@ def main() -> None:
         run = command("analyze", some, "--out", peace, "--span", "4", "--json", "--workers", "1")
         subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
         rows = rows_of(peace)
-        found = kills(some, folder, options.moments, None, rows)
-        found += kills(some, folder, options.moments, nodes, rows)
-    result["kills"] = found
-    record(options.out / "archive.json", result)
+        told["processes"] = analyzed(photos, expected, folder, None)
+        found = result["kills"]
+        found += kills(some, folder, options.moments, None, rows)
+        record(options.out / "archive.json", result)
+        with cluster() as nodes:
+            told["ray"] = analyzed(photos, expected, folder, nodes)
+            found += kills(some, folder, options.moments, nodes, rows)
+        record(options.out / "archive.json", result)
     lines = []
     for how in ("processes", "ray"):
         for whom in ("worker", "program"):
