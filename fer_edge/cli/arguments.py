@@ -68,10 +68,15 @@ class Recognizing(Running):
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", "-m", help="Artifact folder or ONNX file. (default: the carried one)"),
+    typer.Option(
+        "--model",
+        "-m",
+        help="A name of fer-edge models, an artifact folder or ONNX file. (default: compact)",
+    ),
 ]
 ModelArgument = Annotated[
-    Path | None, typer.Argument(help="Artifact folder. (default: the carried one)")
+    Path | None,
+    typer.Argument(help="Artifact folder or name (see fer-edge models). (default: compact)"),
 ]
 
 Labels = Annotated[
@@ -184,9 +189,9 @@ def batches(text: str) -> list[int]:
 
 
 def model_or_carried(model: Path | None) -> Path:
-    from fer_edge.models.carried import carried_model
+    from fer_edge.models.published import find_model
 
-    return carried_model() if model is None else model
+    return find_model(model)
 
 
 def model_name(path: Path) -> str:

@@ -14,7 +14,9 @@ from fer_edge.errors import MissingDependencyError, UsageError
 def calibrate(
     source: Annotated[
         Path | None,
-        typer.Argument(help="Training run, artifact or fp32 ONNX file. (default: carried model)"),
+        typer.Argument(
+            help="Training run, artifact, its name, or fp32 ONNX file. (default: compact)"
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="FER2013; its val split calibrates.")] = None,
     histograms: Annotated[

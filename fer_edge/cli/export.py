@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def export(
     source: Annotated[
         Path | None,
-        typer.Argument(help="Training run, artifact or fp32 ONNX file. (default: carried model)"),
+        typer.Argument(
+            help="Training run, artifact, its name, or fp32 ONNX file. (default: compact)"
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Artifact folder to write. (default: build/NAME)")

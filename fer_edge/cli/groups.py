@@ -111,9 +111,5 @@ def _parameter(option: Declared) -> inspect.Parameter:
 
 def _plain(option: Declared, value: Any) -> Any:
     if option.many:
-        return [_absolute(one) for one in value or []]
-    return _absolute(value)
-
-
-def _absolute(value: Any) -> Any:
-    return str(value.resolve()) if isinstance(value, Path) else value
+        return [option.rooted(str(one)) if option.path else one for one in value or []]
+    return option.rooted(str(value)) if option.path and value is not None else value

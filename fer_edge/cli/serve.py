@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Finding, Running, model_name, model_or_carried
+from fer_edge.cli.arguments import Finding, Running, model_name
 from fer_edge.cli.console import stderr
 from fer_edge.cli.groups import grouped
 from fer_edge.errors import MissingDependencyError, UsageError
@@ -25,8 +25,8 @@ def serve(
         typer.Option(
             "--model",
             "-m",
-            help="NAME=FOLDER, or a folder, which goes by its own name; an ONNX file, too. Several "
-            "are given one by one. (default: the carried one)",
+            help="A name of fer-edge models, an artifact folder or ONNX file; or NAME= and one of "
+            "these, to call it so. Several are given one by one. (default: compact)",
         ),
     ] = None,
     host: Annotated[
@@ -115,15 +115,17 @@ def _say(line: str) -> None:
     stderr().print(line, markup=False)
 
 
-def _named(text: str) -> tuple[str, Path | None]:
-    """Name and folder of ``NAME=FOLDER`` or ``FOLDER``."""
-    name, equals, folder = text.partition("=")
+def _named(text: str) -> tuple[str, Path]:
+    """Name and folder of ``NAME=MODEL`` or ``MODEL``."""
+    from fer_edge.models.published import find_model
+
+    name, equals, model = text.partition("=")
     if not equals:
-        path = Path(text) if text else None
-        return (model_name(model_or_carried(None)) if path is None else _own_name(path)), path
-    if not folder:
+        path = find_model(text or None)
+        return (_own_name(path) if text else model_name(path)), path
+    if not model:
         raise UsageError(f"--model {text} names no folder.", hint="Say --model NAME=FOLDER")
-    return name, Path(folder)
+    return name, find_model(model)
 
 
 def _own_name(path: Path) -> str:

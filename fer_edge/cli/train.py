@@ -98,12 +98,20 @@ def train(
                 stderr().print(line(epoch, time.monotonic() - started))
 
         load, step = counted(tell, "Reading faces"), counted(tell, "Training")
-        growing = counted(tell, "Growing")
+        growing, asking = counted(tell, "Growing"), counted(tell, "Asking the teachers")
         try:
             if config is None:
-                go_on(run, on_load=load, on_step=step, on_epoch=on_epoch)
+                go_on(run, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch)
             else:
-                start(config, run, on_load=load, on_grow=growing, on_step=step, on_epoch=on_epoch)
+                start(
+                    config,
+                    run,
+                    on_load=load,
+                    on_grow=growing,
+                    on_ask=asking,
+                    on_step=step,
+                    on_epoch=on_epoch,
+                )
         except KeyboardInterrupt:
             if not (run / CONFIG).is_file():
                 raise

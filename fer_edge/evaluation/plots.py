@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import EMOTIONS
 from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.evaluation.groups import Audit
+from fer_edge.evaluation.robustness import Robustness
 from fer_edge.files import atomic_path
 from fer_edge.metrics import ReliabilityBin
 
@@ -172,5 +173,34 @@ def plot_groups(audit: Audit, target: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3, axis="x")
     axes[-1].set_xlabel("accuracy (%), with intervals of 95 %")
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_robustness(robustness: Robustness, target: Path) -> None:
+    """Draw accuracy against the level of every fault, a panel for each, as PNG.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    StorageError
+        ``target`` cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(score.fault for score in robustness.faults))
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots(2, -(-len(names) // 2), sharey=True, squeeze=False).flat
+    for ax, name in zip(axes, names, strict=False):
+        own = [score for score in robustness.faults if score.fault == name]
+        values = [100 * robustness.clean, *(100 * score.accuracy for score in own)]
+        ax.plot(range(len(values)), values, "o-", color="#0072b2")
+        ax.set_xticks(range(len(values)), ["none", *(f"{score.level:g}" for score in own)])
+        ax.set(title=name, xlabel=own[0].unit, ylim=(0, 100))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    figure.supylabel("accuracy (%)")
     with atomic_path(target) as temporary:
         figure.savefig(temporary, dpi=120)

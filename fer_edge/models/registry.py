@@ -64,6 +64,13 @@ MODELS: dict[str, ModelSpec] = {
             residual_branch=r"stages\.\d+\.residual",
         ),
         ModelSpec(
+            "nano",
+            "compact with 0.74 M parameters and a third of its multiply-adds, for small processors",
+            ".compact:nano",
+            "stem.0",
+            residual_branch=r"stages\.\d+\.residual",
+        ),
+        ModelSpec(
             "resnet50",
             "ResNet-50 with a stem for small faces (no max pool)",
             ".resnet:resnet50",

@@ -14,7 +14,7 @@ from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
 from fer_edge.errors import FerEdgeError, UsageError
-from fer_edge.models.carried import carried_model
+from fer_edge.models.published import find_model
 from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
@@ -116,7 +116,7 @@ class Recognizer:
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
-        path = carried_model() if model is None else Path(model)
+        path = find_model(model)
         self._engine = open_engine(
             path,
             precision=precision,

@@ -6,6 +6,7 @@ The command line, the reader of recipes, the checks and the reference page are m
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +34,8 @@ class Option:
     """What None stands for."""
     path: bool = False
     """A file or folder; lists of them, too."""
+    published: bool = False
+    """A name of :func:`~fer_edge.models.published.published_models` is a path, too."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,14 @@ class Declared:
         if low and not high:
             return low[0] if low[0].startswith("above") else f"{low[0]} or more"
         return " to ".join(low + high)
+
+    def rooted(self, path: str) -> str:
+        """A path of this option from the root; ModelError for a name that stands for none."""
+        if self.option.published:
+            from fer_edge.models.published import find_model
+
+            return str(find_model(path).resolve())
+        return str(Path(path).resolve())
 
     def describe(self) -> str:
         """Help with the values that it takes and, where it is None, its default."""

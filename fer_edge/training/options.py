@@ -87,12 +87,21 @@ class TrainOptions:
     ] = None
     """A run's own config has it."""
     weights: Annotated[
-        str | None, Option("Start from this .safetensors or torch state dict.", "model", path=True)
+        str | None,
+        Option(
+            "Start from this .safetensors, torch state dict, artifact, or name of a model.",
+            "model",
+            path=True,
+            published=True,
+        ),
     ] = None
     grow_from: Annotated[
         str | None,
         Option(
-            "Start a resnet50 as this compact (best.safetensors or artifact).", "model", path=True
+            "Start a resnet50 as this compact (best.safetensors, artifact, or name).",
+            "model",
+            path=True,
+            published=True,
         ),
     ] = None
     pretrained: Annotated[
@@ -159,10 +168,11 @@ class TrainOptions:
     teachers: Annotated[
         tuple[str, ...],
         Option(
-            "best.safetensors or artifact of a model to learn from; again for an ensemble.",
+            "best.safetensors, artifact, or name of a model to learn from; again for an ensemble.",
             "loss",
             flag="teacher",
             path=True,
+            published=True,
         ),
     ] = ()
     distillation: Annotated[
@@ -172,6 +182,14 @@ class TrainOptions:
     distillation_temperature: Annotated[
         float, Gt(0), Option("Softens what teachers and student say.", "loss")
     ] = 2.0
+    soft_labels: Annotated[
+        bool,
+        Option(
+            "Ask the teachers once about every face and its mirror image, and keep what they say, "
+            "rather than about each batch as the student sees it: epochs cost no teacher.",
+            "loss",
+        ),
+    ] = False
 
     augment: Annotated[
         bool,
@@ -194,6 +212,16 @@ class TrainOptions:
     erasing: Annotated[
         float, Ge(0), Le(1), Option("Probability of an erased rectangle.", "augmentation")
     ] = 0.25
+    degradation: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Option(
+            "Probability of a face as cameras give it: small, blurred, dark or bright, noisy or "
+            "compressed.",
+            "augmentation",
+        ),
+    ] = 0.0
     mixup: Annotated[float, Ge(0), Option("Alpha; 0 for none.", "augmentation")] = 0.0
     cutmix: Annotated[
         float,

@@ -142,11 +142,7 @@ def _absolute(option: Declared, value: Any) -> Any:
     """Paths from the root; data sets stay names, which :func:`find_sources` looks for."""
     if not option.path or option.name == "data":
         return value
-    return [_rooted(one) for one in value] if option.many else _rooted(value)
-
-
-def _rooted(path: str) -> str:
-    return str(Path(path).resolve())
+    return [option.rooted(one) for one in value] if option.many else option.rooted(value)
 
 
 def _unknown(path: Path, key: str, table: str | None, known: list[str]) -> UsageError:

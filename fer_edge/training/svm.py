@@ -22,12 +22,13 @@ from fer_edge.models.head import classifier
 from fer_edge.models.trained import load_trained
 from fer_edge.models.weights import contract_facts
 from fer_edge.sealed import MANIFEST
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, save_model
 from fer_edge.training.config import CONFIG, TrainConfig, problem_with
 from fer_edge.training.declaration import declared_in
 from fer_edge.training.epoch import METRICS, Epoch, val_figures
 from fer_edge.training.options import SvmOptions
-from fer_edge.training.trainer import evaluation_batch, normalise
+from fer_edge.training.trainer import evaluation_batch
 
 Progress = Callable[[int, int], None]
 

@@ -35,7 +35,7 @@ def test_none_is_left_out() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_a_recipe_has_it(option, tmp_path: Path) -> None:
-    example = {bool: "true", int: "30", float: "0.25", str: '"cosine"'}[option.kind]
+    example = {bool: "true", int: "30", float: "0.25", str: '"runs/cosine"'}[option.kind]
     if option.values and option.kind is str:
         example = f'"{option.values.split(",")[0].split(" ")[0]}"'
     recipe = tmp_path / "r.toml"

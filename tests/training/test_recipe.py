@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.errors import StorageError, UsageError
+from fer_edge.errors import ModelError, StorageError, UsageError
 from fer_edge.models import model_spec
+from fer_edge.models.carried import carried_model
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.recipe import find_sources, read_recipe
 
@@ -94,3 +95,13 @@ def test_data_sets_too_few_or_too_many_are_named(given: list[Path], wrong: str) 
         find_sources(["a.zip", "b.zip"], given)
     with pytest.raises(UsageError, match="must be a list"):
         find_sources("a.zip", given)
+
+
+def test_a_teacher_may_be_a_published_model(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[loss]\nteachers = ["compact", "runs/x/best.safetensors"]')
+    first, second = read_recipe(tmp_path / "r.toml").values["teachers"]
+    assert Path(first) == carried_model("compact").resolve()
+    assert Path(second) == Path("runs/x/best.safetensors").resolve()
+    (tmp_path / "r.toml").write_text('[loss]\nteachers = ["compcat"]')
+    with pytest.raises(ModelError, match="no model 'compcat'"):
+        read_recipe(tmp_path / "r.toml")

@@ -15,11 +15,12 @@ from fer_edge.models.head import classifier
 from fer_edge.models.trained import load_model
 from fer_edge.models.weights import contract_facts
 from fer_edge.training import svm as svms
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import CONFIG
 from fer_edge.training.epoch import METRICS, best_epoch
 from fer_edge.training.svm import features, train_svm
-from fer_edge.training.trainer import Trainer, normalise
+from fer_edge.training.trainer import Trainer
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 
