@@ -7,12 +7,12 @@ figures are from:
     69.91 = 100 * precisions.fp32.score.accuracy
     -->
 
-Each line gives a figure as it stands there, and its place in the file: names and indices, or in a
-list the value by which an entry is known (``fp32``, or ``64`` of a batch). A factor may stand
-before it, and what it is divided by behind it. ``<!-- figures of FILE: all -->`` says that every
-figure of what follows is somewhere in the file, as it is, in percent or in millions.
-``<!-- figures: 15 20 not measured, REASON -->`` is for limits and what is so by design; without
-numbers, it is for all of an example.
+Each line, or part of a line before a semicolon, gives a figure as it stands there, and its place
+in the file: names and indices, or in a list the value by which an entry is known (``fp32``, or
+``64`` of a batch). A factor may stand before it, and what it is divided by behind it.
+``<!-- figures of FILE: all -->`` says that every figure of what follows is somewhere in the file,
+as it is, in percent or in millions. ``<!-- figures: 15 20 not measured, REASON -->`` is for limits
+and what is so by design; without numbers, it is for all of an example.
 """
 
 import json
@@ -62,7 +62,7 @@ class Source:
             ]
             return [f"{one} is nowhere in {self.file}" for one in absent], set(figures(block))
         wrong, told = [], set()
-        for line in self.body.splitlines():
+        for line in re.split(r"\n|; ", self.body):
             match = _LINE.fullmatch(line.strip())
             if match is None:
                 wrong.append(f"not a figure and its place: {line.strip()!r}")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+    from fer_edge.artifact import FaultScore
     from fer_edge.evaluation import Evaluation
     from fer_edge.evaluation.groups import Audit
-    from fer_edge.evaluation.robustness import Robustness
 
 
 @grouped
@@ -110,8 +110,8 @@ def evaluate(
         if members is not None:
             evaluation.audit = audit(members, faces, probabilities, smallest=min_group)
         if robustness:
-            evaluation.robustness = score_faults(
-                engine, faces, evaluation.score.accuracy, progress=counted(tell, "Spoilt faces")
+            evaluation.score.faults = score_faults(
+                engine, faces, progress=counted(tell, "Spoilt faces")
             )
     if json:
         print_json(evaluation.model_dump(mode="json"))
@@ -167,8 +167,8 @@ def _render(evaluation: "Evaluation") -> "Group":
     if evaluation.audit is not None:
         remarks += [Text(""), _groups(evaluation.audit)]
         remarks += [Text(line) for line in _gaps(evaluation.audit)]
-    if evaluation.robustness is not None:
-        remarks += [Text(""), _faults(evaluation.robustness)]
+    if score.faults:
+        remarks += [Text(""), _faults(score.faults)]
     heading = f"{evaluation.model} {evaluation.precision} on {score.split}, {score.n} faces"
     return Group(Text(heading, "bold"), "", facts, "", table, *remarks)
 
@@ -201,7 +201,7 @@ def _groups(audit: "Audit") -> "Table":
     return table
 
 
-def _faults(robustness: "Robustness") -> "Table":
+def _faults(faults: "list[FaultScore]") -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -209,10 +209,10 @@ def _faults(robustness: "Robustness") -> "Table":
     table.add_column("accuracy % on faces that are")
     for _ in range(3):
         table.add_column(justify="right")
-    names = dict.fromkeys((score.fault, score.unit) for score in robustness.faults)
+    names = dict.fromkeys((one.fault, one.unit) for one in faults)
     for fault, unit in names:
-        own = [score for score in robustness.faults if score.fault == fault]
-        cells = [f"{100 * score.accuracy:.1f} at {score.level:g}" for score in own]
+        own = [one for one in faults if one.fault == fault]
+        cells = [f"{100 * one.accuracy:.1f} at {one.level:g}" for one in own]
         table.add_row(f"{fault} ({unit})", *cells)
     return table
 

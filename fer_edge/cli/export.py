@@ -63,6 +63,14 @@ def export(
         bool,
         typer.Option("--best-effort", help="Write the best INT8 graph if none meets --max-drop."),
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Score every precision on blurred, dark, small, rotated, noisy and compressed "
+            "faces, too, for the model card. Needs --data.",
+        ),
+    ] = False,
     proof: Annotated[
         Path | None,
         typer.Option(
@@ -134,6 +142,8 @@ def export(
         raise UsageError("--max-drop is for INT8 measured on faces.", hint="Add --int8 --data.")
     if best_effort and max_drop is None:
         raise UsageError("--best-effort is for --max-drop.", hint="Add --max-drop 0.2, or drop it.")
+    if robustness and data is None:
+        raise UsageError("--robustness is scored on faces.", hint="Add --data FER2013.")
     precisions = _precisions(fp16, int8, fp8)
     if proof is not None:
         if data is None or precisions == ["fp32"]:
@@ -185,6 +195,7 @@ def export(
             half_weights=half_weights,
             max_drop=max_drop,
             best_effort=best_effort,
+            faults=robustness,
             progress=tell,
             # An engine that was named is not left out.
             note=notes.append if engine is None else None,

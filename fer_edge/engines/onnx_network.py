@@ -47,6 +47,7 @@ def network_info(
     *,
     inference_precision: str | None = None,
     integers: str | None = None,
+    gpu: int | None = None,
 ) -> NetworkInfo:
     """What a graph takes and gives; its precision is what the metadata say if nobody else does."""
     inputs, outputs = signature
@@ -60,4 +61,5 @@ def network_info(
         metadata=metadata,
         inference_precision=inference_precision,
         integers=integers,
+        gpu=gpu,
     )

@@ -10,9 +10,12 @@ from fer_edge.engines.classifier import ClassifierEngine
 from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
 from fer_edge.engines.network import Array, Network
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.onnx_network import check_threads, network_info, tensor, unloadable
 from fer_edge.engines.ort_cuda import open_cuda_session
+from fer_edge.engines.ort_inputs import GpuInputs
 from fer_edge.engines.ort_package import load_onnxruntime, reason
+from fer_edge.engines.picking import Pick
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError
@@ -76,13 +79,24 @@ class OnnxRuntimeNetwork(Network):
             ([*map(_tensor, session.get_inputs())], [*map(_tensor, session.get_outputs())]),
             metadata,
             integers=None if integers is None else str(integers),
+            gpu=ordinal,
         )
         self._outputs = [output.name for output in info.outputs]
+        self._there = None if ordinal is None else GpuInputs(ordinal, info.inputs, info.outputs)
         # The second is ONNX Runtime's own session, which the first holds.
         super().__init__(session, info, session, getattr(session, "_sess", None))
 
     def _compute(self, handle: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if self._there is not None and any(isinstance(one, OnGpu) for one in inputs.values()):
+            return self._there.run(handle, inputs)
         return dict(zip(self._outputs, handle.run(self._outputs, inputs), strict=True))
+
+    def compute_picked(self, inputs: Mapping[str, OnGpu], pick: Pick) -> list[Any]:
+        """As :meth:`fer_edge.engines.network.Network.compute_picked`."""
+        if self._there is None:
+            return super().compute_picked(inputs, pick)
+        there = self._there
+        return self._guarded(lambda handle: there.run_picked(handle, inputs, pick), inputs)
 
     @staticmethod
     def _reason(error: Exception) -> str:

@@ -9,7 +9,6 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Probabilities
 from fer_edge.evaluation.groups import Audit
-from fer_edge.evaluation.robustness import Robustness
 from fer_edge.evaluation.scoring import Progress, score
 
 
@@ -30,8 +29,6 @@ class Evaluation(pydantic.BaseModel):
     """The temperature that would fit these faces best; 1 where the probabilities do already."""
     audit: Audit | None = None
     """Scores by group, where groups were given."""
-    robustness: Robustness | None = None
-    """Where it was asked for."""
 
 
 def evaluate(

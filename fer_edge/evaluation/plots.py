@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.artifact import Score
 from fer_edge.contract import EMOTIONS
 from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.evaluation.groups import Audit
-from fer_edge.evaluation.robustness import Robustness
 from fer_edge.files import atomic_path
 from fer_edge.metrics import ReliabilityBin
 
@@ -177,7 +177,7 @@ def plot_groups(audit: Audit, target: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def plot_robustness(robustness: Robustness, target: Path) -> None:
+def plot_robustness(score: Score, target: Path) -> None:
     """Draw accuracy against the level of every fault, a panel for each, as PNG.
 
     Raises
@@ -190,14 +190,14 @@ def plot_robustness(robustness: Robustness, target: Path) -> None:
     check_matplotlib()
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(score.fault for score in robustness.faults))
+    names = list(dict.fromkeys(one.fault for one in score.faults))
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots(2, -(-len(names) // 2), sharey=True, squeeze=False).flat
     for ax, name in zip(axes, names, strict=False):
-        own = [score for score in robustness.faults if score.fault == name]
-        values = [100 * robustness.clean, *(100 * score.accuracy for score in own)]
+        own = [one for one in score.faults if one.fault == name]
+        values = [100 * score.accuracy, *(100 * one.accuracy for one in own)]
         ax.plot(range(len(values)), values, "o-", color="#0072b2")
-        ax.set_xticks(range(len(values)), ["none", *(f"{score.level:g}" for score in own)])
+        ax.set_xticks(range(len(values)), ["none", *(f"{one.level:g}" for one in own)])
         ax.set(title=name, xlabel=own[0].unit, ylim=(0, 100))
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3)

@@ -50,9 +50,9 @@ def write_report(
         groups = folder / "groups.png"
         plot_groups(evaluation.audit, groups)
         written.append(groups)
-    if evaluation.robustness is not None:
+    if evaluation.score.faults:
         faults = folder / "robustness.png"
-        plot_robustness(evaluation.robustness, faults)
+        plot_robustness(evaluation.score, faults)
         written.append(faults)
     return written
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
-import pydantic
 from PIL import Image, ImageFilter
 
 from fer_edge import metrics
+from fer_edge.artifact import FaultScore
 from fer_edge.data import FaceDataset
 from fer_edge.engines import Engine
 from fer_edge.engines.base import Faces
@@ -15,24 +15,6 @@ from fer_edge.evaluation.scoring import Progress, classify
 
 _OWN = 48
 """Side of the faces that blur is measured on; larger ones are blurred as much more."""
-
-
-class FaultScore(pydantic.BaseModel):
-    """Accuracy under one fault of the picture at one level."""
-
-    fault: str
-    level: float
-    unit: str
-    accuracy: float
-    """0..1."""
-
-
-class Robustness(pydantic.BaseModel):
-    """Accuracy under every fault. ``model_dump(mode="json")`` makes it JSON."""
-
-    clean: float
-    """Of the faces as they are."""
-    faults: list[FaultScore]
 
 
 Spoil = Callable[[Image.Image, float, np.random.Generator], Image.Image]
@@ -106,8 +88,8 @@ def spoil(faces: Faces, fault: str, level: float) -> Faces:
 
 
 def robustness(
-    engine: Engine, dataset: FaceDataset, clean: float, *, progress: Progress | None = None
-) -> Robustness:
+    engine: Engine, dataset: FaceDataset, *, progress: Progress | None = None
+) -> list[FaultScore]:
     """Score every fault of :data:`FAULTS` at its three levels.
 
     Parameters
@@ -115,8 +97,6 @@ def robustness(
     engine : Engine
     dataset : FaceDataset
         Read for the engine's contract; not empty.
-    clean : float
-        Accuracy on the faces as they are, 0..1.
     progress : callable(done, total), optional
         Counts the faces of all levels.
 
@@ -135,4 +115,4 @@ def robustness(
         found.append(FaultScore(fault=name, level=level, unit=FAULTS[name][1], accuracy=accuracy))
         if progress is not None:
             progress((place + 1) * len(faces), len(levels) * len(faces))
-    return Robustness(clean=clean, faults=found)
+    return found

@@ -28,6 +28,7 @@ from fer_edge.engines.tensorrt import (
 from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
+from fer_edge.evaluation.robustness import robustness
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.graph.view import GraphView, set_metadata
@@ -77,6 +78,7 @@ def export_model(
     half_weights: bool = False,
     max_drop: float | None = None,
     best_effort: bool = False,
+    faults: bool = False,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Artifact:
@@ -113,6 +115,9 @@ def export_model(
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
         :func:`fer_edge.export.quantization.search.search` has it; needs ``data``.
+    faults : bool
+        Score every precision on spoilt faces, too, as
+        :func:`fer_edge.evaluation.robustness.robustness` has it; needs ``data``.
     progress : callable, optional
     note : callable, optional
         Told which engines this GPU cannot have, which are left out; without it they are an error,
@@ -224,7 +229,7 @@ def export_model(
         )
         artifact = seal(folder, manifest)
         if data is not None:
-            _score(artifact, data, tell)
+            _score(artifact, data, faults, tell)
         if len(graphs) > 1:
             manifest.speeds = time_all(artifact, seconds=SPEED_S, device=device, progress=tell)
         artifact = seal(folder, manifest)
@@ -342,7 +347,7 @@ def _build(
     return records
 
 
-def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
+def _score(artifact: Artifact, data: FaceDataset, faults: bool, tell: Progress) -> None:
     """Score what CPUs run, and hold the INT8 graph of record against its form for CPUs."""
     reference = None
     for precision, record in artifact.manifest.graphs.items():
@@ -353,6 +358,9 @@ def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
                 reference=reference,
                 progress=_fraction(tell, f"Accuracy of {precision}"),
             )
+            if faults:
+                spoilt = _fraction(tell, f"Accuracy of {precision} on spoilt faces")
+                result.faults = robustness(engine, data, progress=spoilt)
         artifact.manifest.scores[precision] = result
         if precision == "fp32":
             reference = probabilities

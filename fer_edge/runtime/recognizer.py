@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, S
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
-from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.engines.device_array import DeviceArray, is_device_array
+from fer_edge.engines.frames import Crops, crop
+from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.errors import FerEdgeError, InputError, UsageError
 from fer_edge.models.published import find_model
-from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
-from fer_edge.runtime.detection import Detector, RetinaFace, detect
+from fer_edge.runtime.detection import Detector, Pixels, RetinaFace, look
 from fer_edge.runtime.moment import Moment, SeenFace
-from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces, to_frame
+from fer_edge.runtime.preprocess import Color, UInt8Array, check_color, to_faces, to_frame
 from fer_edge.runtime.smoothing import Smoother
 from fer_edge.runtime.sureness import sure_threshold
 from fer_edge.runtime.watch import watch
@@ -134,7 +137,9 @@ class Recognizer:
                 raise
         self._batch = batch
         self._on_batch = on_batch
-        self._contract = self._engine.describe().contract
+        info = self._engine.describe()
+        self._contract = info.contract
+        self._gpu = info.gpu
         self._batcher = Batcher(
             self._classify,
             self._prediction,
@@ -203,13 +208,19 @@ class Recognizer:
         return self._batcher.submit(faces, source=source, live=live)
 
     def find(
-        self, image: UInt8Array, *, detector: Detector | None = None, color: Color = "rgb"
+        self,
+        image: UInt8Array | DeviceArray,
+        *,
+        detector: Detector | None = None,
+        color: Color = "rgb",
     ) -> list[SeenFace]:
         """Find and classify the faces in a photo, in batches shared with other threads.
 
         Parameters
         ----------
         image : uint8 array, shape (H, W, 3) or (H, W)
+            In host memory; or on the GPU that the detector and this run on, as DLPack or the CUDA
+            Array Interface have it. It must not change until the answer is there.
         detector : Detector, optional
             By default :class:`fer_edge.runtime.RetinaFace`, which scales large photos down: for
             small faces in them give ``RetinaFace(size=1280)``.
@@ -231,10 +242,10 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        frame = to_frame(image, color=color)
-        found = detect(detector or RetinaFace(), frame)
-        faces = crop_faces(frame, [one.box for one in found], self._contract)
-        prediction = self._batcher.answer(faces)
+        detector = detector or RetinaFace()
+        found, pixels = look(detector, self._frame(image, detector, color))
+        faces = crop(pixels, [one.box for one in found], self._contract)
+        prediction = self._batcher.answer(self._taken(faces))
         return [
             SeenFace(
                 *(count, one.box, one.score, int(label), row, row),
@@ -296,7 +307,7 @@ class Recognizer:
             The engine failed, or the Recognizer is closed.
         """
         moments = watch(
-            lambda faces, live: self._batcher.answer(faces, live=live).probabilities,
+            lambda faces, live: self._batcher.answer(self._taken(faces), live=live).probabilities,
             cameras,
             detector or RetinaFace(),
             detect_every=detect_every,
@@ -328,6 +339,24 @@ class Recognizer:
     def _faces(self, images: UInt8Array | Sequence[UInt8Array], color: Color) -> UInt8Array:
         return to_faces(images, color=color, contract=self._contract)
 
+    def _frame(self, image: UInt8Array | DeviceArray, detector: Detector, color: Color) -> Pixels:
+        """A photo as detectors take it."""
+        if not is_device_array(image):
+            return to_frame(cast(UInt8Array, image), color=color)
+        check_color(color)
+        if isinstance(detector, RetinaFace):
+            return detector.place(image, rgb=color == "rgb")
+        raise InputError(
+            f"A {type(detector).__name__} does not take frames that are on a GPU.",
+            hint="Hand over a numpy array of it, or take RetinaFace.",
+        )
+
+    def _taken(self, faces: Faces | Crops) -> Faces | Crops:
+        """Faces where the engine takes them."""
+        if isinstance(faces, Crops) and faces.frame.gpu.index != self._gpu:
+            return faces.on_host()
+        return faces
+
     def _prediction(self, probabilities: Probabilities) -> Prediction:
         return Prediction(probabilities, self._contract.labels, self._threshold)
 
@@ -336,7 +365,7 @@ class Recognizer:
             for moment in moments:
                 yield moment.with_threshold(self._threshold)
 
-    def _classify(self, faces: Faces) -> Probabilities:
+    def _classify(self, faces: Faces | OnGpu) -> Probabilities:
         started = time.perf_counter()
         probabilities = run_all(self._engine, faces, self._batch)
         if self._on_batch is not None and len(faces):

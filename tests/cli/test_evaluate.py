@@ -143,5 +143,5 @@ def test_spoilt_faces_are_scored_and_drawn(
         assert fault in result.out
     assert max(map(len, result.out.splitlines()[:-1])) <= 80
     assert (out / "robustness.png").stat().st_size > 5000
-    record = json.loads((out / "evaluation.json").read_text())["robustness"]
+    record = json.loads((out / "evaluation.json").read_text())["score"]
     assert len(record["faults"]) == 18

@@ -8,6 +8,7 @@ from fer_edge.contract import Contract
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.evaluation.plots import plot_robustness
 from fer_edge.evaluation.robustness import FAULTS, robustness, spoil
+from fer_edge.evaluation.scoring import score
 from tests.tiny import RGB, FakeEngine
 
 GRID = np.linspace(-1, 1, 48)
@@ -70,10 +71,10 @@ def test_every_level_is_scored(contract: Contract) -> None:
     data = synthetic_dataset(21, split="val", contract=contract)
     calls: list[tuple[int, int]] = []
     engine = FakeEngine(contract=contract)
-    found = robustness(engine, data, 0.5, progress=lambda *told: calls.append(told))
-    assert [(score.fault, score.level) for score in found.faults] == LEVELS
+    found = robustness(engine, data, progress=lambda *told: calls.append(told))
+    assert [(one.fault, one.level) for one in found] == LEVELS
     assert calls[-1] == (21 * 18, 21 * 18)
-    assert all(0 <= score.accuracy <= 1 for score in found.faults)
+    assert all(0 <= one.accuracy <= 1 for one in found)
 
 
 def test_accuracy_is_of_the_spoilt_faces() -> None:
@@ -85,15 +86,17 @@ def test_accuracy_is_of_the_spoilt_faces() -> None:
             return np.eye(7, dtype=np.float32)[np.where(bright, 3, 4)]
 
     data = FaceDataset.from_arrays(FACES, np.array([3, 3, 3]), "val")
-    found = robustness(Light(), data, 1.0)
-    dark = [score.accuracy for score in found.faults if score.fault == "dark"]
+    found = robustness(Light(), data)
+    dark = [one.accuracy for one in found if one.fault == "dark"]
     assert dark == [1, 0, 0]
-    assert all(score.accuracy == 1 for score in found.faults if score.fault != "dark")
+    assert all(one.accuracy == 1 for one in found if one.fault != "dark")
 
 
 def test_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    found = robustness(FakeEngine(), synthetic_dataset(14, split="val"), 0.5)
-    plot_robustness(found, tmp_path / "r.png")
+    data = synthetic_dataset(14, split="val")
+    result, _ = score(FakeEngine(), data)
+    result.faults = robustness(FakeEngine(), data)
+    plot_robustness(result, tmp_path / "r.png")
     with Image.open(tmp_path / "r.png") as picture:
         assert picture.width > 800
