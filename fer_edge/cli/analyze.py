@@ -11,7 +11,7 @@ from fer_edge.cli.arguments import (
     Following,
     Json,
     ModelOption,
-    Running,
+    Recognizing,
     model_name,
     model_or_carried,
 )
@@ -52,7 +52,7 @@ def analyze(
     following: Following,
     archiving: Archiving,
     model: ModelOption = None,
-    running: Running,
+    recognizing: Recognizing,
     json: Json = False,
 ) -> None:
     """Follow the faces through recordings, every frame, as fast as it goes.
@@ -117,13 +117,13 @@ def _analyze_one(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = following.make(running.device)
+    finder = following.make(recognizing.device)
     detect_every = following.detect_every or 1
     path = model_or_carried(model)
     name = model_name(path)
     with (
         Camera(recording, fps=fps) as camera,
-        running.recognizer(path) as recognizer,
+        recognizing.recognizer(path) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
         engine = recognizer.describe()
@@ -140,6 +140,7 @@ def _analyze_one(
             "min_score": following.min_score,
             "detect_every": detect_every,
             "smooth_seconds": following.smoothing,
+            "threshold": recognizer.threshold,
         }
         started = time.monotonic()
         progress, total = counted(tell, "Analyzing"), camera.length
@@ -153,6 +154,7 @@ def _analyze_one(
         )
         with open_rows(out, facts, labels) as write:
             for moment in moments:
+                moment = moment.with_threshold(recognizer.threshold)
                 write(moment.to_rows())
                 summary.add(moment)
                 progress(summary.frames, total)

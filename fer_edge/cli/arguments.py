@@ -48,6 +48,19 @@ class Running(Processor):
 
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto"
 
+
+@dataclass(frozen=True)
+class Recognizing(Running):
+    """What a network runs on and in, and when it names an emotion."""
+
+    sure: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the named emotions that should be right, as 0.9: the others are "
+            "unsure. By the thresholds that the manifest records of val. (default: name all)"
+        ),
+    ] = None
+
     def recognizer(self, model: Path | None) -> "Recognizer":
         """Opened; raises as :class:`fer_edge.Recognizer`."""
         from fer_edge.runtime import Recognizer

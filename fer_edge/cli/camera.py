@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Following, ModelOption, Running
+from fer_edge.cli.arguments import Following, ModelOption, Recognizing
 from fer_edge.cli.console import complain, stderr
 from fer_edge.cli.groups import grouped
 from fer_edge.errors import BrokenOffError, FerEdgeError, OutputError, UsageError
@@ -113,7 +113,7 @@ def camera(
     ] = False,
     following: Following,
     model: ModelOption = None,
-    running: Running,
+    recognizing: Recognizing,
 ) -> None:
     """Follow the faces that cameras see, and name their expressions.
 
@@ -142,9 +142,9 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    finder = following.make(running.device)
+    finder = following.make(recognizing.device)
     with contextlib.ExitStack() as stack:
-        recognizer = stack.enter_context(running.recognizer(model))
+        recognizer = stack.enter_context(recognizing.recognizer(model))
         opened = stack.enter_context(contextlib.ExitStack())
         cameras = _open(sources, opened, size=_size(size), fps=fps, wait=wait_for)
         troubles: list[FerEdgeError] = []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_edge.cli.arguments import Finding, Json, ModelOption, Running
+from fer_edge.cli.arguments import Finding, Json, ModelOption, Recognizing
 from fer_edge.cli.console import complain, counted, json_list, staged_progress
 from fer_edge.cli.groups import grouped
+from fer_edge.emotions import UNSURE
 from fer_edge.errors import FerEdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def predict(
     ] = False,
     finding: Finding,
     model: ModelOption = None,
-    running: Running,
+    recognizing: Recognizing,
     json: Json = False,
 ) -> None:
     """Name the expression of each face, with probabilities.
@@ -47,10 +48,10 @@ def predict(
 
     if not find and (finding.detector is not None or finding.detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    finder = finding.make(running.device) if find else None
+    finder = finding.make(recognizing.device) if find else None
     failed = 0
     with (
-        running.recognizer(model) as recognizer,
+        recognizing.recognizer(model) as recognizer,
         contextlib.closing(read_photos(images)) as photos,
         json_list() if json else contextlib.nullcontext(_print_answer) as tell,
         # Answers in a terminal are progress enough.
@@ -66,7 +67,8 @@ def predict(
                 answer["faces"] = [_found(one) for one in recognizer.find(image, detector=finder)]
             else:
                 found = recognizer([image])
-                answer |= _facts(found.classes, found.probabilities[0])
+                answer["emotion"] = found.emotions[0]
+                answer["probabilities"] = _named(found.classes, found.probabilities[0])
             if json or len(images) > 1 or "error" not in answer:
                 tell(answer)
             counted(progress, "Photos")(count, len(images))
@@ -78,15 +80,13 @@ def _found(face: "SeenFace") -> dict[str, object]:
     return {
         "box": [round(float(value), 1) for value in face.box],
         "score": face.score,
-        **_facts(face.classes, face.probabilities),
+        "emotion": face.emotion,
+        "probabilities": _named(face.classes, face.probabilities),
     }
 
 
-def _facts(classes: tuple[str, ...], probabilities: "Vector") -> dict[str, object]:
-    return {
-        "emotion": classes[probabilities.argmax()],
-        "probabilities": dict(zip(classes, probabilities.tolist(), strict=True)),
-    }
+def _named(classes: tuple[str, ...], probabilities: "Vector") -> dict[str, float]:
+    return dict(zip(classes, probabilities.tolist(), strict=True))
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 
 def _print_face(what: str, facts: dict[str, Any]) -> None:
-    typer.echo(f"{what}: {facts['emotion']}")
+    typer.echo(f"{what}: {facts['emotion'] or UNSURE}")
     probabilities: dict[str, float] = facts["probabilities"]
     wide = max(9, *map(len, probabilities))
     for emotion, value in sorted(probabilities.items(), key=lambda pair: -pair[1]):
