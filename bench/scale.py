@@ -24,6 +24,11 @@ SHOWN, LOOKED_AT = 30, 5
 """Frames a second that a camera sends, and in how many of them faces are looked for."""
 MEGABITS = 4.0
 """Of a camera's 720p H.264 stream: taken, not measured."""
+COMPUTED = (
+    "<!-- figures: not measured, arithmetic on recorded runs that tests/bench/test_scale.py does "
+    "again -->"
+)
+"""Before each part, for the check that every figure of a page is a recorded one."""
 CAMERAS, PHOTOS = 1000, 10_000_000
 
 
@@ -111,21 +116,20 @@ def tables() -> str:
         [f"{PHOTOS:,} photos in a day", f"{hours / 24:.1f}", f"{nodes(hours / 24)}"],
         [f"{PHOTOS:,} photos in an hour", f"{hours:,.0f}", f"{nodes(hours)}"],
     ]  # fmt: skip
-    return "\n\n".join(
-        [
-            table(["one core", "core-hours"], faces),
-            table(
-                [f"of a camera, {LOOKED_AT} of {SHOWN} frames looked at", "ms a second", "share"],
-                shares,
-            ),
-            table(["plan", "cores, busy", f"nodes of {NODE_CORES} cores"], plans),
-            f"Network: {CAMERAS:,} cameras of {MEGABITS:.0f} Mbit/s bring {network:.1f} Gbit/s, "
-            f"{network / fleet:.2f} to each of the {fleet} nodes. {PHOTOS:,} photos of "
-            f"{costs.photo_bytes / 1e3:.0f} kB, as those of the run, are "
-            f"{PHOTOS * costs.photo_bytes / 1e9:.0f} GB: in an hour "
-            f"{PHOTOS * costs.photo_bytes * 8 / 3600 / 1e9:.2f} Gbit/s in all.",
-        ]
-    )
+    made = [
+        table(["one core", "core-hours"], faces),
+        table(
+            [f"of a camera, {LOOKED_AT} of {SHOWN} frames looked at", "ms a second", "share"],
+            shares,
+        ),
+        table(["plan", "cores, busy", f"nodes of {NODE_CORES} cores"], plans),
+        f"Network: {CAMERAS:,} cameras of {MEGABITS:.0f} Mbit/s bring {network:.1f} Gbit/s, "
+        f"{network / fleet:.2f} to each of the {fleet} nodes. {PHOTOS:,} photos of "
+        f"{costs.photo_bytes / 1e3:.0f} kB, as those of the run, are "
+        f"{PHOTOS * costs.photo_bytes / 1e9:.0f} GB: in an hour "
+        f"{PHOTOS * costs.photo_bytes * 8 / 3600 / 1e9:.2f} Gbit/s in all.",
+    ]
+    return "\n\n".join(f"{COMPUTED}\n{one}" for one in made)
 
 
 def main() -> None:

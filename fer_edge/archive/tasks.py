@@ -28,6 +28,8 @@ class Settings:
     device: str = "auto"
     threads: int = 1
     """Of each worker."""
+    sure: float | None = None
+    """Share of the named emotions that should be right, as of a Recognizer."""
     detect_every: int = 1
     smooth_seconds: float = 0.2
     span_seconds: float = 60.0

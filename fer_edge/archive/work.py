@@ -73,6 +73,7 @@ class Worker:
             backend=settings.backend,
             device=settings.device,
             threads=settings.threads,
+            sure=settings.sure,
         )
 
     def do(self, task: Task) -> Outcome:
@@ -155,7 +156,7 @@ class Worker:
                 smooth_seconds=settings.smooth_seconds,
                 contract=self._recognizer.contract,
             ):
-                rows += moment.to_rows()
+                rows += moment.with_threshold(self._recognizer.threshold).to_rows()
                 frames += 1
                 if moment.frame.position is not None:
                     last = moment.frame.position
@@ -171,7 +172,7 @@ class Worker:
             tally = Tally(pieces=1, frames=frames, seconds=last - (first or 0.0))
         rows = list(_placed(rows, piece))
         tally.faces = len(rows)
-        tally.emotions = Counter(str(row["emotion"]) for row in rows)
+        tally.emotions = Counter(str(row["emotion"] or "unsure") for row in rows)
         return Collected(rows, errors, tally)
 
 

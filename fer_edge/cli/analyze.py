@@ -76,7 +76,7 @@ def analyze(
                 f"--plot and --fps are for one recording and a table, and {out} is a folder.",
                 hint="Drop them, or end --out in .parquet, .csv or .jsonl.",
             )
-        analyze_into_folder(recordings, out, following, archiving, model, running, json)
+        analyze_into_folder(recordings, out, following, archiving, model, recognizing, json)
     if len(recordings) > 1:
         raise UsageError(
             f"{out} is one table, for one recording.", hint="For several name a folder: --out rows/"
@@ -87,7 +87,7 @@ def analyze(
             hint="For --workers, --ray and --span name a folder: --out rows/",
         )
     recording = Path(recordings[0])
-    _analyze_one(recording, Path(out), plot, fps, following, model, running, json)
+    _analyze_one(recording, Path(out), plot, fps, following, model, recognizing, json)
 
 
 def _is_table(out: str) -> bool:
@@ -102,7 +102,7 @@ def _analyze_one(
     fps: float | None,
     following: Following,
     model: Path | None,
-    running: Running,
+    recognizing: Recognizing,
     json: bool,
 ) -> None:
     """Write one table of one recording, and its picture."""

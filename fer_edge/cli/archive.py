@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from fer_edge.cli.arguments import Finding, Following, Running, model_name, model_or_carried
+from fer_edge.cli.arguments import Finding, Following, Recognizing, model_name, model_or_carried
 from fer_edge.cli.console import complain, print_json, staged_progress
 from fer_edge.errors import UsageError
 from fer_edge.version import __version__
@@ -76,14 +76,14 @@ def analyze_into_folder(
     following: Following,
     archiving: Archiving,
     model: Path | None,
-    running: Running,
+    recognizing: Recognizing,
     json: bool,
 ) -> NoReturn:
     """Analyze what the arguments name into ``out``, a folder or an address; exits the command."""
     from fer_edge.archive import analyze_archive, list_files
 
     where = out if is_address(out) else os.path.abspath(Path(out).expanduser())  # noqa: PTH100
-    settings, classes = _settings(where, following, archiving.span, model, running)
+    settings, classes = _settings(where, following, archiving.span, model, recognizing)
     listing = list_files(what, None if is_address(out) else Path(where))
     _check_needs(listing, settings)
     executor = _executor(listing, settings, archiving)
@@ -99,7 +99,7 @@ def analyze_into_folder(
 
 
 def _settings(
-    out: str, following: Following, span: float, model: Path | None, running: Running
+    out: str, following: Following, span: float, model: Path | None, recognizing: Recognizing
 ) -> "tuple[Settings, tuple[str, ...]]":
     """What workers need to know, and the labels of the model.
 
@@ -108,13 +108,13 @@ def _settings(
     """
     from fer_edge.archive import Settings, recorded_facts
 
-    path, threads = model_or_carried(model), running.threads or 1
+    path, threads = model_or_carried(model), recognizing.threads or 1
     before = recorded_facts(out) or {}
     precision, backend = (
         str(before[name]) if value == "auto" and name in before else value
-        for name, value in (("precision", running.precision), ("backend", running.backend))
+        for name, value in (("precision", recognizing.precision), ("backend", recognizing.backend))
     )
-    settled = replace(running, precision=precision, backend=backend, threads=threads)
+    settled = replace(recognizing, precision=precision, backend=backend, threads=threads)
     with settled.recognizer(path) as recognizer:
         engine = recognizer.describe()
         classes = recognizer.contract.labels
@@ -131,19 +131,21 @@ def _settings(
         "detect_every": detect_every,
         "smooth_seconds": following.smoothing,
         "span_seconds": span,
+        "sure": recognizing.sure,
     }
     settings = Settings(
         out=out,
-        detector=DetectorChoice(following, running.device, threads),
+        detector=DetectorChoice(following, recognizing.device, threads),
         # The carried model is wherever a worker has the package.
         model=None if model is None else os.path.abspath(path),  # noqa: PTH100
         precision=engine.precision,
         backend=engine.backend,
-        device=running.device,
+        device=recognizing.device,
         threads=threads,
         detect_every=detect_every,
         smooth_seconds=following.smoothing,
         span_seconds=span,
+        sure=recognizing.sure,
         facts=facts,
     )
     return settings, classes
