@@ -1,11 +1,12 @@
 PYTHON ?= python3
+LOCK ?=
 # The oldest Python that pyproject.toml allows; the minimum versions have wheels for no newer one.
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) python3.10)
 BIN := .venv/bin
 FLOORS := cli data engines evaluation pixels runtime test_artifact.py test_files.py test_metrics.py
 DATA := $(if $(FER_EDGE_DATA),--data $(FER_EDGE_DATA)/fer2013.zip)
 
-.PHONY: demo test test-machines test-floors lint docs dist
+.PHONY: demo test test-machines test-floors lint docs dist lock
 
 demo: .venv/.demo  ## The main job on the carried model: export, build, bench.
 	$(BIN)/fer-edge export --fp16 --int8 --out build/demo
@@ -45,9 +46,16 @@ dist: .venv/.dev  ## Wheel, sdist and bill of materials (CycloneDX), checked, in
 	$(BIN)/pip install --quiet --editable '.[export,plot,rtx]'
 	touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/pip install --quiet --editable '.[dev]'
+# With LOCK=requirements-ci.txt the versions are those of the lock file, by their hashes.
+.venv/.dev: pyproject.toml $(LOCK) | .venv/bin/python
+	$(if $(LOCK),$(BIN)/pip install --quiet --require-hashes --requirement $(LOCK))
+	$(BIN)/pip install --quiet $(if $(LOCK),--no-deps) --editable '.[dev]'
 	touch $@
+
+lock:  ## The newest versions that fit, into the lock file of CI. Needs uv.
+	uv pip compile pyproject.toml --extra dev --upgrade --generate-hashes --no-annotate --quiet \
+		--python-version 3.11.7 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command 'make lock' --output-file requirements-ci.txt
 
 .venv-floors/.done: pyproject.toml tests/floors.py
 	$(OLDEST) -m venv --clear .venv-floors

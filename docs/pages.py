@@ -1,8 +1,14 @@
 """Pages that are made: of files of the repository, of --help, of manifests."""
 
+import json
 import posixpath
 import re
+from dataclasses import MISSING
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fer_edge.training.declaration import Declared
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = {
@@ -13,6 +19,7 @@ COPIED = {
     "SECURITY.md": "security.md",
 }
 """File of the repository to page."""
+_KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 _LINK = re.compile(r"(?P<image>!?)\[(?P<label>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 
 
@@ -51,6 +58,7 @@ def write_pages() -> None:
         _write(page, linked((ROOT / source).read_text(), source, page))
     _write("reference/commands.md", _commands())
     _write("reference/card.md", _card())
+    _write("reference/training.md", _training())
 
 
 def _write(page: str, text: str) -> None:
@@ -70,6 +78,47 @@ def _commands() -> str:
     command = get_command(app)
     context = command.make_context("fer-edge", [], resilient_parsing=True)
     return get_docs_for_click(obj=command, ctx=context, name="fer-edge")
+
+
+def _training() -> str:
+    """The options of a training, from their declaration."""
+    from fer_edge.training.recipe import TABLES
+
+    lines = [
+        "# Options of a training",
+        "",
+        "Keys of a recipe (`fer-edge train --recipe`), which is a TOML file of these tables, and "
+        "the options of `fer-edge train` that set the same and come first. Beside the tables a "
+        "recipe has `title`, `description` and `source`.",
+    ]
+    for table, options in TABLES.items():
+        lines += [
+            "",
+            f"## [{table}]",
+            "",
+            "| key | option | values | default | |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for key, option in options.items():
+            flag = "" if table == "svm" else f"`{option.flag}`"
+            kind = "path" if option.path else _KINDS[option.kind]
+            kind = f"list of {kind}s" if option.many else kind
+            values = option.values if option.kind is str and option.values else kind
+            if option.values and option.kind is not str:
+                values += f", {option.values}"
+            cells = (f"`{key}`", flag, values, _default(option), option.option.help)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(option: "Declared") -> str:
+    if option.option.unset:
+        return option.option.unset
+    if option.default is MISSING:
+        return "must be given"
+    if option.default in (None, ()):
+        return "none"
+    return f"`{json.dumps(option.default)}`"
 
 
 def _card() -> str:

@@ -9,6 +9,9 @@ from typing import Final
 
 from fer_edge.contract import EMOTIONS
 
+UNSURE: Final = "unsure"
+"""What is shown where no emotion is named, as none is probable enough."""
+
 _COUNT = re.compile(r"^[0-9]+[ _.-]+")
 
 SPELLINGS: Final[dict[str, str]] = {

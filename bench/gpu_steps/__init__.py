@@ -1,6 +1,6 @@
 """The steps of bench/gpu.py, in their order."""
 
-from gpu_steps import hazards, models, runtimes, suite
+from gpu_steps import frames, hazards, models, runtimes, suite
 from gpu_steps.step import Skipped, Step
 
 __all__ = ["STEPS", "Skipped", "Step"]
@@ -13,6 +13,9 @@ STEPS: dict[str, Step] = {
     "auto": Step("what auto takes, and instead of what", 600, runtimes.auto),
     "illegal-access": Step("an illegal access, then run, close, exit", 120, hazards.illegal_access),
     "arrays": Step("arrays of torch, CuPy and Numba", 300, hazards.arrays),
+    "frames": Step("frames sent, scaled and cropped there", 300, frames.travelling),
+    "frames-batches": Step("frames of several cameras together", 900, frames.batches),
+    "frames-once": Step("detect, crop, classify: where frames are", 900, frames.once),
     "rtx-open-cold": Step("opening with RTX, no kernels cached", 600, runtimes.rtx_cold),
     "rtx-open-warm": Step("opening with RTX, kernels cached", 300, runtimes.rtx_warm),
     "rtx-open-lazy": Step("RTX with lazy kernels, nothing cached", 600, runtimes.rtx_lazy),

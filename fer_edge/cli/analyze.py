@@ -7,27 +7,22 @@ from typing import Annotated
 import typer
 
 from fer_edge.cli.arguments import (
-    RETINAFACE,
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
+    Following,
     Json,
-    MinScore,
     ModelOption,
-    Precisions,
-    Smoothing,
-    Threads,
-    face_detector,
+    Recognizing,
     model_name,
     model_or_carried,
 )
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
+from fer_edge.cli.groups import grouped
 from fer_edge.errors import CaptureError
 from fer_edge.version import __version__
 
 
+@grouped
 def analyze(
+    *,
     recording: Annotated[Path, typer.Argument(help="Video, or folder of images.")],
     out: Annotated[
         Path,
@@ -44,19 +39,9 @@ def analyze(
             "of a folder stand for themselves, without tracks)"
         ),
     ] = None,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
-    detect_every: Annotated[
-        int,
-        typer.Option(min=1, help="Frames from one detection to the next.", rich_help_panel="Faces"),
-    ] = 1,
-    smoothing: Smoothing = 0.2,
+    following: Following,
     model: ModelOption = None,
-    precision: Precisions = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    recognizing: Recognizing,
     json: Json = False,
 ) -> None:
     """Follow the faces through a recording, every frame, as fast as it goes.
@@ -70,7 +55,7 @@ def analyze(
     fer-edge analyze party.mp4 --out party.parquet
     """
     from fer_edge.evaluation.plots import check_plot
-    from fer_edge.runtime import Camera, Recognizer
+    from fer_edge.runtime import Camera
     from fer_edge.runtime.capture.folder import tell_skipped
     from fer_edge.runtime.recording import analyze
     from fer_edge.runtime.row_files import check_rows, open_rows
@@ -80,14 +65,13 @@ def analyze(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = face_detector(detector, min_score, detector_size, device)
+    finder = following.make(recognizing.device)
+    detect_every = following.detect_every or 1
     path = model_or_carried(model)
     name = model_name(path)
     with (
         Camera(recording, fps=fps) as camera,
-        Recognizer(
-            path, precision=precision, backend=backend, threads=threads, device=device
-        ) as recognizer,
+        recognizing.recognizer(path) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
         engine = recognizer.describe()
@@ -100,10 +84,11 @@ def analyze(
             "backend": engine.backend,
             "backend_version": engine.backend_version,
             "fer_edge_version": __version__,
-            "detector": detector or RETINAFACE,
-            "min_score": min_score,
+            "detector": following.name,
+            "min_score": following.min_score,
             "detect_every": detect_every,
-            "smooth_seconds": smoothing,
+            "smooth_seconds": following.smoothing,
+            "threshold": recognizer.threshold,
         }
         started = time.monotonic()
         progress, total = counted(tell, "Analyzing"), camera.length
@@ -112,11 +97,12 @@ def analyze(
             camera,
             finder,
             detect_every=detect_every,
-            smooth_seconds=smoothing,
+            smooth_seconds=following.smoothing,
             contract=recognizer.contract,
         )
         with open_rows(out, facts, labels) as write:
             for moment in moments:
+                moment = moment.with_threshold(recognizer.threshold)
                 write(moment.to_rows())
                 summary.add(moment)
                 progress(summary.frames, total)

@@ -18,6 +18,7 @@ from fer_edge.cli.export import export
 from fer_edge.cli.import_ import import_
 from fer_edge.cli.info import info
 from fer_edge.cli.inspect import inspect
+from fer_edge.cli.models import models
 from fer_edge.cli.predict import predict
 from fer_edge.cli.serve import serve
 from fer_edge.cli.streams import open_streams
@@ -48,6 +49,7 @@ for command in (
     camera,
     analyze,
     serve,
+    models,
     info,
     inspect,
     doctor,

@@ -1,5 +1,6 @@
 """Arguments that several commands take."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from fer_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from fer_edge.runtime import Recognizer
     from fer_edge.runtime.detection import Detector
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -18,6 +20,7 @@ Backend = Annotated[
         "backend that is named and cannot be had is an error."
     ),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
 Device = Annotated[
     str,
     typer.Option(
@@ -26,13 +29,54 @@ Device = Annotated[
         show_default=False,
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. (default: all cores)")]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What a network runs on."""
+
+    backend: Backend = "auto"
+    threads: Threads = None
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Running(Processor):
+    """What a network runs on and in."""
+
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto"
+
+
+@dataclass(frozen=True)
+class Recognizing(Running):
+    """What a network runs on and in, and when it names an emotion."""
+
+    sure: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the named emotions that should be right, as 0.9: the others are "
+            "unsure. By the thresholds that the manifest records of val. (default: name all)"
+        ),
+    ] = None
+
+    def recognizer(self, model: Path | None) -> "Recognizer":
+        """Opened; raises as :class:`fer_edge.Recognizer`."""
+        from fer_edge.runtime import Recognizer
+
+        return Recognizer(model, **vars(self))
+
+
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", "-m", help="Artifact folder or ONNX file. (default: the carried one)"),
+    typer.Option(
+        "--model",
+        "-m",
+        help="A name of fer-edge models, an artifact folder or ONNX file. (default: compact)",
+    ),
 ]
 ModelArgument = Annotated[
-    Path | None, typer.Argument(help="Artifact folder. (default: the carried one)")
+    Path | None,
+    typer.Argument(help="Artifact folder or name (see fer-edge models). (default: compact)"),
 ]
 
 Labels = Annotated[
@@ -42,71 +86,93 @@ Labels = Annotated[
         "0=angry,1=disgust and so on."
     ),
 ]
-Precisions = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")]
 _FACES = "Faces"
 RETINAFACE = "retinaface"
-DetectorOption = Annotated[
-    str | None,
-    typer.Option(
-        "--detector",
-        help="Find faces with retinaface, with yunet=FILE (OpenCV's face_detection_yunet.onnx), or "
-        "with a folder that fer-edge detector made. (default: retinaface)",
-        rich_help_panel=_FACES,
-    ),
-]
-MinScore = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Leave out faces that the detector is less sure of.",
-        rich_help_panel=_FACES,
-    ),
-]
-DetectorSize = Annotated[
-    int | None,
-    typer.Option(
-        min=32,
-        help="Look for faces with the larger side scaled down to this; smaller is faster and "
-        "misses small faces. (default: 640)",
-        rich_help_panel=_FACES,
-    ),
-]
-Smoothing = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        help="Seconds over which probabilities are smoothed; 0 for none.",
-        rich_help_panel=_FACES,
-    ),
-]
 
 
-def face_detector(
-    detector: str | None, min_score: float, size: int | None, device: str = "auto"
-) -> "Detector":
-    """The detector that these options mean.
+@dataclass(frozen=True)
+class Finding:
+    """How faces are found."""
 
-    It keeps off the GPU where the classifier has to; a GPU that is named need not run it, too.
-    """
-    from fer_edge.runtime.detection import RetinaFace, YuNet
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Find faces with retinaface, with yunet=FILE (OpenCV's "
+            "face_detection_yunet.onnx), or with a folder that fer-edge detector made. "
+            "(default: retinaface)",
+            rich_help_panel=_FACES,
+        ),
+    ] = None
+    min_score: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out faces that the detector is less sure of.",
+            rich_help_panel=_FACES,
+        ),
+    ] = 0.7
+    detector_size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Look for faces with the larger side scaled down to this; smaller is faster and "
+            "misses small faces. (default: 640)",
+            rich_help_panel=_FACES,
+        ),
+    ] = None
 
-    name = detector or RETINAFACE
-    kind, _, file = name.partition("=")
-    if kind != "yunet":
-        folder = None if name == RETINAFACE else Path(name)
-        if folder is not None and not folder.exists():
-            raise UsageError(
-                f"There is no detector {name!r}.",
-                hint=f"Take {RETINAFACE}, yunet=FILE, or a folder made with: fer-edge detector",
-            )
-        where = "cpu" if device == "cpu" else "auto"
-        return RetinaFace(folder, min_score=min_score, size=size or 640, device=where)
-    if not file:
-        raise UsageError("--detector yunet names no file.", hint="Say --detector yunet=FILE")
-    if size is not None:
-        raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or yunet.")
-    return YuNet(file, min_score=min_score)
+    @property
+    def name(self) -> str:
+        """Of the detector, as people say it."""
+        return self.detector or RETINAFACE
+
+    def make(self, device: str = "auto") -> "Detector":
+        """The detector that these options mean.
+
+        It keeps off the GPU where the classifier has to; a GPU that is named need not run it, too.
+        """
+        from fer_edge.runtime.detection import RetinaFace, YuNet
+
+        kind, _, file = self.name.partition("=")
+        if kind != "yunet":
+            folder = None if self.name == RETINAFACE else Path(self.name)
+            if folder is not None and not folder.exists():
+                raise UsageError(
+                    f"There is no detector {self.name!r}.",
+                    hint=f"Take {RETINAFACE}, yunet=FILE, or a folder made with: fer-edge detector",
+                )
+            where = "cpu" if device == "cpu" else "auto"
+            size = self.detector_size or 640
+            return RetinaFace(folder, min_score=self.min_score, size=size, device=where)
+        if not file:
+            raise UsageError("--detector yunet names no file.", hint="Say --detector yunet=FILE")
+        if self.detector_size is not None:
+            raise UsageError("--detector-size is RetinaFace's.", hint="Drop it, or yunet.")
+        return YuNet(file, min_score=self.min_score)
+
+
+@dataclass(frozen=True)
+class Following(Finding):
+    """How faces are found and followed from frame to frame."""
+
+    detect_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames from one detection to the next. (default: 1 for recordings, for live "
+            "sources what keeps up with them)",
+            rich_help_panel=_FACES,
+        ),
+    ] = None
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds over which probabilities are smoothed; 0 for none.",
+            rich_help_panel=_FACES,
+        ),
+    ] = 0.2
 
 
 def batches(text: str) -> list[int]:
@@ -123,9 +189,9 @@ def batches(text: str) -> list[int]:
 
 
 def model_or_carried(model: Path | None) -> Path:
-    from fer_edge.models.carried import carried_model
+    from fer_edge.models.published import find_model
 
-    return carried_model() if model is None else model
+    return find_model(model)
 
 
 def model_name(path: Path) -> str:

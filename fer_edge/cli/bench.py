@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    Device,
-    Json,
-    Labels,
-    ModelArgument,
-    Threads,
-    batches,
-    model_or_carried,
-)
+from fer_edge.cli.arguments import Json, Labels, ModelArgument, Processor, batches, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.groups import grouped
 from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
 
@@ -26,7 +18,9 @@ _SERVING = "How it serves"
 _BASELINE = "Against an earlier run"
 
 
+@grouped
 def bench(
+    *,
     model: ModelArgument = None,
     data: Annotated[
         Path | None, typer.Option(help="FER2013 to score on; without it, latency only.")
@@ -39,9 +33,7 @@ def bench(
             help="fp32, fp16, int8 or fp8; may be repeated. (default: all in the artifact)"
         ),
     ] = None,
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    processor: Processor,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Timed seconds per precision and batch size.")
     ] = 2.0,
@@ -141,16 +133,14 @@ def bench(
             data=faces,
             batches=sizes,
             precisions=precision,  # type: ignore[arg-type]
-            backend=backend,
-            threads=threads,
-            device=device,
+            **vars(processor),
             seconds=seconds,
             scenarios=named,
             bound_ms=bound,
             progress=tell,
         )
         if processes > 1:
-            options = _timing_options(path, batch, precision, backend, threads, device, seconds)
+            options = _timing_options(path, batch, precision, processor, seconds)
             result = with_processes(
                 result, in_processes(options, processes - 1, counted(tell, "Other processes"))
             )
@@ -191,13 +181,12 @@ def _timing_options(
     model: Path,
     batch: str,
     precision: list[str] | None,
-    backend: str,
-    threads: int | None,
-    device: str,
+    processor: Processor,
     seconds: float,
 ) -> list[str]:
     """Of a process that times and does not score."""
-    options = [str(model), "--batch", batch, "--backend", backend, "--device", device]
-    options += ["--seconds", str(seconds)]
+    options = [str(model), "--batch", batch, "--seconds", str(seconds)]
+    options += ["--backend", processor.backend, "--device", processor.device]
     options += [word for name in precision or [] for word in ("--precision", name)]
+    threads = processor.threads
     return options if threads is None else [*options, "--threads", str(threads)]

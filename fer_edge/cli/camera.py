@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
-    MinScore,
-    ModelOption,
-    Precisions,
-    Smoothing,
-    Threads,
-    face_detector,
-)
+from fer_edge.cli.arguments import Following, ModelOption, Recognizing
 from fer_edge.cli.console import complain, stderr
+from fer_edge.cli.groups import grouped
 from fer_edge.errors import BrokenOffError, FerEdgeError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +25,9 @@ _LOOK_EVERY = 0.1
 """Seconds between two looks at whether it ends, and at the state of the cameras."""
 
 
+@grouped
 def camera(
+    *,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -119,24 +111,9 @@ def camera(
             "--window", help="Show the window beside other output.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
-    detect_every: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Frames from one detection to the next. (default: 1 for recordings, for live "
-            "sources what keeps up with them)",
-            rich_help_panel="Faces",
-        ),
-    ] = None,
-    smoothing: Smoothing = 0.2,
+    following: Following,
     model: ModelOption = None,
-    precision: Precisions = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    recognizing: Recognizing,
 ) -> None:
     """Follow the faces that cameras see, and name their expressions.
 
@@ -150,7 +127,6 @@ def camera(
     fer-edge camera rtsp://user:password@10.0.0.7/stream --web 8080
     fer-edge camera 0 1 --headless --record door.mp4
     """
-    from fer_edge.runtime import Recognizer
     from fer_edge.runtime.sinks import JsonLines, Mqtt, Video, Window
     from fer_edge.runtime.sinks.showing import show_moments
     from fer_edge.runtime.sinks.window import check_window
@@ -166,11 +142,9 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    finder = face_detector(detector, min_score, detector_size, device)
+    finder = following.make(recognizing.device)
     with contextlib.ExitStack() as stack:
-        recognizer = stack.enter_context(
-            Recognizer(model, precision=precision, backend=backend, threads=threads, device=device)
-        )
+        recognizer = stack.enter_context(recognizing.recognizer(model))
         opened = stack.enter_context(contextlib.ExitStack())
         cameras = _open(sources, opened, size=_size(size), fps=fps, wait=wait_for)
         troubles: list[FerEdgeError] = []
@@ -208,7 +182,10 @@ def camera(
                 stop.set()
 
         moments = recognizer.watch(
-            cameras, detector=finder, detect_every=detect_every, smooth_seconds=smoothing
+            cameras,
+            detector=finder,
+            detect_every=following.detect_every,
+            smooth_seconds=following.smoothing,
         )
         pool = stack.enter_context(ThreadPoolExecutor(1, "fer-edge watching"))
         try:

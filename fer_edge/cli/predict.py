@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
-    Json,
-    MinScore,
-    ModelOption,
-    Threads,
-    face_detector,
-)
+from fer_edge.cli.arguments import Finding, Json, ModelOption, Recognizing
 from fer_edge.cli.console import complain, counted, json_list, staged_progress
+from fer_edge.cli.groups import grouped
+from fer_edge.emotions import UNSURE
 from fer_edge.errors import FerEdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +18,9 @@ if TYPE_CHECKING:
     from fer_edge.runtime.smoothing import Vector
 
 
+@grouped
 def predict(
+    *,
     images: Annotated[
         list[Path],
         typer.Argument(help="Face crops, or photos with --find: JPEG, PNG, BMP, WebP …"),
@@ -35,14 +29,9 @@ def predict(
         bool,
         typer.Option("--find", help="Find the faces in each image first.", rich_help_panel="Faces"),
     ] = False,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
+    finding: Finding,
     model: ModelOption = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or fp8.")] = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    recognizing: Recognizing,
     json: Json = False,
 ) -> None:
     """Name the expression of each face, with probabilities.
@@ -55,17 +44,14 @@ def predict(
     fer-edge predict face.jpg --model build/r50
     fer-edge predict party.jpg --find --detector-size 1280
     """
-    from fer_edge.runtime import Recognizer
     from fer_edge.runtime.photos import read_photos
 
-    if not find and (detector is not None or detector_size is not None):
+    if not find and (finding.detector is not None or finding.detector_size is not None):
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    finder = face_detector(detector, min_score, detector_size, device) if find else None
+    finder = finding.make(recognizing.device) if find else None
     failed = 0
     with (
-        Recognizer(
-            model, precision=precision, backend=backend, threads=threads, device=device
-        ) as recognizer,
+        recognizing.recognizer(model) as recognizer,
         contextlib.closing(read_photos(images)) as photos,
         json_list() if json else contextlib.nullcontext(_print_answer) as tell,
         # Answers in a terminal are progress enough.
@@ -81,7 +67,8 @@ def predict(
                 answer["faces"] = [_found(one) for one in recognizer.find(image, detector=finder)]
             else:
                 found = recognizer([image])
-                answer |= _facts(found.classes, found.probabilities[0])
+                answer["emotion"] = found.emotions[0]
+                answer["probabilities"] = _named(found.classes, found.probabilities[0])
             if json or len(images) > 1 or "error" not in answer:
                 tell(answer)
             counted(progress, "Photos")(count, len(images))
@@ -93,15 +80,13 @@ def _found(face: "SeenFace") -> dict[str, object]:
     return {
         "box": [round(float(value), 1) for value in face.box],
         "score": face.score,
-        **_facts(face.classes, face.probabilities),
+        "emotion": face.emotion,
+        "probabilities": _named(face.classes, face.probabilities),
     }
 
 
-def _facts(classes: tuple[str, ...], probabilities: "Vector") -> dict[str, object]:
-    return {
-        "emotion": classes[probabilities.argmax()],
-        "probabilities": dict(zip(classes, probabilities.tolist(), strict=True)),
-    }
+def _named(classes: tuple[str, ...], probabilities: "Vector") -> dict[str, float]:
+    return dict(zip(classes, probabilities.tolist(), strict=True))
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
@@ -120,7 +105,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 
 def _print_face(what: str, facts: dict[str, Any]) -> None:
-    typer.echo(f"{what}: {facts['emotion']}")
+    typer.echo(f"{what}: {facts['emotion'] or UNSURE}")
     probabilities: dict[str, float] = facts["probabilities"]
     wide = max(9, *map(len, probabilities))
     for emotion, value in sorted(probabilities.items(), key=lambda pair: -pair[1]):

@@ -6,19 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import (
-    Backend,
-    DetectorOption,
-    DetectorSize,
-    Device,
-    MinScore,
-    Precisions,
-    Threads,
-    face_detector,
-    model_name,
-    model_or_carried,
-)
+from fer_edge.cli.arguments import Finding, Running, model_name
 from fer_edge.cli.console import stderr
+from fer_edge.cli.groups import grouped
 from fer_edge.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -27,14 +17,16 @@ if TYPE_CHECKING:
 _LIMITS = "Limits"
 
 
+@grouped
 def serve(
+    *,
     model: Annotated[
         list[str] | None,
         typer.Option(
             "--model",
             "-m",
-            help="NAME=FOLDER, or a folder, which goes by its own name; an ONNX file, too. Several "
-            "are given one by one. (default: the carried one)",
+            help="A name of fer-edge models, an artifact folder or ONNX file; or NAME= and one of "
+            "these, to call it so. Several are given one by one. (default: compact)",
         ),
     ] = None,
     host: Annotated[
@@ -81,13 +73,8 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = 30.0,
-    detector: DetectorOption = None,
-    min_score: MinScore = 0.7,
-    detector_size: DetectorSize = None,
-    precision: Precisions = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    finding: Finding,
+    running: Running,
 ) -> None:
     """Answer other programs over HTTP: faces by the Open Inference Protocol, photos.
 
@@ -108,11 +95,13 @@ def serve(
         ) from error
 
     sources = [
-        Source(name, path, precision, backend, threads, device, batch)
+        Source(
+            name, path, running.precision, running.backend, running.threads, running.device, batch
+        )
         for name, path in map(_named, model or [""])
     ]
     limits = Limits(queue, photos, megabytes, megapixels, timeout)
-    finder, reason = _detector(detector, min_score, detector_size)
+    finder, reason = _detector(finding)
     with Service(sources, host, port, token, limits=limits, detector=finder) as service:
         for served in service.models.values():
             info = served.current.info
@@ -126,29 +115,29 @@ def _say(line: str) -> None:
     stderr().print(line, markup=False)
 
 
-def _named(text: str) -> tuple[str, Path | None]:
-    """Name and folder of ``NAME=FOLDER`` or ``FOLDER``."""
-    name, equals, folder = text.partition("=")
+def _named(text: str) -> tuple[str, Path]:
+    """Name and folder of ``NAME=MODEL`` or ``MODEL``."""
+    from fer_edge.models.published import find_model
+
+    name, equals, model = text.partition("=")
     if not equals:
-        path = Path(text) if text else None
-        return (model_name(model_or_carried(None)) if path is None else _own_name(path)), path
-    if not folder:
+        path = find_model(text or None)
+        return (_own_name(path) if text else model_name(path)), path
+    if not model:
         raise UsageError(f"--model {text} names no folder.", hint="Say --model NAME=FOLDER")
-    return name, Path(folder)
+    return name, find_model(model)
 
 
 def _own_name(path: Path) -> str:
     return path.resolve().name.removesuffix(".onnx")
 
 
-def _detector(
-    detector: str | None, min_score: float, size: int | None
-) -> "tuple[Callable[[], Detector] | None, str | None]":
+def _detector(finding: Finding) -> "tuple[Callable[[], Detector] | None, str | None]":
     """What makes detectors, or why there is none; what was asked for by name must be there."""
     try:
-        face_detector(detector, min_score, size)
+        finding.make()
     except MissingDependencyError as error:
-        if detector is not None or size is not None:
+        if finding.detector is not None or finding.detector_size is not None:
             raise
         return None, str(error)
-    return (lambda: face_detector(detector, min_score, size)), None
+    return finding.make, None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.groups import flags
 from fer_edge.errors import UsageError
+from fer_edge.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from fer_edge.contract import Contract
@@ -27,8 +29,9 @@ def fit_svm(
 
     for name in given(context):
         if name not in ("recipe", "data", "out", "json"):
+            flag = flags(TrainOptions).get(name, f"--{name}")
             raise UsageError(
-                f"--{name.replace('_', '-')} is nothing for the SVM of {recipe}.",
+                f"{flag} is nothing for the SVM of {recipe}.",
                 hint="Drop it, or change the recipe.",
             )
     run = out or Path("runs") / recipe.stem

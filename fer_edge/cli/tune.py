@@ -1,18 +1,20 @@
 """fer-edge tune"""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Backend, Device, Json, ModelArgument, Threads, model_or_carried
+from fer_edge.cli.arguments import Json, ModelArgument, Processor, model_or_carried
 from fer_edge.cli.console import print_json, staged_progress
+from fer_edge.cli.groups import grouped
 
 
+@grouped
 def tune(
+    *,
     model: ModelArgument = None,
-    backend: Backend = "auto",
-    threads: Threads = None,
-    device: Device = "auto",
+    processor: Processor,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="Seconds at each batch size, all precisions together.")
     ] = 2.0,
@@ -32,22 +34,18 @@ def tune(
     from fer_edge.engines.tuning import tune as measure
 
     artifact = Artifact.load(model_or_carried(model))
-    if backend == "auto":
-        with open_engine(artifact, threads=threads, device=device, tune=False) as engine:
-            backend = engine.describe().backend
+    if processor.backend == "auto":
+        with open_engine(artifact, **vars(processor), tune=False) as engine:
+            processor = replace(processor, backend=engine.describe().backend)
     with staged_progress(quiet=json) as tell:
         result = measure(
             artifact,
-            backend=backend,
-            threads=threads,
-            device=device,
+            **vars(processor),
             seconds=seconds,
-            progress=lambda done: tell(f"Timing {backend}", done),
+            progress=lambda done: tell(f"Timing {processor.backend}", done),
         )
     kept = remember_speed(artifact, result.record)
-    with open_engine(
-        artifact, backend=backend, threads=threads, device=device, tune=False
-    ) as engine:
+    with open_engine(artifact, **vars(processor), tune=False) as engine:
         info = engine.describe()
     if json:
         print_json(
@@ -64,7 +62,9 @@ def tune(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(f"{artifact.manifest.model} with {backend}"), title_justify="left")
+    table = Table(
+        title=Text(f"{artifact.manifest.model} with {processor.backend}"), title_justify="left"
+    )
     sizes = sorted({size for own in result.record.ms.values() for size in own})
     table.add_column("precision")
     for size in sizes:

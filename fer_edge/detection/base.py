@@ -1,16 +1,20 @@
 """What every detector is, a program's own among them."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.engines.frames import GpuFrame
 from fer_edge.errors import InputError
 from fer_edge.pixels.boxes import Box
 
 Image = NDArray[np.uint8]
 """Shape (H, W, 3), BGR, or (H, W), gray."""
+
+Pixels = Image | GpuFrame
+"""A frame where its detector looks at it, which is where its faces are cut out."""
 
 
 class Detection(NamedTuple):
@@ -45,7 +49,18 @@ def frames_at_once(detector: Detector) -> int:
     return told
 
 
-def detect(detector: Detector, image: Image) -> list[Detection]:
+def look(detector: Detector, image: Pixels) -> tuple[list[Detection], Pixels]:
+    """Ask a detector, and keep the frame where it has looked at it; raises as :func:`detect` does.
+
+    A detector that runs on a GPU has a method ``place``, which says where that is, and takes what
+    that gives.
+    """
+    place = getattr(detector, "place", None)
+    pixels: Pixels = image if place is None else place(image)
+    return detect(detector, pixels), pixels
+
+
+def detect(detector: Detector, image: Pixels) -> list[Detection]:
     """Ask a detector, which may be a program's own, and check what it says.
 
     Raises
@@ -53,7 +68,8 @@ def detect(detector: Detector, image: Image) -> list[Detection]:
     InputError
         Something else than a list of Detections, or a box without an area.
     """
-    found: object = detector(image)
+    # Only what a detector has placed itself is anything else than an array.
+    found: object = detector(cast(Image, image))
     if not isinstance(found, list | tuple):
         raise _wrong(f"gave {type(found).__name__} in the place of a list")
     for one in found:

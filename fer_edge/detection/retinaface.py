@@ -1,18 +1,21 @@
 """The default detector."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.detection.base import Detection, Image
+from fer_edge.detection.base import Detection, Image, Pixels
+from fer_edge.detection.gathering import Gathering
 from fer_edge.detection.letterbox import (
     best_bucket,
     largest_size,
     letterboxed,
+    letterboxed_there,
     scale_into,
     standard_bucket,
 )
@@ -21,9 +24,13 @@ from fer_edge.detection.suppression import surest
 from fer_edge.detector_artifact import DetectorArtifact
 from fer_edge.detector_contract import STRIDES, Bucket
 from fer_edge.engines.detector import DetectorEngine, open_detector
-from fer_edge.engines.device_name import AUTO, runs_on_gpu
+from fer_edge.engines.device_array import DeviceArray, is_device_array
+from fer_edge.engines.device_name import AUTO, CPU
+from fer_edge.engines.frames import GpuFrame, Resampled, frames_on
+from fer_edge.engines.on_gpu import Joined
+from fer_edge.engines.picking import Candidates
 from fer_edge.engines.processor import available_cores
-from fer_edge.errors import UsageError
+from fer_edge.errors import InputError, UsageError
 from fer_edge.forking import watch_forks
 from fer_edge.pixels.boxes import Box
 from fer_edge.pixels.checks import check_image
@@ -97,47 +104,99 @@ class RetinaFace:
         }  # fmt: skip
         self._threads = threads
         self._calls = _Calls()
-        self.at_once = min(threads or available_cores(), _MOST_AT_ONCE)
-        """How many calls beside one another make use of the processor."""
+        self._at_once = min(threads or available_cores(), _MOST_AT_ONCE)
 
-    def __call__(self, image: Image) -> list[Detection]:
+    @property
+    def at_once(self) -> int:
+        """How many calls beside one another make use of the processor, or of the GPU.
+
+        Of a GPU as many as go through it together, from the first frame that it has looked at.
+        """
+        return self._at_once
+
+    def __call__(self, image: Pixels | DeviceArray) -> list[Detection]:
         """Find the faces in a frame, the surest first.
 
         Parameters
         ----------
         image : uint8 array, shape (H, W, 3) in BGR, or (H, W)
+            In host memory; or, for an engine on a GPU, there: as DLPack or the CUDA Array Interface
+            have it, or as :meth:`place` gave it.
 
         Raises
         ------
         InputError
-            Another dtype or shape.
+            Another dtype or shape, or on a GPU where the engine is not.
         EngineError
             The engine cannot be opened, or failed.
         ModelError
             The default artifact cannot be made.
         """
-        check_image(image, "The frame")
-        height, width = image.shape[:2]
+        height, width = _size_of(image)
         with self._calls.counted() as alone:
-            engine = self._engine(width, height, alone)
-            bucket = engine.describe().bucket
+            opened = self._shared_engine(width, height, alone)
+            pixels = opened.placed(image, rgb=False)
+            bucket = opened.engine.describe().bucket
             scale = scale_into(width, height, bucket, self._size)
-            boxes, scores, landmarks = engine.run(letterboxed(image, bucket, scale))
-        kept = surest(boxes[0], scores[0], min_score=self._min_score, max_iou=_MAX_IOU)
+            if isinstance(pixels, GpuFrame):
+                boxes, scores, landmarks = opened.look(pixels, scale, self._min_score)
+            else:
+                found = opened.engine.run(letterboxed(pixels, bucket, scale))
+                boxes, scores, landmarks = (one[0] for one in found)
+        kept = surest(boxes, scores, min_score=self._min_score, max_iou=_MAX_IOU)
         return [
             _detection(box, float(score), points)
             for box, score, points in zip(
-                boxes[0][kept] / scale, scores[0][kept], landmarks[0][kept] / scale, strict=True
+                boxes[kept] / scale, scores[kept], landmarks[kept] / scale, strict=True
             )
         ]
 
-    def _engine(self, width: int, height: int, alone: bool) -> DetectorEngine:
+    def place(self, image: Pixels | DeviceArray, *, rgb: bool = False) -> Pixels:
+        """The frame where it is looked at: a GPU's where an engine there takes such frames.
+
+        Nothing is sent before it is needed. What is cut out of a frame on a GPU is cut out there.
+
+        Parameters
+        ----------
+        image
+            As for a call.
+        rgb : bool
+            The channels of an array on a GPU are red, green, blue.
+
+        Raises
+        ------
+        InputError, EngineError, ModelError
+            As a call.
+        """
+        height, width = _size_of(image)
+        if self._opened["device"] == CPU and isinstance(image, np.ndarray):
+            return image
+        return self._shared_engine(width, height, alone=True).placed(image, rgb=rgb)
+
+    def _shared_engine(self, width: int, height: int, alone: bool) -> "_Opened":
         artifact = self._artifact
         if artifact is None:
             bucket = standard_bucket(width, height, self._size)
         else:
             bucket = best_bucket(width, height, artifact.buckets, self._size)
-        return _shared.engine(artifact, bucket, self._threads if alone else 1, **self._opened)
+        opened = _shared.engine(artifact, bucket, self._threads if alone else 1, **self._opened)
+        if opened.gpu is not None:
+            self._at_once = _MOST_AT_ONCE
+        return opened
+
+
+def _size_of(image: Pixels | DeviceArray) -> tuple[int, int]:
+    """Height and width of a frame anywhere, which is checked as far as its place allows."""
+    if not isinstance(image, GpuFrame) and is_device_array(image):
+        interface = getattr(image, "__cuda_array_interface__", {})
+        shape = tuple(map(int, getattr(image, "shape", interface.get("shape", ()))))
+        if len(shape) not in (2, 3) or 0 in shape:
+            raise InputError(f"A frame on the GPU must be uint8 (H, W, 3) or (H, W), got {shape}.")
+        return shape[0], shape[1]
+    if not isinstance(image, GpuFrame):
+        check_image(image, "The frame")
+    height, width = cast(Pixels, image).shape[:2]
+    return height, width
 
 
 def _detection(box: NDArray[np.float32], score: float, points: NDArray[np.float32]) -> Detection:
@@ -171,6 +230,46 @@ class _Calls:
                 self._number -= 1
 
 
+class _Opened:
+    """An engine, and how frames come to it where it is on a GPU."""
+
+    def __init__(self, engine: DetectorEngine) -> None:
+        self.engine = engine
+        info = engine.describe()
+        self.gpu = frames_on(info.network.gpu)
+        """Where frames are sent; None on a processor, or where a GPU takes none."""
+        self._bucket = info.bucket
+        self._gathered = Gathering(self._run, info.most_frames or _MOST_AT_ONCE)
+
+    def placed(self, image: Pixels | DeviceArray, *, rgb: bool) -> Pixels:
+        """A frame where it is looked at."""
+        if isinstance(image, GpuFrame):
+            return image if image.gpu is self.gpu else self.placed(image.on_host(), rgb=False)
+        if self.gpu is not None:
+            return GpuFrame(image, self.gpu, rgb=rgb)
+        if is_device_array(image):
+            raise InputError(
+                "This frame is on a GPU, and the detector does not take it from there.",
+                hint="Hand over a numpy array of it, or give the detector device='cuda'.",
+            )
+        return cast(Image, image)
+
+    def look(self, frame: GpuFrame, scale: float, least: float) -> Candidates:
+        """What is as sure as ``least`` in a frame, or a little less; beside those of others."""
+        batch = letterboxed_there(frame, self._bucket, scale)
+        batch.send()  # while the GPU looks at others
+        return self._gathered((batch, least))
+
+    def _run(self, asked: Sequence[tuple[Resampled, float]]) -> list[Candidates]:
+        batches = [batch for batch, _ in asked]
+        assert self.gpu is not None
+        return self.engine.look(
+            batches[0] if len(batches) == 1 else Joined(batches),
+            self.gpu,
+            min(least for _, least in asked),
+        )
+
+
 class _SharedEngines:
     """Engines of all detectors of this process, which are opened at their first use.
 
@@ -183,7 +282,7 @@ class _SharedEngines:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._engines: dict[tuple[object, ...], DetectorEngine] = {}
+        self._engines: dict[tuple[object, ...], _Opened] = {}
 
     def after_fork(self) -> None:
         self._forget()
@@ -194,7 +293,7 @@ class _SharedEngines:
         bucket: Bucket,
         threads: int | None,
         **options: str,
-    ) -> DetectorEngine:
+    ) -> _Opened:
         """The engine for frames of one size, of the default artifact where none is given."""
         of_all = (_identity(artifact), bucket, *options.values())
         key = (*of_all, threads)
@@ -204,9 +303,9 @@ class _SharedEngines:
                 engine = self._engines.get(of_all) or self._engines.get(key)
                 if engine is None:
                     made = made_detector(bucket) if artifact is None else artifact
-                    engine = open_detector(made, bucket, threads=threads, **options)
+                    engine = _Opened(open_detector(made, bucket, threads=threads, **options))
                     # On a GPU the number of threads makes no difference.
-                    on_gpu = runs_on_gpu(engine.describe().network.backend)
+                    on_gpu = engine.engine.describe().network.gpu is not None
                     self._engines[of_all if on_gpu else key] = engine
         return engine
 

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import FER2013, OUTPUT_NAME, Contract
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.errors import InferenceError, InputError
 
 Faces = NDArray[np.uint8]
@@ -53,6 +54,9 @@ class EngineInfo:
     """What :func:`fer_edge.engines.open_engine` would have taken before this one, and why not."""
     contract: Contract = FER2013
     """Size and colour of the faces that go in, and the labels of what comes out."""
+    gpu: int | None = None
+    """CUDA's index of the GPU that it runs on, which takes what is there already; None on a
+    processor."""
 
 
 @dataclass(frozen=True)
@@ -219,13 +223,13 @@ def batch_of(face: tuple[int, ...]) -> str:
     return f"(N, {', '.join(map(str, face))})"
 
 
-def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
+def run_all(engine: Engine, faces: Faces | OnGpu, batch: int = 64) -> Probabilities:
     """Classify any number of faces, split and padded into batches that the engine takes.
 
     Parameters
     ----------
     faces : uint8 array, shape (N, channels, size, size), of gray (N, size, size), too
-        As ``engine.describe().contract`` has them; N may be 0.
+        As ``engine.describe().contract`` has them; N may be 0. Or such on the engine's GPU.
     batch : int
         Largest batch in one call; lowered to what the engine takes.
 
@@ -242,6 +246,8 @@ def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
     """
     info = engine.describe()
     contract = info.contract
+    if isinstance(faces, OnGpu):
+        return _run_on_gpu(engine, faces, min(batch, info.max_batch or batch))
     if faces.shape[1:] not in (contract.crop_shape, contract.face_shape):
         raise InputError(
             f"Faces must be {batch_of(contract.crop_shape)}, got {faces.shape}.",
@@ -258,3 +264,11 @@ def run_all(engine: Engine, faces: Faces, batch: int = 64) -> Probabilities:
             part = np.concatenate([part, filler])
         out[start : start + n] = engine.run(part)[:n]
     return out
+
+
+def _run_on_gpu(engine: Engine, faces: OnGpu, batch: int) -> Probabilities:
+    """The engine pads what is less than it takes."""
+    starts = range(0, faces.number, batch)
+    # What runs on a GPU takes what is there in the place of an array.
+    parts = [engine.run(cast(Faces, faces.part(start, batch))) for start in starts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,6 +1,7 @@
 """The classifier of faces on a network of any backend."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from fer_edge.contract import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, split_labels
 from fer_edge.engines.base import (
@@ -11,6 +12,7 @@ from fer_edge.engines.base import (
     check_faces,
 )
 from fer_edge.engines.network import Network
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.signature import check_signature
 from fer_edge.errors import EngineLoadError
 
@@ -52,12 +54,21 @@ class ClassifierEngine(DescribedEngine):
             inference_precision=info.inference_precision,
             integers=info.integers,
             contract=contract,
+            gpu=info.gpu,
         )
 
-    def run(self, faces: Faces) -> Probabilities:
-        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`."""
-        check_faces(faces, self._info)
-        return self.checked(self._network.compute({INPUT_NAME: faces})[OUTPUT_NAME])
+    def run(self, faces: Faces | OnGpu) -> Probabilities:
+        """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`.
+
+        Parameters
+        ----------
+        faces : uint8 array, shape (N, channels, size, size) of ``describe().contract``
+            Or such on the network's GPU.
+        """
+        if not isinstance(faces, OnGpu):
+            check_faces(faces, self._info)
+        found = self._network.compute({INPUT_NAME: cast(Faces, faces)})
+        return self.checked(found[OUTPUT_NAME])
 
     def close(self) -> None:
         """Free the network once calls under way have ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from fer_edge.contract import PRECISIONS, Precision
 from fer_edge.detector_contract import BOXES, FRAMES, LANDMARKS, SCORES, Bucket
 from fer_edge.engines.device_name import AUTO, CPU, check_device, gpu_of, runs_on_gpu
+from fer_edge.engines.frames import FrameGpu
 from fer_edge.engines.network import Network, NetworkInfo
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.onnx_graphs import ORDERS, exact_precisions, on_first
 from fer_edge.engines.opened import named, of_file
 from fer_edge.engines.openvino import OpenVinoNetwork
 from fer_edge.engines.ort import OnnxRuntimeNetwork
 from fer_edge.engines.ort_cuda import require_cuda_provider
+from fer_edge.engines.picking import Candidates, Surest
 from fer_edge.engines.serialised import refusal_of, valid_plan
 from fer_edge.engines.tensorrt import (
     PREFERENCE,
@@ -50,18 +53,6 @@ LEAST_MATCHED: Final = 0.99
 to take it."""
 
 Frames = NDArray[np.uint8]
-Numbers = NDArray[np.float32]
-
-
-class Candidates(NamedTuple):
-    """What a detector says of all anchors of N frames, before any is left out."""
-
-    boxes: Numbers
-    """(N, anchors, 4): x0, y0, x1, y1 in pixels of the frame."""
-    scores: Numbers
-    """(N, anchors), 0..1"""
-    landmarks: Numbers
-    """(N, anchors, 10): x, y in pixels of eyes, nose and corners of the mouth, left to right."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,8 @@ class DetectorInfo:
     """What was loaded of the artifact, relative to it."""
     passed_over: tuple[str, ...] = ()
     """What would have been taken before, and why not."""
+    most_frames: int | None = None
+    """Largest batch in one call; None where any goes."""
 
 
 class DetectorEngine:
@@ -99,7 +92,11 @@ class DetectorEngine:
             raise
         self._network = network
         self._shape = (bucket.height, bucket.width, 3)
-        self._info = DetectorInfo(info, bucket, file, passed_over)
+        # TensorRT takes larger batches in parts, which gain nothing.
+        most = (
+            network.buckets[-1] if isinstance(network, TensorRTNetwork) else info.inputs[0].shape[0]
+        )
+        self._info = DetectorInfo(info, bucket, file, passed_over, most)
 
     def describe(self) -> DetectorInfo:
         """What it is and where it runs."""
@@ -113,6 +110,11 @@ class DetectorEngine:
         frames : uint8 array, shape (N, height, width, 3), BGR
             Of ``describe().bucket``; what is smaller lies in the upper left corner.
 
+        Returns
+        -------
+        Candidates
+            Of all anchors of all frames, before any is left out: arrays with a first axis of N.
+
         Raises
         ------
         InputError
@@ -124,14 +126,42 @@ class DetectorEngine:
             shape = ", ".join(map(str, ("N", *self._shape)))
             raise InputError(f"Frames must be uint8 ({shape}), got {frames.dtype} {frames.shape}.")
         found = self._network.compute({FRAMES: frames})
-        scores = found[SCORES]
-        if np.isnan(scores).any():
+        return self._checked(Candidates(found[BOXES], found[SCORES], found[LANDMARKS]))
+
+    def look(self, frames: OnGpu, gpu: FrameGpu, least: float) -> list[Candidates]:
+        """Look for faces in frames on the GPU that the network runs on.
+
+        Parameters
+        ----------
+        frames : OnGpu
+            As :meth:`run` takes them.
+        gpu : FrameGpu
+            Where they are.
+        least : float
+            Less sure anchors stay on the GPU.
+
+        Returns
+        -------
+        list of Candidates
+            Of each frame what is left, in the order of the anchors.
+
+        Raises
+        ------
+        InferenceError
+            As :meth:`run`.
+        """
+        pick = Surest(gpu, self._info.bucket.anchors, least)
+        found: list[Candidates] = self._network.compute_picked({FRAMES: frames}, pick)
+        return [self._checked(one) for one in found]
+
+    def _checked(self, found: Candidates) -> Candidates:
+        if np.isnan(found.scores).any():
             info = self._info.network
             raise InferenceError(
                 f"{info.backend} returned NaN at {info.precision}.",
                 hint="Make the detector again with: fer-edge detector",
             )
-        return Candidates(found[BOXES], scores, found[LANDMARKS])
+        return found
 
     def close(self) -> None:
         """Free the network once calls under way have ended."""

@@ -1,13 +1,15 @@
 """A graph on one device, whatever it is for: arrays by name go in, arrays by name come out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.engines.picking import Pick
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import InferenceError, InputError
 from fer_edge.forking import ForkGuard
@@ -36,9 +38,12 @@ class NetworkInfo:
     """As :attr:`fer_edge.engines.EngineInfo.inference_precision`."""
     integers: str | None = None
     """As :attr:`fer_edge.engines.EngineInfo.integers`."""
+    gpu: int | None = None
+    """CUDA's index of the GPU that it runs on; None on a processor."""
 
 
 _Self = TypeVar("_Self", bound="Network")
+Result = TypeVar("Result")
 
 
 class Network(ABC):
@@ -86,19 +91,42 @@ class Network(ABC):
         return self.compute(inputs)
 
     def compute(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """As :meth:`run`, of inputs that have been checked."""
+        """As :meth:`run`, of inputs that have been checked.
+
+        What runs on ``describe().gpu`` takes :class:`~fer_edge.engines.on_gpu.OnGpu`, too.
+        """
+        return self._guarded(lambda handle: self._compute(handle, inputs), inputs)
+
+    def _guarded(self, compute: Callable[[Any], Result], inputs: Mapping[str, Sized]) -> Result:
+        """What ``compute`` makes of the handle; its errors as InferenceError."""
         self._guard.check()
         handle = self._handle
         if handle is None:
             raise InferenceError("This engine is closed.", hint="Open it again.")
         try:
-            return self._compute(handle, inputs)
+            return compute(handle)
         except Exception as error:
-            what = ", ".join(f"{len(array)} {name}" for name, array in inputs.items())
+            what = ", ".join(f"{len(batch)} {name}" for name, batch in inputs.items())
             raise InferenceError(
                 f"{self._info.backend} failed on {what}: {self._reason(error)}.",
                 hint="Try a smaller batch.",
             ) from error
+
+    def compute_picked(self, inputs: Mapping[str, OnGpu], pick: Pick) -> list[Any]:
+        """Run one batch that is on ``describe().gpu``, and bring down what ``pick`` says of it.
+
+        Returns
+        -------
+        list
+            An answer for each row.
+
+        Raises
+        ------
+        InferenceError
+            As :meth:`run`.
+        """
+        del inputs, pick
+        raise InferenceError(f"{self._info.backend} takes nothing on a GPU.")
 
     def close(self) -> None:
         """Free it once calls under way have ended. May be called more than once."""

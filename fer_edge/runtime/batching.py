@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from fer_edge.engines.base import Faces, Probabilities
+from fer_edge.engines.frames import Crops, joined
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.errors import InferenceError, InputError, UsageError
 from fer_edge.forking import watch_forks
 
@@ -44,7 +46,7 @@ class _Future(Future[Result]):
 
 @dataclass(eq=False)
 class _Request(Generic[Result]):
-    faces: Faces
+    faces: Faces | Crops
     live: bool
     entered: float
     future: "_Future[Result]" = field(default_factory=lambda: _Future())
@@ -66,8 +68,8 @@ class Batcher(Generic[Result]):
     Parameters
     ----------
     run : callable
-        From uint8 faces (N, ...) to float32 probabilities (N, labels). Called by one
-        thread at a time, and by callbacks of futures.
+        From uint8 faces (N, ...), or such on a GPU, to float32 probabilities (N, labels). Called by
+        one thread at a time, and by callbacks of futures.
     result : callable
         Makes what a future gives from the probabilities of its request.
     max_batch : int
@@ -85,7 +87,7 @@ class Batcher(Generic[Result]):
 
     def __init__(
         self,
-        run: Callable[[Faces], Probabilities],
+        run: Callable[[Faces | OnGpu], Probabilities],
         result: Callable[[Probabilities], Result],
         *,
         max_batch: int = 64,
@@ -137,13 +139,13 @@ class Batcher(Generic[Result]):
         self._thread = None
 
     def submit(
-        self, faces: Faces, *, source: Hashable | None = None, live: bool = False
+        self, faces: Faces | Crops, *, source: Hashable | None = None, live: bool = False
     ) -> "Future[Result]":
         """Hand in faces, shape (N, ...). Blocks while the queue is full, unless ``live``.
 
         Parameters
         ----------
-        faces : uint8 array
+        faces : uint8 array, or Crops
         source : hashable, optional
             Whose turn it takes; by default the calling thread's.
         live : bool
@@ -184,7 +186,7 @@ class Batcher(Generic[Result]):
                 self._news.notify()
         return request.future
 
-    def answer(self, faces: Faces, *, live: bool = False) -> Result:
+    def answer(self, faces: Faces | Crops, *, live: bool = False) -> Result:
         """Hand in faces, shape (N, ...), none included, and wait for their result.
 
         As ``submit(faces, live=live).result()``, but where the engine is free and nobody waits, the
@@ -264,7 +266,7 @@ class Batcher(Generic[Result]):
             results: list[Result] = []
             try:
                 if running:
-                    found = self._run(np.concatenate([r.faces for r in running]))
+                    found = self._run(joined([r.faces for r in running]))
                     ends = list(itertools.accumulate(len(r.faces) for r in running))
                     results = [self._result(part) for part in np.split(found, ends[:-1])]
             except Exception as error:  # an engine's; the next batch may fare better

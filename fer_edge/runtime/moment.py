@@ -1,5 +1,6 @@
 """What was seen in a frame."""
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
+from fer_edge.emotions import UNSURE
 from fer_edge.pixels.boxes import Box
 from fer_edge.runtime.capture.base import Frame, State
 
@@ -34,10 +36,19 @@ class SeenFace:
     the probabilities are those of its last sight."""
     classes: tuple[str, ...] = EMOTIONS
     """The labels of the model that said so."""
+    threshold: float = 0.0
+    """Probability of the label below which no emotion is named, 0..1."""
 
     @property
-    def emotion(self) -> str:
-        return self.classes[self.label]
+    def emotion(self) -> str | None:
+        """What ``label`` is called; None where its probability is below ``threshold``."""
+        sure = self.probabilities[self.label] >= self.threshold
+        return self.classes[self.label] if sure else None
+
+    @property
+    def shown(self) -> str:
+        """The emotion, or that it is unsure."""
+        return self.emotion or UNSURE
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,11 +76,16 @@ class Moment:
         """From the capture of the frame to its result, in milliseconds."""
         return 1e3 * (self.finished - self.frame.captured)
 
+    def with_threshold(self, threshold: float) -> "Moment":
+        """The same, its faces named from this probability on."""
+        faces = [dataclasses.replace(face, threshold=threshold) for face in self.faces]
+        return dataclasses.replace(self, faces=faces)
+
     def to_dict(self) -> dict[str, object]:
         """Everything but the pixels, ready for JSON.
 
         ``captured`` is in seconds since 1970, ``size`` the frame's width and height, ``box`` x, y,
-        width and height.
+        width and height; ``emotion`` is None where it is unsure.
         """
         height, width = self.frame.image.shape[:2]
         captured = time.time() - (time.monotonic() - self.frame.captured)

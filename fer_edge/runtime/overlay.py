@@ -68,7 +68,7 @@ def draw_overlay(
     painter = _Painter(canvas)
     placed = [(face, _area(face)) for face in moment.faces]
     for face, box in placed:
-        painter.box(box, color_of(face.emotion))
+        painter.box(box, color_of(face.shown))
     facts = [f"{moment.age_ms:,.0f} ms"]
     if fps is not None:
         facts.insert(0, f"{fps:.1f} fps")
@@ -102,7 +102,9 @@ class _Painter:
 
     def label(self, face: SeenFace, box: _Area, taken: Sequence[_Area]) -> _Area:
         """Emotion and its probability above the box, or inside it where that is taken."""
-        text = f"{face.emotion} {100 * face.probabilities[face.label]:.0f} %"
+        text = face.shown
+        if face.emotion is not None:
+            text += f" {100 * face.probabilities[face.label]:.0f} %"
         width, height = self._size(text, self._font, pad=7)
         left = min(max(box.left, 0), max(self._width - width, 0))
         inside = self._px(5)
@@ -111,7 +113,7 @@ class _Painter:
         low = min(box.bottom, self._height) - inside
         last = _Area(left, low - height, left + width, low)
         area = self._free(areas, taken) or last
-        self._draw.rounded_rectangle(area, self._px(5), fill=_bgr(color_of(face.emotion)))
+        self._draw.rounded_rectangle(area, self._px(5), fill=_bgr(color_of(face.shown)))
         self._text(area, text, self._font, _DARK)
         return area
 
@@ -133,7 +135,7 @@ class _Painter:
         panel = self._free(areas, taken)
         if panel is None:
             return None
-        outline = _bgr(color_of(face.emotion), 140)
+        outline = _bgr(color_of(face.shown), 140)
         self._draw.rounded_rectangle(panel, self._px(5), fill=_bgr(_DARK, _SHADE), outline=outline)
         start = panel.left + pad + names + gap
         for index, (emotion, share) in enumerate(
@@ -141,7 +143,7 @@ class _Painter:
         ):
             top = panel.top + pad + index * row
             middle = top + row / 2
-            chosen = index == face.label
+            chosen = index == face.label and face.emotion is not None
             self._draw.text(
                 (start - gap, middle),
                 emotion,

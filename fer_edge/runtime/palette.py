@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.emotions import meaning
+from fer_edge.emotions import UNSURE, meaning
 
 EMOTION_COLORS: Final = dict(
     zip(
@@ -16,6 +16,7 @@ EMOTION_COLORS: Final = dict(
     )
 )
 """sRGB hex; light enough for dark text on them."""
+_UNSURE_COLOR = "#9aa1ab"
 
 
 def tones(labels: Iterable[str]) -> dict[str, str]:
@@ -29,6 +30,8 @@ def tones(labels: Iterable[str]) -> dict[str, str]:
 
 def color_of(label: str) -> str:
     """The colour of the emotion that a label means; else one that its name alone decides."""
+    if label == UNSURE:
+        return _UNSURE_COLOR
     name = meaning(label)
     if name in EMOTION_COLORS:
         return EMOTION_COLORS[name]

@@ -64,7 +64,7 @@ def to_faces(
     UsageError
         Another colour order.
     """
-    _check_color(color)
+    check_color(color)
     if isinstance(images, list | tuple):
         faces = np.empty((len(images), *contract.crop_shape), np.uint8)
         for index, image in enumerate(images):
@@ -88,7 +88,7 @@ def to_frame(image: UInt8Array, *, color: Color = "rgb") -> UInt8Array:
     -------
     uint8 array, shape (H, W, 3), BGR, or (H, W)
     """
-    _check_color(color)
+    check_color(color)
     check_image(image, "The image")
     return image[..., ::-1] if image.ndim == 3 and color == "rgb" else image
 
@@ -142,7 +142,8 @@ def _to_face(image: Any, color: Color, contract: Contract, what: str) -> UInt8Ar
     return to_face(Image.fromarray(np.ascontiguousarray(image)), contract)
 
 
-def _check_color(color: str) -> None:
+def check_color(color: str) -> None:
+    """Raise UsageError unless it is an order of channels."""
     if color not in get_args(Color):
         raise UsageError(
             f"Unknown colour order {color!r}.",

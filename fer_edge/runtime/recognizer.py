@@ -1,10 +1,12 @@
 """The Python interface: images in, emotions out."""
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +14,34 @@ from numpy.typing import NDArray
 from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.engines import EngineInfo, open_engine, run_all
 from fer_edge.engines.base import Faces, Probabilities
-from fer_edge.errors import UsageError
-from fer_edge.models.carried import carried_model
-from fer_edge.pixels.crops import crop_faces
+from fer_edge.engines.device_array import DeviceArray, is_device_array
+from fer_edge.engines.frames import Crops, crop
+from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.errors import FerEdgeError, InputError, UsageError
+from fer_edge.models.published import find_model
 from fer_edge.runtime.batching import Batcher
 from fer_edge.runtime.capture.camera import Camera
-from fer_edge.runtime.detection import Detector, RetinaFace, detect
+from fer_edge.runtime.detection import Detector, Pixels, RetinaFace, look
 from fer_edge.runtime.moment import Moment, SeenFace
-from fer_edge.runtime.preprocess import Color, UInt8Array, to_faces, to_frame
+from fer_edge.runtime.preprocess import Color, UInt8Array, check_color, to_faces, to_frame
 from fer_edge.runtime.smoothing import Smoother
+from fer_edge.runtime.sureness import sure_threshold
 from fer_edge.runtime.watch import watch
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a Recognizer saw in N faces; iterates as (emotion, its probability) per face."""
+    """What a Recognizer saw in N faces; iterates as (emotion, its probability) per face.
+
+    An emotion is None where its probability is below ``threshold``.
+    """
 
     probabilities: NDArray[np.float32]
     """Shape (N, classes), in the order of ``classes``; rows sum to 1."""
     classes: tuple[str, ...] = EMOTIONS
     """The labels of the model, by default those of FER2013."""
+    threshold: float = 0.0
+    """Probability below which no emotion is named, 0..1."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -39,14 +49,18 @@ class Prediction:
         return self.probabilities.argmax(axis=1).astype(np.int64)
 
     @property
-    def emotions(self) -> list[str]:
-        """Most probable emotion of each face."""
-        return [self.classes[label] for label in self.labels]
+    def emotions(self) -> list[str | None]:
+        """Most probable emotion of each face; None where it is unsure."""
+        sure = self.probabilities.max(axis=1, initial=0.0) >= self.threshold
+        return [
+            self.classes[label] if named else None
+            for label, named in zip(self.labels, sure, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __iter__(self) -> Iterator[tuple[str, float]]:
+    def __iter__(self) -> Iterator[tuple[str | None, float]]:
         return zip(self.emotions, self.probabilities.max(axis=1).tolist(), strict=True)
 
 
@@ -59,6 +73,10 @@ class Recognizer:
         Artifact folder or ONNX file. By default the model that the package carries.
     precision, backend, threads, device, tune
         As in :func:`fer_edge.engines.open_engine`.
+    sure : float, optional
+        Share of the named emotions that should be right, for example 0.9: others are None. From
+        which probability on they are named, the manifest records for faces like those of val. By
+        default every face is named.
     batch : int
         Most faces in one call of the engine; bounds the memory that many faces take.
     max_delay_ms : float
@@ -72,8 +90,8 @@ class Recognizer:
     Raises
     ------
     UsageError
-        ``batch`` or ``max_pending`` below 1, a negative delay, or an unknown precision, backend
-        or device.
+        ``batch`` or ``max_pending`` below 1, a negative delay, an unknown precision, backend
+        or device, or the manifest records no threshold for ``sure``.
     FerEdgeError
         The model cannot be loaded, as :func:`fer_edge.engines.open_engine` says.
 
@@ -93,6 +111,7 @@ class Recognizer:
         threads: int | None = None,
         device: str = "auto",
         tune: bool = True,
+        sure: float | None = None,
         batch: int = 64,
         max_delay_ms: float = 2.0,
         max_pending: int = 512,
@@ -100,7 +119,7 @@ class Recognizer:
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
-        path = carried_model() if model is None else Path(model)
+        path = find_model(model)
         self._engine = open_engine(
             path,
             precision=precision,
@@ -109,9 +128,18 @@ class Recognizer:
             device=device,
             tune=tune,
         )
+        self._threshold = 0.0
+        if sure is not None:
+            try:
+                self._threshold = sure_threshold(path, self._engine.describe().precision, sure)
+            except FerEdgeError:
+                self._engine.close()
+                raise
         self._batch = batch
         self._on_batch = on_batch
-        self._contract = self._engine.describe().contract
+        info = self._engine.describe()
+        self._contract = info.contract
+        self._gpu = info.gpu
         self._batcher = Batcher(
             self._classify,
             self._prediction,
@@ -180,13 +208,19 @@ class Recognizer:
         return self._batcher.submit(faces, source=source, live=live)
 
     def find(
-        self, image: UInt8Array, *, detector: Detector | None = None, color: Color = "rgb"
+        self,
+        image: UInt8Array | DeviceArray,
+        *,
+        detector: Detector | None = None,
+        color: Color = "rgb",
     ) -> list[SeenFace]:
         """Find and classify the faces in a photo, in batches shared with other threads.
 
         Parameters
         ----------
         image : uint8 array, shape (H, W, 3) or (H, W)
+            In host memory; or on the GPU that the detector and this run on, as DLPack or the CUDA
+            Array Interface have it. It must not change until the answer is there.
         detector : Detector, optional
             By default :class:`fer_edge.runtime.RetinaFace`, which scales large photos down: for
             small faces in them give ``RetinaFace(size=1280)``.
@@ -208,12 +242,16 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        frame = to_frame(image, color=color)
-        found = detect(detector or RetinaFace(), frame)
-        faces = crop_faces(frame, [one.box for one in found], self._contract)
-        prediction = self._batcher.answer(faces)
+        detector = detector or RetinaFace()
+        found, pixels = look(detector, self._frame(image, detector, color))
+        faces = crop(pixels, [one.box for one in found], self._contract)
+        prediction = self._batcher.answer(self._taken(faces))
         return [
-            SeenFace(count, one.box, one.score, int(label), row, row, classes=prediction.classes)
+            SeenFace(
+                *(count, one.box, one.score, int(label), row, row),
+                classes=prediction.classes,
+                threshold=self._threshold,
+            )
             for count, (one, label, row) in enumerate(
                 zip(found, prediction.labels, prediction.probabilities, strict=True)
             )
@@ -268,8 +306,8 @@ class Recognizer:
         InferenceError
             The engine failed, or the Recognizer is closed.
         """
-        return watch(
-            lambda faces, live: self._batcher.answer(faces, live=live).probabilities,
+        moments = watch(
+            lambda faces, live: self._batcher.answer(self._taken(faces), live=live).probabilities,
             cameras,
             detector or RetinaFace(),
             detect_every=detect_every,
@@ -277,6 +315,12 @@ class Recognizer:
             smoother=lambda: Smoother(seconds=smooth_seconds, margin=margin),
             contract=self._contract,
         )
+        return self._named(moments) if self._threshold else moments
+
+    @property
+    def threshold(self) -> float:
+        """Probability below which no emotion is named, 0..1."""
+        return self._threshold
 
     @property
     def contract(self) -> Contract:
@@ -295,10 +339,33 @@ class Recognizer:
     def _faces(self, images: UInt8Array | Sequence[UInt8Array], color: Color) -> UInt8Array:
         return to_faces(images, color=color, contract=self._contract)
 
-    def _prediction(self, probabilities: Probabilities) -> Prediction:
-        return Prediction(probabilities, self._contract.labels)
+    def _frame(self, image: UInt8Array | DeviceArray, detector: Detector, color: Color) -> Pixels:
+        """A photo as detectors take it."""
+        if not is_device_array(image):
+            return to_frame(cast(UInt8Array, image), color=color)
+        check_color(color)
+        if isinstance(detector, RetinaFace):
+            return detector.place(image, rgb=color == "rgb")
+        raise InputError(
+            f"A {type(detector).__name__} does not take frames that are on a GPU.",
+            hint="Hand over a numpy array of it, or take RetinaFace.",
+        )
 
-    def _classify(self, faces: Faces) -> Probabilities:
+    def _taken(self, faces: Faces | Crops) -> Faces | Crops:
+        """Faces where the engine takes them."""
+        if isinstance(faces, Crops) and faces.frame.gpu.index != self._gpu:
+            return faces.on_host()
+        return faces
+
+    def _prediction(self, probabilities: Probabilities) -> Prediction:
+        return Prediction(probabilities, self._contract.labels, self._threshold)
+
+    def _named(self, moments: Generator[Moment, None, None]) -> Generator[Moment, None, None]:
+        with contextlib.closing(moments):
+            for moment in moments:
+                yield moment.with_threshold(self._threshold)
+
+    def _classify(self, faces: Faces | OnGpu) -> Probabilities:
         started = time.perf_counter()
         probabilities = run_all(self._engine, faces, self._batch)
         if self._on_batch is not None and len(faces):

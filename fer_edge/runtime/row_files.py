@@ -26,7 +26,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "width": ("float", "of the box, pixels"),
     "height": ("float", "of the box, pixels"),
     "score": ("float", "of the detector, 0..1; none where it was not asked"),
-    "emotion": ("string", "smoothed label"),
+    "emotion": ("string", "smoothed label; none where it is unsure"),
 }
 
 METADATA_KEY: Final = "fer-edge"

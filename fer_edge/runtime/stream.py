@@ -11,9 +11,10 @@ import numpy as np
 
 from fer_edge.contract import Contract
 from fer_edge.engines.base import Faces, Probabilities
+from fer_edge.engines.frames import Crops, crop
 from fer_edge.pixels.boxes import Box
-from fer_edge.pixels.crops import crop_faces
 from fer_edge.runtime.capture import Camera, Frame
+from fer_edge.runtime.detection import Pixels
 from fer_edge.runtime.looking import Found, Lookers
 from fer_edge.runtime.moment import Moment, SeenFace, blank_frame
 from fer_edge.runtime.smoothing import Smoother
@@ -29,7 +30,7 @@ class Stream:
 
     def __init__(
         self,
-        classify: Callable[[Faces, bool], Probabilities],
+        classify: Callable[[Faces | Crops, bool], Probabilities],
         camera: Camera,
         lookers: Lookers,
         smoother: Callable[[], Smoother],
@@ -114,9 +115,11 @@ class Stream:
         frame, now = look.frame, look.frame.time
         boxes: list[Box]
         scores: list[float] | list[None]
+        pixels: Pixels = frame.image
         if look.found is not None:
             found = look.found.result()
             self._detecting.add(found.seconds)
+            pixels = found.pixels
             boxes = [detection.box for detection in found.faces]
             scores = [detection.score for detection in found.faces]
             tracks = self._tracker.update(boxes, now)
@@ -125,7 +128,7 @@ class Stream:
             boxes, tracks, scores = [*expected.values()], [*expected], [None] * len(expected)
         started = time.perf_counter()
         try:
-            crops = crop_faces(frame.image, boxes, self._contract)
+            crops = crop(pixels, boxes, self._contract)
             probabilities = self._classify(crops, self.camera.live)
         except CancelledError:
             return None

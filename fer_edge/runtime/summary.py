@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import EMOTIONS
+from fer_edge.emotions import UNSURE
 from fer_edge.runtime.moment import Moment
 
 SECONDS_PER_BIN = 0.2
@@ -36,7 +37,7 @@ class Summary:
         self.seconds: float | None = None
         """Time of the last frame; None where frames have none."""
         self.labels: Counter[str] = Counter()
-        """Faces per emotion."""
+        """Faces per emotion, the unsure ones under a name of their own."""
         self.tracks: defaultdict[int, defaultdict[int, _Bin]] = defaultdict(
             lambda: defaultdict(lambda: _Bin(np.zeros(len(classes))))
         )
@@ -47,7 +48,7 @@ class Summary:
         self.faces += len(moment.faces)
         self.seconds = moment.frame.position
         for face in moment.faces:
-            self.labels[face.emotion] += 1
+            self.labels[face.shown] += 1
             if self.seconds is not None:
                 one = self.tracks[face.track][int(self.seconds / SECONDS_PER_BIN)]
                 one.frames += 1
@@ -55,8 +56,12 @@ class Summary:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of each emotion in the time of all faces, 0..1; all 0 without faces."""
-        return {name: self.labels[name] / max(self.faces, 1) for name in self.classes}
+        """Share of each emotion in the time of all faces, 0..1; all 0 without faces.
+
+        Where some were unsure, their share is the last.
+        """
+        unsure = (UNSURE,) if self.labels[UNSURE] else ()
+        return {name: self.labels[name] / max(self.faces, 1) for name in (*self.classes, *unsure)}
 
     def to_dict(self) -> dict[str, object]:
         """Frames, seconds, faces, tracks and shares, ready for JSON."""

@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 from fer_edge.contract import FER2013, Contract
 from fer_edge.engines.base import Faces, Probabilities
+from fer_edge.engines.frames import Crops
 from fer_edge.errors import InferenceError, UsageError
 from fer_edge.forking import ForkGuard
 from fer_edge.runtime.capture import Camera, State
@@ -28,7 +29,7 @@ _watching = threading.Lock()
 
 
 def watch(
-    classify: Callable[[Faces, bool], Probabilities],
+    classify: Callable[[Faces | Crops, bool], Probabilities],
     cameras: Camera | Iterable[Camera],
     detector: Detector,
     *,
@@ -48,15 +49,16 @@ def watch(
 
     Frames of several cameras in one batch gain nothing on a CPU: two of 640x480 in INT8 take 13.0
     ms in one call of two threads, and 11.3 in two calls of one thread each (two cores), of which
-    the first need not wait for the second.
+    the first need not wait for the second. On a GPU, :class:`fer_edge.detection.RetinaFace` takes
+    those together that came while it was busy, eight at most, and their faces are cut out there.
 
     Parameters
     ----------
     classify : callable
-        From uint8 faces (N, *contract.crop_shape) and whether they are live to float32
-        probabilities (N, labels). It may raise CancelledError where live ones were given up: their
-        frame is passed over. Where there are no faces or no frames it is called with none, so that
-        a closed engine is noticed.
+        From uint8 faces (N, *contract.crop_shape), or faces in a frame on a GPU, and whether they
+        are live to float32 probabilities (N, labels). It may raise CancelledError where live ones
+        were given up: their frame is passed over. Where there are no faces or no frames it is
+        called with none, so that a closed engine is noticed.
     cameras, detector, detect_every, heartbeat
         As in :meth:`fer_edge.Recognizer.watch`.
     smoother : callable

@@ -6,9 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fer_edge.contract import PIXEL_MEAN, PIXEL_SCALE
 from fer_edge.training.config import TrainConfig
 
 _GRAY = (0.299, 0.587, 0.114)
+
+
+def normalise(faces: Tensor) -> Tensor:
+    """uint8 pixels to the float32 that networks see."""
+    return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
 
 
 def augment(faces: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:

@@ -1,91 +1,34 @@
 """What a training run is made from."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import pydantic
+from pydantic.dataclasses import dataclass
 
-from fer_edge.contract import SIZES, Color, Contract
+from fer_edge.contract import Contract
 from fer_edge.errors import TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models import model_contract, model_spec
 from fer_edge.models.weights import imagenet_source
+from fer_edge.training.declaration import Declared, declared_in
+from fer_edge.training.options import TrainOptions
 
 CONFIG = "config.json"
+_RULES = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class TrainConfig(pydantic.BaseModel):
-    """Everything that decides the result of a run; written beside it as ``config.json``."""
+@dataclass(frozen=True, kw_only=True, config=_RULES)
+class TrainConfig(TrainOptions):
+    """Everything that decides the result of a run; written beside it as ``config.json``.
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Its fields are the options of :class:`~fer_edge.training.options.TrainOptions`, checked, and
+    what a run finds.
+    """
 
-    model: str = "compact"
-    size: int | None = pydantic.Field(None, ge=SIZES[0], le=SIZES[1])
-    """Side of the faces in pixels; None for the model's own. A run's own config has it."""
-    color: Color | None = None
-    """Of the faces; None for the model's own."""
-    data: tuple[str, ...] = pydantic.Field(min_length=1)
-    """Data sets to train on; val is the first one's."""
-    data_weights: tuple[Annotated[float, pydantic.Field(gt=0)], ...] = ()
-    """Weight in the loss of each data set's faces; empty for 1 each."""
-    labels: str | None = None
-    """What numbers mean in data sets that have them for emotions, as for ``load_dataset``."""
-    exclude: str | None = None
-    """Report of ``fer-edge data`` whose flagged training faces count ``exclude_weight``."""
-    exclude_weight: float = pydantic.Field(0.0, ge=0, le=1)
-    epochs: int = pydantic.Field(30, ge=1)
-    batch: int = pydantic.Field(128, ge=2)
-    lr: float = pydantic.Field(0.1, gt=0)
-    momentum: float = pydantic.Field(0.9, ge=0, lt=1)
-    weight_decay: float = pydantic.Field(5e-4, ge=0)
-    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
-    label_smoothing: float = pydantic.Field(0.1, ge=0, lt=1)
-    ema: float = pydantic.Field(0.999, ge=0, lt=1)
-    """Decay per step of the averaged weights; 0 turns averaging off."""
-    class_balance: float = pydantic.Field(0.0, ge=0, le=1)
-    """Exponent of the loss weights ``count ** -class_balance``: 0 none, 1 all classes alike."""
-    logit_adjustment: float = pydantic.Field(0.0, ge=0)
-    """Tau of post-hoc logit adjustment: the published model names rare emotions more often."""
-    teachers: tuple[str, ...] = ()
-    """Models whose mean probabilities are learned: ``best.safetensors`` of runs, or artifacts."""
-    distillation: float = pydantic.Field(0.5, ge=0, le=1)
-    """Share of the teachers in the loss; nothing without teachers."""
-    distillation_temperature: float = pydantic.Field(2.0, gt=0)
-    initial_size: int | None = pydantic.Field(None, ge=16, le=SIZES[1])
-    """Side of the faces in the first epochs; it grows in steps of 8 to their full size, which None
-    stands for."""
-    mixup: float = pydantic.Field(0.0, ge=0)
-    """Alpha of mixup; 0 turns it off."""
-    cutmix: float = pydantic.Field(0.0, ge=0)
-    """Alpha of CutMix; 0 turns it off. With both, every batch draws one of them."""
-    augment: bool = True
-    flip: float = pydantic.Field(0.5, ge=0, le=1)
-    rotation: float = pydantic.Field(10.0, ge=0, le=180)
-    """Degrees either way."""
-    shift: float = pydantic.Field(0.1, ge=0, le=1)
-    """Share of the side, either way."""
-    scale: float = pydantic.Field(0.1, ge=0, lt=1)
-    brightness: float = pydantic.Field(0.2, ge=0, lt=1)
-    """Share of contrast, and of half the pixel scale, either way."""
-    erasing: float = pydantic.Field(0.25, ge=0, le=1)
-    """Probability that a rectangle is erased."""
-    dropout: float | None = pydantic.Field(None, ge=0, lt=1)
-    """None for the model's own."""
-    drop_path: float = pydantic.Field(0.0, ge=0, lt=1)
-    """Stochastic depth: probability that the last residual block is skipped; 0 for the first."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = pydantic.Field(0, ge=0, lt=2**32)
-    pretrained: bool = False
     pretrained_from: str | None = None
     """Source and licence of the ImageNet weights. A run's own config has it."""
-    weights: str | None = None
-    grow_from: str | None = None
-    """A trained compact (``.safetensors`` or artifact) that a ResNet-50 starts as."""
-    int8_weights: bool = False
-    """Train with weights rounded as INT8 does, so that ``export --int8`` changes none."""
-    fer_plus: str | None = None
-    compile: bool = False
-    device: str = "auto"
 
     @pydantic.field_validator("data", mode="before")
     @classmethod
@@ -108,14 +51,16 @@ class TrainConfig(pydantic.BaseModel):
     @classmethod
     def checked(cls, **values: object) -> "TrainConfig":
         """Build a config; UsageError says which value cannot be used and why."""
+        flags = {option.name: option.flag for option in declared_in(TrainOptions)}
         try:
-            return cls.model_validate(values)
+            return _reader().validate_python(values)
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             if not problem["loc"]:
                 raise UsageError(f"{problem['msg'].removeprefix('Value error, ')}.") from error
-            name = "--" + str(problem["loc"][0]).replace("_", "-")
-            raise UsageError(f"{name} {problem['input']}: {problem['msg'].lower()}.") from error
+            name = str(problem["loc"][0])
+            flag = flags.get(name, "--" + name.replace("_", "-"))
+            raise UsageError(f"{flag} {problem['input']}: {problem['msg'].lower()}.") from error
 
     @property
     def contract(self) -> Contract:
@@ -125,13 +70,17 @@ class TrainConfig(pydantic.BaseModel):
     def resolved(self) -> "TrainConfig":
         """The same with size, colour and the source of ImageNet weights said, for a run to keep."""
         contract = self.contract
-        said: dict[str, object] = {"size": contract.size, "color": contract.color}
+        source = self.pretrained_from
         if self.pretrained:
-            said["pretrained_from"] = imagenet_source(model_spec(self.model))
-        return self.model_copy(update=said)
+            source = imagenet_source(model_spec(self.model))
+        return replace(self, size=contract.size, color=contract.color, pretrained_from=source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return _reader().dump_python(self, mode="json")
 
     def save(self, run: Path) -> None:
-        write_text(run / CONFIG, self.model_dump_json(indent=2) + "\n")
+        write_text(run / CONFIG, _reader().dump_json(self, indent=2).decode() + "\n")
 
     @classmethod
     def load(cls, run: Path) -> "TrainConfig":
@@ -143,10 +92,24 @@ class TrainConfig(pydantic.BaseModel):
                 hint="Make one with: fer-edge train --data fer2013.zip --out RUN",
             )
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return _reader().validate_json(path.read_bytes())
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             where = "".join(f"{part}: " for part in problem["loc"])
             raise TrainingError(
                 f"{path} is damaged: {where}{problem['msg']}.", hint="Train into a new folder."
             ) from error
+
+
+def problem_with(option: Declared, value: object) -> str | None:
+    """Why an option cannot have this value, or None where it can."""
+    rules = pydantic.ConfigDict(allow_inf_nan=False)
+    try:
+        pydantic.TypeAdapter(option.annotation, config=rules).validate_python(value)
+    except pydantic.ValidationError as error:
+        return error.errors()[0]["msg"].lower()
+    return None
+
+
+def _reader() -> pydantic.TypeAdapter[TrainConfig]:
+    return pydantic.TypeAdapter(TrainConfig)

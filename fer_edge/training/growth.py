@@ -81,10 +81,11 @@ def grow(
 
 def _fits(source: Compact, network: ResNet) -> bool:
     layers = (network.layer2, network.layer3, network.layer4)
-    return all(
+    stages = _stages(source)
+    return len(stages) == len(layers) and all(
         isinstance(layer[0], Bottleneck)
         and len(layer) >= sum(_bottlenecks(block, layer[0]) for block in blocks)
-        for layer, blocks in zip(layers, _stages(source), strict=True)
+        for layer, blocks in zip(layers, stages, strict=True)
     )
 
 
@@ -104,7 +105,8 @@ def _stages(source: Compact) -> list[list[Block]]:
         assert isinstance(block, Block)
         if _pair(block.residual, 0)[0].stride == (2, 2):
             stages.append([])
-        stages[-1].append(block)
+        if stages:
+            stages[-1].append(block)
     return stages[1:]
 
 

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from fer_edge.errors import UsageError
 from fer_edge.files import storage_errors
+from fer_edge.training.config import problem_with
+from fer_edge.training.declaration import Declared, declared_in
+from fer_edge.training.options import SvmOptions, TrainOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,70 +20,10 @@ else:
 
 _FACTS = ("title", "description", "source")
 
-_TABLES: dict[str, dict[str, str]] = {
-    "data": {
-        "sources": "data",
-        "weights": "data_weights",
-        "labels": "labels",
-        "exclude": "exclude",
-        "exclude_weight": "exclude_weight",
-        "fer_plus": "fer_plus",
-    },
-    "model": {
-        "name": "model",
-        "size": "size",
-        "color": "color",
-        "weights": "weights",
-        "grow_from": "grow_from",
-        "int8_weights": "int8_weights",
-        "pretrained": "pretrained",
-        "dropout": "dropout",
-        "drop_path": "drop_path",
-    },
-    "optimiser": {
-        "lr": "lr",
-        "momentum": "momentum",
-        "weight_decay": "weight_decay",
-        "batch": "batch",
-        "epochs": "epochs",
-        "schedule": "schedule",
-        "ema": "ema",
-    },
-    "loss": {
-        "label_smoothing": "label_smoothing",
-        "class_balance": "class_balance",
-        "logit_adjustment": "logit_adjustment",
-        "teachers": "teachers",
-        "distillation": "distillation",
-        "distillation_temperature": "distillation_temperature",
-    },
-    "augmentation": {
-        "enabled": "augment",
-        "flip": "flip",
-        "rotation": "rotation",
-        "shift": "shift",
-        "scale": "scale",
-        "brightness": "brightness",
-        "erasing": "erasing",
-        "mixup": "mixup",
-        "cutmix": "cutmix",
-        "initial_size": "initial_size",
-    },
-    "run": {
-        "seed": "seed",
-        "compile": "compile",
-        "precision": "precision",
-        "device": "device",
-    },
-    "svm": {
-        "run": "source_run",
-        "costs": "costs",
-        "class_balance": "class_balance",
-    },
-}
-"""Keys of each table, and the field of TrainConfig or the parameter of train_svm they set."""
-
-_PATHS = ("exclude", "fer_plus", "weights", "grow_from", "source_run")
+TABLES: dict[str, dict[str, Declared]] = {}
+"""The options of each table by their keys."""
+for _option in (*declared_in(TrainOptions), *declared_in(SvmOptions)):
+    TABLES.setdefault(_option.table, {})[_option.key] = _option
 
 
 @dataclass(frozen=True)
@@ -102,7 +46,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     UsageError
-        Not TOML, or a table or key that no recipe has.
+        Not TOML, a table or key that no recipe has, or a value that an option cannot have.
     StorageError
         The file cannot be read.
     """
@@ -116,13 +60,16 @@ def read_recipe(path: Path) -> Recipe:
     values: dict[str, object] = {}
     for table, entries in content.items():
         if not isinstance(entries, dict):
-            raise _unknown(path, table, None, [*_FACTS, *_TABLES])
-        if table not in _TABLES:
-            raise _unknown(path, f"[{table}]", None, [f"[{name}]" for name in _TABLES])
+            raise _unknown(path, table, None, [*_FACTS, *TABLES])
+        if table not in TABLES:
+            raise _unknown(path, f"[{table}]", None, [f"[{name}]" for name in TABLES])
         for key, value in entries.items():
-            if key not in _TABLES[table]:
-                raise _unknown(path, key, table, list(_TABLES[table]))
-            values[_TABLES[table][key]] = value
+            if key not in TABLES[table]:
+                raise _unknown(path, key, table, list(TABLES[table]))
+            option = TABLES[table][key]
+            if problem := problem_with(option, value):
+                raise UsageError(f"{path}: {key} {value} in [{table}]: {problem}.")
+            values[option.name] = _absolute(option, value)
     svm = "svm" in content
     if svm and (others := [table for table in content if table not in ("svm", "data")]):
         raise UsageError(
@@ -134,11 +81,6 @@ def read_recipe(path: Path) -> Recipe:
             f"{path}: [svm] names no run.",
             hint='Write run = "runs/RUN", a run of fer-edge train.',
         )
-    for name in _PATHS:
-        if isinstance(value := values.get(name), str):
-            values[name] = str(Path(value).resolve())
-    if isinstance(teachers := values.get("teachers"), list):
-        values["teachers"] = [str(Path(str(teacher)).resolve()) for teacher in teachers]
     return Recipe(**{name: str(fact) for name, fact in facts.items()}, values=values, svm=svm)
 
 
@@ -196,8 +138,15 @@ def find_sources(names: object, given: Sequence[Path]) -> list[str]:
     return [str(found[name]) for name in names]
 
 
+def _absolute(option: Declared, value: Any) -> Any:
+    """Paths from the root; data sets stay names, which :func:`find_sources` looks for."""
+    if not option.path or option.name == "data":
+        return value
+    return [option.rooted(one) for one in value] if option.many else option.rooted(value)
+
+
 def _unknown(path: Path, key: str, table: str | None, known: list[str]) -> UsageError:
-    home = next((name for name, keys in _TABLES.items() if key in keys), None)
+    home = next((name for name, keys in TABLES.items() if key in keys), None)
     close = get_close_matches(key, known, 1)
     if home:
         hint = f"It belongs in [{home}]."

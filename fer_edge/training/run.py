@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import FER2013
 from fer_edge.data import FaceDataset, load_dataset, mix
-from fer_edge.data.analysis import DataReport, flagged
+from fer_edge.data.report import DataReport, flagged
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import LAST, Progress
 from fer_edge.training.config import CONFIG, TrainConfig
@@ -24,6 +24,7 @@ def start(
     *,
     on_load: Listener | None = None,
     on_grow: Listener | None = None,
+    on_ask: Listener | None = None,
     on_step: Listener | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progress:
@@ -34,9 +35,9 @@ def start(
     config : TrainConfig
     run : Path
         Must not hold a run yet.
-    on_load, on_grow, on_step : callable(done, total), optional
-        Called while the data is decoded, while the model grows out of a smaller one, and after
-        every training step.
+    on_load, on_grow, on_ask, on_step : callable(done, total), optional
+        Called while the data is decoded, while the model grows out of a smaller one, while
+        teachers are asked about all faces, and after every training step.
     on_epoch : callable(Epoch), optional
 
     Raises
@@ -52,7 +53,7 @@ def start(
             hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
         )
     config = config.resolved()
-    trainer = _trainer(config, run, False, on_load, on_grow)
+    trainer = _trainer(config, run, False, on_load, on_grow, on_ask)
     if trainer.workers.leads:
         config.save(run)
     return trainer.fit(on_step, on_epoch)
@@ -62,6 +63,7 @@ def resume(
     run: Path,
     *,
     on_load: Listener | None = None,
+    on_ask: Listener | None = None,
     on_step: Listener | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progress:
@@ -73,7 +75,8 @@ def resume(
         There is no run in the folder, its checkpoint is damaged, or the training diverges.
     """
     config = TrainConfig.load(run)
-    return _trainer(config, run, (run / LAST).exists(), on_load).fit(on_step, on_epoch)
+    again = (run / LAST).exists()
+    return _trainer(config, run, again, on_load, on_ask=on_ask).fit(on_step, on_epoch)
 
 
 def _trainer(
@@ -82,6 +85,7 @@ def _trainer(
     again: bool,
     on_load: Listener | None,
     on_grow: Listener | None = None,
+    on_ask: Listener | None = None,
 ) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
@@ -96,7 +100,16 @@ def _trainer(
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept
-    return Trainer(config, mixture, val, run, resume=again, face_weights=weights, on_grow=on_grow)
+    return Trainer(
+        config,
+        mixture,
+        val,
+        run,
+        resume=again,
+        face_weights=weights,
+        on_grow=on_grow,
+        on_ask=on_ask,
+    )
 
 
 def _kept(

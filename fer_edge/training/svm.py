@@ -19,15 +19,16 @@ from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.models.trained import load_trained
+from fer_edge.models.weights import contract_facts
 from fer_edge.sealed import MANIFEST
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, save_model
-from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.config import CONFIG, TrainConfig, problem_with
+from fer_edge.training.declaration import declared_in
 from fer_edge.training.epoch import METRICS, Epoch, val_figures
-from fer_edge.training.trainer import evaluation_batch, normalise
-
-COSTS = (1e-4, 1e-3, 1e-2)
-"""Values of C that are tried. Features are standardised and the loss is a sum over the faces."""
+from fer_edge.training.options import SvmOptions
+from fer_edge.training.trainer import evaluation_batch
 
 Progress = Callable[[int, int], None]
 
@@ -37,8 +38,8 @@ def train_svm(
     data: str | Path,
     out: Path,
     *,
-    costs: Sequence[float] = COSTS,
-    class_balance: float = 0.0,
+    costs: Sequence[float] = SvmOptions.costs,
+    class_balance: float = SvmOptions.class_balance,
     on_load: Progress | None = None,
     on_step: Progress | None = None,
 ) -> Epoch:
@@ -88,12 +89,12 @@ def train_svm(
             "An SVM needs scikit-learn, which is not installed.",
             hint="Install it with: pip install 'fer-edge[train]'",
         ) from error
-    if not costs or min(costs) <= 0:
-        raise UsageError("The costs of an SVM must be above 0.", hint="Give one at least.")
-    if not 0 <= class_balance <= 1:
-        raise UsageError(f"A class balance of {class_balance} is not in 0 to 1.")
+    given = {"source_run": str(source_run), "costs": costs, "class_balance": class_balance}
+    for option in declared_in(SvmOptions):
+        if problem := problem_with(option, given[option.name]):
+            raise UsageError(f"{option.name} {given[option.name]} of an SVM: {problem}.")
     artifact = Artifact.load(source_run) if (source_run / MANIFEST).is_file() else None
-    config = _config(artifact) if artifact else TrainConfig.load(source_run).model_dump(mode="json")
+    config = _config(artifact) if artifact else TrainConfig.load(source_run).to_dict()
     if (out / CONFIG).exists():
         raise TrainingError(f"{out} holds a run already.", hint="Choose another folder.")
     started = time.perf_counter()
@@ -164,7 +165,7 @@ def train_svm(
 
 def _config(artifact: Artifact) -> dict[str, Any]:
     known = (artifact.manifest.training or {}).get("config", {})
-    return TrainConfig.checked(**{"data": "unknown"} | known).model_dump(mode="json") | {
+    return TrainConfig.checked(**{"data": "unknown"} | known).to_dict() | {
         "model": artifact.manifest.model
     }
 

@@ -14,15 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge import metrics
-from fer_edge.contract import FACE_SIZE, PIXEL_MEAN, PIXEL_SCALE, Contract
+from fer_edge.contract import FACE_SIZE, Contract
 from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models import build_model
+from fer_edge.models.exported import start_from
 from fer_edge.models.head import classifier
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import contract_facts, load_trained
-from fer_edge.training.augment import augment, mix, resized
+from fer_edge.models.weights import contract_facts
+from fer_edge.training.augment import augment, mix, normalise, resized
 from fer_edge.training.checkpoint import (
     BEST,
     LAST,
@@ -32,19 +34,23 @@ from fer_edge.training.checkpoint import (
     save_state,
 )
 from fer_edge.training.config import TrainConfig
+from fer_edge.training.degrade import degrade
 from fer_edge.training.devices import amp_dtype, resolve_device
-from fer_edge.training.distill import Teacher
+from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
 from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
 from fer_edge.training.growth import grow
 from fer_edge.training.int8_weights import keep_rounded, round_weights
 from fer_edge.training.loss import class_weights, logit_adjustment, soft_targets
+from fer_edge.training.optimiser import optimiser
 from fer_edge.training.plots import plot_curves
 from fer_edge.training.schedule import face_size, learning_rate
 
 _EVALUATED_PIXELS = 256 * FACE_SIZE * FACE_SIZE
 """Of a batch that is scored: 256 faces of 48x48, as many fewer as they are larger."""
 GROWTH_BATCH = 64
+_MEASURED = 1024
+"""Faces that tell the statistics of batch norms which an artifact does not have."""
 _RANK_SEED = 7_919
 """Keeps the workers' random numbers apart."""
 
@@ -70,6 +76,8 @@ class Trainer:
         Weight of each training face in the loss.
     on_grow : callable(step, steps), optional
         Called while the model grows out of ``config.grow_from``.
+    on_ask : callable(done, total), optional
+        Called while teachers are asked about all faces, for ``config.soft_labels``.
 
     Under ``torchrun`` every process takes its share of each batch; the first one writes.
     """
@@ -84,6 +92,7 @@ class Trainer:
         resume: bool = False,
         face_weights: NDArray[np.float32] | None = None,
         on_grow: Listener | None = None,
+        on_ask: Listener | None = None,
     ) -> None:
         if len(train) < config.batch:
             raise UsageError(
@@ -110,12 +119,14 @@ class Trainer:
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
         torch.manual_seed(config.seed)
+        start = Path(config.weights) if config.weights and not resume else None
+        artifact = start if start is not None and start.is_dir() else None
         model = build_model(
             config.model,
             self.contract,
             # A checkpoint holds all weights: resuming needs neither network nor file.
             pretrained=config.pretrained and not resume,
-            weights=Path(config.weights) if config.weights and not resume else None,
+            weights=start if artifact is None else None,
             dropout=config.dropout,
             drop_path=config.drop_path,
         )
@@ -127,6 +138,8 @@ class Trainer:
         self.generator = torch.Generator(self.device)
         if config.grow_from and not resume:
             self._grow(Path(config.grow_from), on_grow)
+        if artifact:
+            start_from(self.model, artifact, self._seen(self._some(_MEASURED)))
         if config.int8_weights:
             round_weights(self.model, self.contract)
         self.average = (
@@ -136,14 +149,7 @@ class Trainer:
             if config.ema
             else None
         )
-        self.optimizer = torch.optim.SGD(
-            _decay_groups(self.model, config.weight_decay),
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-            # One pass over the weights: a sixth more faces a second of a ResNet-50 on two cores.
-            fused=True,
-        )
+        self.optimizer = optimiser(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
         if resume:
@@ -167,6 +173,10 @@ class Trainer:
         self.weights = class_weights(self.labels, config.class_balance, classes)
         self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
         self.teacher = Teacher.load(config, self.device) if config.teachers else None
+        if self.teacher is not None and config.soft_labels:
+            with self._autocast():
+                wanted = self.teacher.stored(train, self.faces, on_ask)
+            self.targets = torch.cat([self.targets, wanted], 1)
         self.steps_per_epoch = len(train) // config.batch
 
     def _grow(self, path: Path, on_grow: Listener | None) -> None:
@@ -180,17 +190,23 @@ class Trainer:
         self.generator.manual_seed(self.config.seed)
 
         def faces() -> Tensor:
-            chosen = torch.randint(
-                len(self.faces), (GROWTH_BATCH,), device=self.device, generator=self.generator
-            )
-            return self._seen(chosen)
+            return self._seen(self._some(GROWTH_BATCH))
 
         grow(self.model, source, faces, autocast=self._autocast(), on_step=on_grow)
+
+    def _some(self, count: int) -> Tensor:
+        """Indices of so many training faces, drawn at random."""
+        return torch.randint(
+            len(self.faces), (count,), device=self.device, generator=self.generator
+        )
 
     def _seen(self, chosen: Tensor) -> Tensor:
         """The chosen training faces as the network sees them, but for mixing and size."""
         faces = normalise(self.faces[chosen])
-        return augment(faces, self.config, self.generator) if self.config.augment else faces
+        if not self.config.augment:
+            return faces
+        faces = augment(faces, self.config, self.generator)
+        return degrade(faces, self.config.degradation, self.generator)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -280,6 +296,8 @@ class Trainer:
         loader_seconds = 0.0
         lr = 0.0
         size = face_size(config, index, self.contract.size)
+        classes = len(self.contract.labels)
+        stored = self.targets.shape[1] > classes
         self.model.train()
         started = time.perf_counter()
         for i in range(self.steps_per_epoch):
@@ -292,7 +310,9 @@ class Trainer:
             chosen = chosen[self.workers.rank :: self.workers.size]
             faces, targets = mix(self._seen(chosen), self.targets[chosen], config, self.generator)
             loader_seconds += time.perf_counter() - loading
-            loss, logits = self._step(resized(faces, size), targets)
+            # Those of the teachers stand behind the labels', and are mixed as they are.
+            targets, wanted = targets[:, :classes], targets[:, classes:]
+            loss, logits = self._step(resized(faces, size), targets, wanted if stored else None)
             loss_sum += loss.detach()
             right += (logits.argmax(1) == self.labels[chosen]).sum()
             if on_step:
@@ -321,16 +341,19 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
 
-    def _step(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, faces: Tensor, targets: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor]:
         faces = faces.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             logits = self.forward(faces)
         logits = logits.float()
         loss = functional.cross_entropy(logits, targets, self.weights)
         if self.teacher is not None:
+            if wanted is None:
+                with self._autocast():
+                    wanted = self.teacher.wanted(faces)
+            taught = divergence(logits, wanted, self.config.distillation_temperature)
             share = self.config.distillation
-            with self._autocast():
-                loss = (1 - share) * loss + share * self.teacher.loss(faces, logits)
+            loss = (1 - share) * loss + share * taught
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -359,27 +382,12 @@ def evaluation_batch(contract: Contract) -> int:
     return max(_EVALUATED_PIXELS // contract.size**2, 1)
 
 
-def normalise(faces: Tensor) -> Tensor:
-    """uint8 pixels to the float32 that networks see."""
-    return (faces.float() - PIXEL_MEAN) / PIXEL_SCALE
-
-
 def _check_finite(part: str, loss: float, epoch: int) -> None:
     if not np.isfinite(loss):
         raise TrainingError(
             f"The {part} loss became {loss} in epoch {epoch}.",
             hint="Lower --lr, or train with --precision fp32.",
         )
-
-
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """No weight decay on biases and batch norm (He et al. 2018, arXiv:1812.01187, section 3.1)."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
 
 
 def _on_device(data: FaceDataset, device: torch.device) -> Tensor:

@@ -124,6 +124,23 @@ class TestOnTheSimulatedGpu:
         assert cold["cache_bytes"] == warm["cache_bytes"] > 0
         assert cold["early"]["batch"] == 8
 
+    def test_frames_on_the_gpu_and_on_the_processor(self, steps, tmp_path, monkeypatch):
+        pytest.importorskip("cv2")
+        monkeypatch.setattr(steps.frames, "SIZES", ((64, 48), (700, 5)))
+        monkeypatch.setattr(steps.frames, "FACES", (1, 3))
+        found = steps.frames.travelling(tmp_path, SECONDS)
+        json.dumps(found)
+        for size in ("64x48", "700x5"):
+            assert found[size]["send_ms"] > 0
+            assert found[size]["3 faces"]["grey_levels"] <= 1
+            assert found[size]["letterbox"]["grey_levels"] <= 2
+            assert found[size]["1 faces"]["on_the_processor_ms"] > 0
+
+    def test_a_gpu_that_takes_no_frames(self, steps, tmp_path, fake_tensorrt):  # noqa: F811
+        fake_tensorrt.gpu.errors["cuModuleLoadData"] = "a PTX JIT compilation failed"
+        with pytest.raises(steps.Skipped, match="takes no frames"):
+            steps.frames.travelling(tmp_path, SECONDS)
+
     def test_precisions(self, steps, tmp_path):
         found = steps.runtimes.rtx_precisions(tmp_path, SECONDS)
         assert found["int8"][8]["compute"]["p50_ms"] > 0

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fer_edge import Recognizer
 from fer_edge.contract import EMOTIONS
+from fer_edge.data import FaceDataset
 from fer_edge.runtime import RetinaFace, read_image
 from tests.detection.graphs import SMALL, tiny_detector
 from tests.engines.graphs import make_graph, make_nan_graph
@@ -246,3 +247,26 @@ def test_a_detector_made_elsewhere(
     (folder / "64x48.onnx").write_bytes(b"damaged")
     error = fer_edge("predict", photo, "--find", "-m", exported, "--detector", folder).error()
     assert "64x48.onnx does not match the hash in the manifest" in error
+
+
+@pytest.mark.parametrize("least", [0.8, 0.9])
+def test_what_is_not_sure_is_said_to_be_unsure(
+    fer_edge: Command, val: FaceDataset, tmp_path: Path, least: float
+) -> None:
+    paths = []
+    for index, pixels in enumerate(val.faces[:8].reshape(8, 48, 48)):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    with Recognizer(precision="fp32", sure=least) as recognizer:
+        threshold = recognizer.threshold
+    options = ("--precision", "fp32", "--sure", least)
+    answers = json.loads(fer_edge("predict", *paths, *options, "--json").out)
+    for answer in answers:
+        probabilities = answer["probabilities"]
+        best = max(probabilities, key=probabilities.__getitem__)
+        assert answer["emotion"] == (best if probabilities[best] >= threshold else None)
+    assert None in {answer["emotion"] for answer in answers}
+    unsure = next(a["image"] for a in answers if a["emotion"] is None)
+    assert fer_edge("predict", unsure, *options).out.splitlines()[0] == f"{unsure}: unsure"
+    error = fer_edge("predict", *paths, "--precision", "fp32", "--sure", "0.99").error(2)
+    assert "Ask for 0.9 at most" in error

@@ -1,16 +1,25 @@
 """No frame, face or probability is written or sent unless an option asks for it."""
 
+import contextlib
 import hashlib
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset
+from tests.detection.graphs import SMALL, tiny_detector
 
 pytest.importorskip("cv2", reason="needs the extra camera")
 pytest.importorskip("retinaface", reason="needs the extra camera")
@@ -31,6 +40,14 @@ sys.exit(main())
 
 def watched(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A command in an empty home, as a user's first."""
+    command = [sys.executable, "-c", WATCHED, *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment_of(home), cwd=home, capture_output=True, text=True, check=False
+    )
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """Of a user whose home it is."""
     # ONNX Runtime keeps its telemetry back where it sees CI.
     taken_out = ("XDG", "FER", "ORT_", "CI", "GITHUB", "GITLAB", "JENKINS", "TF_BUILD")
     environment = {
@@ -38,10 +55,7 @@ def watched(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     }
     environment |= {"HOME": str(home), "TMPDIR": str(home / "tmp"), "MPLBACKEND": "agg"}
     (home / "tmp").mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", WATCHED, *map(str, arguments)]
-    return subprocess.run(
-        command, env=environment, cwd=home, capture_output=True, text=True, check=False
-    )
+    return environment
 
 
 def files(home: Path) -> dict[str, str]:
@@ -65,11 +79,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory, val: FaceDataset) -> list[P
     return sorted(folder.glob("*.png"))
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that finds a face in every photo."""
+    return tiny_detector(tmp_path_factory.mktemp("finder") / "detector", SMALL).folder
+
+
 @pytest.mark.parametrize("command", ["predict", "predict --find", "camera --headless", "analyze"])
 def test_what_is_seen_leaves_no_trace_and_goes_nowhere(
-    command: str, photos: list[Path], tmp_path: Path
+    command: str, photos: list[Path], detector: Path, tmp_path: Path
 ) -> None:
     name, *options = command.split()
+    if command != "predict":
+        options += ["--detector", str(detector)]
     out = "rows.csv"
     if name == "analyze":
         pytest.importorskip("pyarrow", reason="needs the extra analyze")
@@ -81,6 +103,7 @@ def test_what_is_seen_leaves_no_trace_and_goes_nowhere(
         done = watched(tmp_path, name, photo, *options)
         assert done.returncode == 0, done.stderr
         assert "NETWORK" not in done.stderr
+        assert name == "analyze" or any(word in done.stdout for word in EMOTIONS)
         found = files(tmp_path)
         asked = {out, "rows.png"} if name == "analyze" else set()
         seen.append({path: digest for path, digest in found.items() if path not in asked})
@@ -112,3 +135,76 @@ def test_errors_hold_no_passwords(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "hunter2" not in done.stdout + done.stderr
     assert not any(b"hunter2" in (tmp_path / path).read_bytes() for path in files(tmp_path))
+
+
+def test_a_service_keeps_nothing_and_sends_to_nobody_but_who_asks(
+    photos: list[Path], detector: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("httptools", reason="needs the extra serve")
+    token = "hunter2-hunter2"
+    seen: list[dict[str, str]] = []
+    with served(tmp_path, "--token", token, "--detector", detector) as (address, errors):
+        for photo in photos:
+            told = asked(f"{address}/faces", photo.read_bytes(), "image/png", token)
+            face = json.loads(told)["faces"][0]
+            crop = np.asarray(Image.open(photo).crop((100, 60, 196, 156)).resize((48, 48)))
+            body = {"inputs": [{"name": "faces", "shape": [1, 1, 48, 48], "datatype": "UINT8"}]}
+            body["inputs"][0]["data"] = crop.ravel().tolist()
+            told = asked(
+                f"{address}/v2/models/compact/infer",
+                json.dumps(body).encode(),
+                "application/json",
+                token,
+            )
+            assert len(json.loads(told)["outputs"][0]["data"]) == 7
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                asked(f"{address}/faces", b"secret pixels", "image/png", token)
+            seen.append(files(tmp_path))
+        metrics = asked(f"{address}/metrics", None, None, token).decode()
+    # The address is for who starts it, and has the token.
+    log = "".join(x for x in errors.read_text().splitlines(True) if not x.startswith("Serving: "))
+    first, second = seen
+    assert first == second
+    assert not any(b"secret" in (tmp_path / path).read_bytes() for path in second)
+    assert face["emotion"] is not None
+    for told in (log, metrics):
+        assert "secret" not in told
+        assert token not in told
+        assert "probabilities" not in told
+    network = [line for line in log.splitlines() if line.startswith("NETWORK")]
+    assert network
+    for line in network:
+        # It listens; it opens no connection itself.
+        assert "socket.bind" in line or "socket.getaddrinfo" in line, line
+        assert "127.0.0.1" in line, line
+
+
+@contextlib.contextmanager
+def served(home: Path, *options: object) -> Iterator[tuple[str, Path]]:
+    """The address of a service, and the file of its standard error, outside its home."""
+    errors = home.parent / f"{home.name}.err"
+    command = [sys.executable, "-c", WATCHED, "serve", "--port", "0", *map(str, options)]
+    with errors.open("w") as stream:
+        running = subprocess.Popen(
+            command, env=environment_of(home), cwd=home, stdout=stream, stderr=stream
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while "Serving: " not in errors.read_text():
+            assert running.poll() is None, errors.read_text()
+            assert time.monotonic() < deadline, errors.read_text()
+            time.sleep(0.05)
+        line = next(x for x in errors.read_text().splitlines() if x.startswith("Serving: "))
+        yield line.removeprefix("Serving: ").split("?")[0].split()[0].rstrip("/"), errors
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0, errors.read_text()
+    finally:
+        running.kill()
+        running.wait()
+
+
+def asked(address: str, body: bytes | None, kind: str | None, token: str) -> bytes:
+    headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": kind} if kind else {})
+    request = urllib.request.Request(address, body, headers)
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return bytes(answer.read())

@@ -4,14 +4,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from fer_edge.artifact import Artifact
-from fer_edge.cli.train import train
-from fer_edge.training.config import TrainConfig
 
 from .conftest import Command, leftovers
 
@@ -163,12 +160,6 @@ def test_an_svm_wants_one_data_set(given: int, fer_edge: Command, csv: Path) -> 
 def test_a_recipe_whose_data_is_missing_says_which(fer_edge: Command) -> None:
     Path("mine.toml").write_text(RECIPE)
     assert "The recipe wants fer2013.csv" in fer_edge("train", "--recipe", "mine.toml").error(2)
-
-
-def test_the_defaults_are_those_of_the_config() -> None:
-    for name, parameter in signature(train).parameters.items():
-        if name in TrainConfig.model_fields and name != "data":
-            assert parameter.default == TrainConfig.model_fields[name].default, name
 
 
 def test_a_batch_beyond_the_data_is_refused(fer_edge: Command, csv: Path) -> None:

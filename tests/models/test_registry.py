@@ -12,6 +12,9 @@ from fer_edge.errors import MissingDependencyError, ModelError, UsageError
 from fer_edge.models import MODELS, ModelSpec, build_model, model_contract, model_spec
 from fer_edge.models.trial import check_model
 
+GRAY = ("compact", "nano")
+"""Those that take nothing else."""
+
 
 def multiply_adds(model: nn.Module) -> int:
     """Multiply-adds of convolutions and linear layers for one face."""
@@ -56,7 +59,7 @@ def test_every_model_turns_faces_into_seven_logits(
     assert logits.isfinite().all()
     first = model.get_submodule(model_spec(name).first_convolution)
     assert isinstance(first, nn.Conv2d)
-    assert first.in_channels == (1 if name == "compact" else 3)
+    assert first.in_channels == (1 if name in GRAY else 3)
     assert first is next(m for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
@@ -70,8 +73,8 @@ def test_every_model_takes_larger_faces(build: Callable[[str], nn.Module], name:
 @pytest.mark.parametrize("name", MODELS)
 def test_those_made_for_colour_take_it(build: Callable[[str], nn.Module], name: str) -> None:
     contract = model_contract(name, 64, "rgb")
-    if name == "compact":
-        with pytest.raises(UsageError, match="compact cannot take rgb faces of 64x64"):
+    if name in GRAY:
+        with pytest.raises(UsageError, match=f"{name} cannot take rgb faces of 64x64"):
             check_model(build(name), name, contract)
     else:
         check_model(build(name), name, contract)
@@ -132,11 +135,16 @@ def test_defaults_that_are_no_contract_are_named() -> None:
         model_contract("of_one", 300)
 
 
-def test_compact_keeps_its_limits(build: Callable[[str], nn.Module]) -> None:
-    model = build("compact")
-    assert sum(p.numel() for p in model.parameters()) <= 3_000_000
-    # The stem alone: 48 * 48 * 32 * 9.
-    assert 663_552 < multiply_adds(model) <= 90_000_000
+@pytest.mark.parametrize(
+    ("name", "parameters", "most"), [("compact", 3e6, 90e6), ("nano", 0.8e6, 30e6)]
+)
+def test_those_for_small_processors_keep_their_limits(
+    build: Callable[[str], nn.Module], name: str, parameters: float, most: float
+) -> None:
+    model = build(name)
+    assert sum(p.numel() for p in model.parameters()) <= parameters
+    # The stem alone is more than this.
+    assert 400_000 < multiply_adds(model) <= most
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert all(c.out_channels % 32 == 0 for c in convolutions)
 

@@ -43,6 +43,7 @@ def test_drop_path_rises_from_the_first_branch_to_the_last(name: str) -> None:
     rates = [hook.args[0] for module in model.modules() for hook in module._forward_hooks.values()]
     blocks = {
         "compact": 5,
+        "nano": 4,
         "resnet50": 16,
         "resnet14": 4,
         "resnet50-linear": 16,

@@ -11,6 +11,6 @@ def fake(monkeypatch):
     def make(batch=64, **settings):
         engine = FakeEngine(**settings)
         monkeypatch.setattr(module, "open_engine", lambda *_args, **_kwargs: engine)
-        return engine, module.Recognizer("anything", batch=batch)
+        return engine, module.Recognizer("anything.onnx", batch=batch)
 
     return make

@@ -135,6 +135,32 @@ def test_a_source_that_fails_is_told_after_its_frames() -> None:
             next(moments)
 
 
+class Growing(Several):
+    """Says that it takes four at once when it has seen three frames."""
+
+    calls = 0
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        self.calls += 1
+        if self.calls == 3:
+            self.at_once = 4
+        return super().__call__(image)
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_detector_that_comes_to_take_more_gets_more(
+    first: int, lookers: Callable[[], list[str]]
+) -> None:
+    with Camera(FRAMES, fps=30) as frames:
+        alone = facts(list(watch(answer, frames, Several(1))))
+    detector = Growing(first, seconds=0.02)
+    with Camera(FRAMES, fps=30) as frames:
+        together = facts(list(watch(answer, frames, detector)))
+    assert together == alone
+    assert len(detector.threads - {threading.current_thread().name}) > first
+    assert lookers() == []
+
+
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_no_thread_is_left_behind(number: int, lookers: Callable[[], list[str]]) -> None:
     with Camera(FRAMES) as frames:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,11 +11,11 @@ from fer_edge.contract import FER2013, Contract
 from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import build_model
-from fer_edge.training.augment import in_color
+from fer_edge.training.augment import in_color, normalise
 from fer_edge.training.checkpoint import save_model
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.distill import Expert, Teacher
-from fer_edge.training.trainer import Trainer, normalise
+from fer_edge.training.distill import Expert, Teacher, divergence
+from fer_edge.training.trainer import Trainer
 
 
 class Says(nn.Module):
@@ -37,13 +38,15 @@ def test_the_loss_is_the_divergence_from_the_mean_of_the_teachers() -> None:
     wanted = (torch.tensor(first).div(2).softmax(0) + torch.tensor(second).div(2).softmax(0)) / 2
     told = student.div(2).softmax(1)
     by_hand = 4 * (wanted * (wanted / told).log()).sum(1).mean()
-    loss = Teacher([Expert(Says(first)), Expert(Says(second))], 2.0).loss(FACES, student)
+    teacher = Teacher([Expert(Says(first)), Expert(Says(second))], 2.0)
+    loss = divergence(student, teacher.wanted(FACES), 2.0)
     torch.testing.assert_close(loss, by_hand)
 
 
 def test_a_student_that_agrees_has_no_loss() -> None:
     logits = [3.0, 1, 0, 0, 0, 0, 2]
-    loss = Teacher([Expert(Says(logits))], 4.0).loss(FACES, torch.tensor([logits, logits]))
+    wanted = Teacher([Expert(Says(logits))], 4.0).wanted(FACES)
+    loss = divergence(torch.tensor([logits, logits]), wanted, 4.0)
     assert float(loss) == pytest.approx(0, abs=1e-6)
 
 
@@ -69,7 +72,7 @@ def test_a_teacher_sees_faces_of_its_own_size_and_colour(
 ) -> None:
     looks = Looks()
     teacher = Teacher([Expert(looks, contract)], 2.0, size=48)
-    teacher.loss(torch.full((2, 1, shown, shown), 0.5), torch.zeros(2, 7))
+    teacher.wanted(torch.full((2, 1, shown, shown), 0.5))
     assert looks.seen.shape == wanted
     torch.testing.assert_close(looks.seen, torch.full(wanted, 0.5))
 
@@ -77,7 +80,7 @@ def test_a_teacher_sees_faces_of_its_own_size_and_colour(
 def test_a_gray_teacher_sees_colour_in_gray() -> None:
     looks = Looks()
     faces = torch.randn(2, 3, 64, 64)
-    Teacher([Expert(looks, Contract(64))], 2.0, size=64).loss(faces, torch.zeros(2, 7))
+    Teacher([Expert(looks, Contract(64))], 2.0, size=64).wanted(faces)
     torch.testing.assert_close(looks.seen, in_color(faces, 1))
 
 
@@ -140,3 +143,88 @@ def test_a_teacher_that_does_not_say_what_it_is_is_refused(
     save_model(path, build_model("tiny"), {})
     with pytest.raises(ModelError, match="does not say which model"):
         Teacher.load(config(teachers=[str(path)]), torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def asked(config: Callable[..., TrainConfig], teacher: Path) -> Teacher:
+    return Teacher.load(config(teachers=[str(teacher)], soft_labels=True), torch.device("cpu"))
+
+
+def test_stored_labels_are_the_mean_over_a_face_and_its_mirror_image(
+    asked: Teacher, train_set: FaceDataset
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    stored = asked.stored(train_set, faces)
+    network = asked.experts[0].network
+    with torch.no_grad():
+        both = [network(normalise(view)).div(2).softmax(1) for view in (faces, faces.flip(3))]
+    torch.testing.assert_close(stored, (both[0] + both[1]) / 2)
+
+
+def test_teachers_are_asked_once_about_a_data_set(
+    asked: Teacher, train_set: FaceDataset, config: Callable[..., TrainConfig], teacher: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    calls: list[tuple[int, int]] = []
+    first = asked.stored(train_set, faces, lambda *told: calls.append(told))
+    assert calls[-1] == (70, 70)
+    again = asked.stored(train_set, faces, lambda *_: pytest.fail("asked again"))
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    # The file holds logits: another temperature asks nobody, either.
+    values = {"teachers": [str(teacher)], "soft_labels": True, "distillation_temperature": 8.0}
+    softer = Teacher.load(config(**values), torch.device("cpu"))
+    assert softer.stored(train_set, faces, lambda *_: pytest.fail("asked")).max() < first.max()
+
+
+def test_another_teacher_or_data_set_is_asked(
+    asked: Teacher, train_set: FaceDataset, config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    asked.stored(train_set, faces)
+    torch.manual_seed(6)
+    save_model(tmp_path / "other.safetensors", build_model("tiny"), {"model": "tiny"})
+    values = {"teachers": [str(tmp_path / "other.safetensors")], "soft_labels": True}
+    calls: list[int] = []
+    other = Teacher.load(config(**values), torch.device("cpu"))
+    other.stored(train_set, faces, lambda done, _: calls.append(done))
+    half = train_set.subset(np.arange(70) < 30)
+    asked.stored(half, faces[:30], lambda done, _: calls.append(done))
+    assert calls == [70, 30]
+
+
+def test_a_damaged_file_of_stored_labels_is_made_again(
+    asked: Teacher, train_set: FaceDataset, cache: Path
+) -> None:
+    faces = torch.as_tensor(train_set.faces)[:, None]
+    first = asked.stored(train_set, faces)
+    (file,) = (cache / "soft-labels").iterdir()
+    for damaged in (b"", file.read_bytes()[:200], b"x" * 400):
+        file.write_bytes(damaged)
+        torch.testing.assert_close(asked.stored(train_set, faces), first, rtol=0, atol=0)
+        assert file.stat().st_size > 400
+
+
+def test_a_student_of_stored_labels_comes_to_agree(
+    trainer: Callable[..., Trainer], train_set: FaceDataset, teacher: Path
+) -> None:
+    made = trainer(
+        teachers=[str(teacher)], soft_labels=True, distillation=1.0, epochs=8, lr=0.01, ema=0,
+        # The more certain the teacher, the further the student begins from it.
+        distillation_temperature=0.25, augment=False, mixup=0.2,
+    )  # fmt: skip
+    faces = normalise(torch.as_tensor(train_set.faces))[:, None]
+    wanted = Teacher.load(made.config, torch.device("cpu")).stored(train_set, made.faces)
+
+    def distance() -> float:
+        with torch.no_grad():
+            return float(divergence(made.model.eval()(faces), wanted, 0.25))
+
+    before = distance()
+    made.fit()
+    assert distance() < 0.7 * before

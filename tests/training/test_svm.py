@@ -12,13 +12,15 @@ from fer_edge.contract import EMOTIONS, FER2013
 from fer_edge.data import FaceDataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import contract_facts, load_model
+from fer_edge.models.trained import load_model
+from fer_edge.models.weights import contract_facts
 from fer_edge.training import svm as svms
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import CONFIG
 from fer_edge.training.epoch import METRICS, best_epoch
 from fer_edge.training.svm import features, train_svm
-from fer_edge.training.trainer import Trainer, normalise
+from fer_edge.training.trainer import Trainer
 
 pytest.importorskip("sklearn", reason="needs scikit-learn")
 
@@ -130,9 +132,9 @@ def test_what_cannot_be_fitted_is_refused(
     with pytest.raises(TrainingError, match="is not a training run"):
         train_svm(tmp_path / "nowhere", "made up", source / "svm")
     for costs in ([], [0.0]):
-        with pytest.raises(UsageError, match="must be above 0"):
+        with pytest.raises(UsageError, match=r"costs .*(at least 1 item|greater than 0)"):
             train_svm(source, "made up", source / "svm", costs=costs)
-    with pytest.raises(UsageError, match="class balance of 2"):
+    with pytest.raises(UsageError, match=r"class_balance 2 of an SVM: .*less than or equal to 1"):
         train_svm(source, "made up", source / "svm", class_balance=2)
     happy = train_set.subset(train_set.labels == 3)
     monkeypatch.setattr(svms, "load_dataset", lambda *_, **__: happy)

@@ -19,9 +19,10 @@ from fer_edge.models import build_model
 from fer_edge.models.weights import load_weights
 from fer_edge.training import plots
 from fer_edge.training import trainer as trainers
+from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, LAST, save_model
 from fer_edge.training.epoch import METRICS, best_epoch
-from fer_edge.training.trainer import Trainer, evaluation_batch, normalise
+from fer_edge.training.trainer import Trainer, evaluation_batch
 
 STEPS = 4
 """Of an epoch: 70 faces in batches of 16."""

@@ -1,4 +1,4 @@
-"""A thin layer over the CUDA driver: device, memory, stream, event and graph.
+"""A thin layer over the CUDA driver: device, memory, stream, event, graph and kernel.
 
 It speaks through cuda-bindings, or through PyCUDA where the environment variable ``FER_EDGE_CUDA``
 is ``pycuda``. Names and behaviour are the driver's, https://docs.nvidia.com/cuda/cuda-driver-api.
@@ -15,8 +15,10 @@ from fer_edge.engines.cuda.device import (
     device_name,
     require_cuda,
 )
+from fer_edge.engines.cuda.kernel import Kernel, Module
 from fer_edge.engines.cuda.memory import DeviceBuffer, PinnedBuffer
 from fer_edge.engines.cuda.stream import Event, Graph, Stream
+from fer_edge.engines.cuda.uploads import Sent, Uploads
 
 __all__ = [
     "LEGACY_STREAM",
@@ -25,8 +27,12 @@ __all__ = [
     "Event",
     "GpuDescription",
     "Graph",
+    "Kernel",
+    "Module",
     "PinnedBuffer",
+    "Sent",
     "Stream",
+    "Uploads",
     "compute_capability",
     "cuda_available",
     "describe_gpu",

@@ -16,6 +16,11 @@ def pycuda_functions(cu: Any) -> dict[str, Callable[..., Any]]:
         # PyCUDA takes no stream of another library: then wait for all of them.
         (cu.Context if isinstance(stream, int) else stream).synchronize()
 
+    def launch(function: Any, *shape: Any) -> None:
+        *sizes, shared, stream, arguments, _ = shape
+        grid, block = tuple(sizes[:3]), tuple(sizes[3:])
+        function(*arguments, grid=grid, block=block, shared=shared, stream=stream)
+
     return {
         "cuInit": cu.init,
         "cuDeviceGetCount": cu.Device.count,
@@ -37,6 +42,9 @@ def pycuda_functions(cu: Any) -> dict[str, Callable[..., Any]]:
         "cuMemcpyDtoDAsync": lambda to, of, nbytes, stream: cu.memcpy_dtod_async(
             to, of, nbytes, stream
         ),
+        "cuModuleLoadData": cu.module_from_buffer,
+        "cuModuleGetFunction": lambda module, name: module.get_function(name.decode()),
+        "cuLaunchKernel": launch,
         "cuStreamCreate": cu.Stream,
         "cuStreamDestroy": lambda _: None,  # streams and events go with their last reference
         "cuStreamSynchronize": synchronize,

@@ -32,9 +32,9 @@ class Stream(Resource):
         """Queue a copy from the GPU into a contiguous view of pinned memory."""
         self._call("cuMemcpyDtoHAsync", target, source.pointer, target.nbytes, self.handle)
 
-    def copy(self, source: int, target: DeviceBuffer, nbytes: int) -> None:
-        """Queue a copy from an address on the same GPU."""
-        self._call("cuMemcpyDtoDAsync", target.pointer, source, nbytes, self.handle)
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        """Queue a copy from an address to another on the same GPU."""
+        self._call("cuMemcpyDtoDAsync", target, source, nbytes, self.handle)
 
     def wait(self, event: "Event") -> None:
         """Let what is queued from now on wait for what ``event`` recorded last, if anything."""

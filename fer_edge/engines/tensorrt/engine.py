@@ -14,6 +14,7 @@ from fer_edge.engines.base import (
 )
 from fer_edge.engines.device_array import DeviceArray, is_device_array
 from fer_edge.engines.network import Array
+from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.signature import Tensor, check_signature
 from fer_edge.engines.tensorrt.module import TensorRTBackend
 from fer_edge.engines.tensorrt.network import TensorRTNetwork
@@ -66,9 +67,10 @@ class TensorRTEngine(DescribedEngine):
             buckets=self._network.buckets,
             contract=self._contract,
             launch=self._network.launch,
+            gpu=info.gpu,
         )
 
-    def run(self, faces: Faces | DeviceArray) -> Probabilities:
+    def run(self, faces: Faces | DeviceArray | OnGpu) -> Probabilities:
         """Classify one batch; see :meth:`fer_edge.engines.base.Engine.run`.
 
         Parameters
@@ -77,7 +79,7 @@ class TensorRTEngine(DescribedEngine):
             In host memory; or on the engine's GPU, as
             :meth:`~fer_edge.engines.tensorrt.network.TensorRTNetwork.compute` takes them.
         """
-        if not is_device_array(faces):
+        if not (isinstance(faces, OnGpu) or is_device_array(faces)):
             check_faces(cast(Faces, faces), self._info)
         found = self._network.compute({INPUT_NAME: cast(Array, faces)})
         return self.checked(found[OUTPUT_NAME])

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DeviceTimes
-from fer_edge.engines.device_array import DeviceFaces
 from fer_edge.engines.network import Array
+from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.engines.picking import Pick, Picker
 from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.module import Log, cause
@@ -77,14 +78,14 @@ class Stopwatch:
             event.free()
 
 
-Feed = Mapping[str, Array | DeviceFaces]
+Feed = Mapping[str, Array | OnGpu]
 """By the names of the inputs; all of one batch size."""
 
 
 def batch_size(feed: Feed) -> int:
     """How many faces or frames go in."""
     first = next(iter(feed.values()))
-    return first.number if isinstance(first, DeviceFaces) else len(first)
+    return first.number if isinstance(first, OnGpu) else len(first)
 
 
 class _Buffers:
@@ -106,6 +107,7 @@ class Lane:
     """
 
     _graph: cuda.Graph | None = None
+    _picker: Picker | None = None
 
     def __init__(
         self,
@@ -183,9 +185,22 @@ class Lane:
             self._graph.free()
             self._graph = None
 
-    def submit(self, feed: Feed, watch: Stopwatch | None = None) -> None:
-        """Queue the upload, the inference and the download of a batch of at most ``batch``."""
+    def submit(self, feed: Feed, watch: Stopwatch | None = None, pick: Pick | None = None) -> None:
+        """Queue the upload, the inference and the download of a batch of at most ``batch``.
+
+        With ``pick``, of which all must be of a kind, only that is downloaded.
+        """
         n = batch_size(feed)
+        if pick is not None:
+            if self._picker is None:
+                self._picker = pick.picker(self.batch)
+                self._resources.callback(self._picker.free)
+            pick.apply(self._picker)
+            self._upload(feed)
+            self._scratch.compute(self.stream, self._launch)
+            outputs = {name: buffers.gpu.pointer for name, buffers in self._outputs.items()}
+            self._picker.queue(self.stream, outputs, n)
+            return
         if watch is None:
             self._upload(feed)
             self._scratch.compute(self.stream, self._launch)
@@ -202,8 +217,8 @@ class Lane:
     def _upload(self, feed: Feed) -> None:
         for name, buffers in self._inputs.items():
             what = feed[name]
-            if isinstance(what, DeviceFaces):
-                self.stream.copy(what.pointer, buffers.gpu, what.nbytes)
+            if isinstance(what, OnGpu):
+                what.queue(self.stream, buffers.gpu.pointer)
                 continue
             n = len(what)
             buffers.host.array[:n] = what
@@ -235,6 +250,12 @@ class Lane:
         """Wait for the batch; views of the first ``n`` rows of the outputs, by their names."""
         self.stream.synchronize()
         return {name: buffers.host.array[:n] for name, buffers in self._outputs.items()}
+
+    def collect_picked(self) -> list[Any]:
+        """Wait for a batch that was submitted with ``pick``; an answer for each of its rows."""
+        assert self._picker is not None
+        self.stream.synchronize()
+        return self._picker.collect(self.stream)
 
     def close(self) -> None:
         """Free the context, the buffers and the stream."""

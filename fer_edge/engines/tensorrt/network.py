@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,9 +15,11 @@ import numpy as np
 from fer_edge.contract import Precision
 from fer_edge.engines import cuda
 from fer_edge.engines.base import DeviceTimes
-from fer_edge.engines.device_array import DeviceArray, DeviceFaces, import_faces, is_device_array
+from fer_edge.engines.device_array import DeviceArray, import_faces, is_device_array
 from fer_edge.engines.network import Array, Network, NetworkInfo
 from fer_edge.engines.old_driver import is_old_driver
+from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.engines.picking import Pick
 from fer_edge.engines.signature import Tensor
 from fer_edge.engines.tensorrt.contexts import Contexts
 from fer_edge.engines.tensorrt.lanes import (
@@ -56,9 +59,9 @@ class TensorRTNetwork(Network):
     """A serialised engine on one GPU; any thread may call it, one at a time goes through.
 
     Every batch size of :attr:`buckets` has its own buffers and CUDA graph, made when the engine is
-    opened; nothing is allocated later. TensorRT-RTX compiles its kernels then, too, and keeps them
-    for the next start in :func:`fer_edge.files.cache_folder`. Batches larger than all buckets go in
-    parts, two of them in flight.
+    opened; nothing is allocated later, but once for what is picked. TensorRT-RTX compiles its
+    kernels then, too, and keeps them for the next start in :func:`fer_edge.files.cache_folder`.
+    Batches larger than all buckets go in parts, two of them in flight.
 
     Parameters
     ----------
@@ -131,20 +134,24 @@ class TensorRTNetwork(Network):
             self.launch = capture_all([*self._lanes, *self._twins.values()])
             self._resources = stack.pop_all()
         inputs, outputs = self._tensors
-        super().__init__(None, NetworkInfo(backend, version, precision, gpu.name, inputs, outputs))
+        info = NetworkInfo(backend, version, precision, gpu.name, inputs, outputs, gpu=device)
+        super().__init__(None, info)
         _open_networks.add(self)
 
-    def compute(self, inputs: Mapping[str, Array | DeviceArray]) -> dict[str, Array]:
+    def compute(self, inputs: Mapping[str, Array | DeviceArray | OnGpu]) -> dict[str, Array]:
         """As :meth:`run`, of inputs that have been checked.
 
         They may be on the GPU, C-contiguous, as arrays with ``__dlpack__`` or
         ``__cuda_array_interface__``. Such are copied on the GPU, at any address, and not before
-        what their library has queued to write them.
+        what their library has queued to write them. What is made on the GPU,
+        :class:`~fer_edge.engines.on_gpu.OnGpu`, is made where the engine reads it.
         """
         largest = self.buckets[-1]
         with self._in_use():
             feed = {
-                name: self._import(name, what) if is_device_array(what) else cast(Array, what)
+                name: self._import(name, what)
+                if is_device_array(what)
+                else cast(Array | OnGpu, what)
                 for name, what in inputs.items()
             }
             starts = range(0, batch_size(feed), largest)
@@ -155,6 +162,20 @@ class TensorRTNetwork(Network):
         if len(found) == 1:
             return found[0]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    def compute_picked(self, inputs: Mapping[str, OnGpu], pick: Pick) -> list[Any]:
+        """As :meth:`compute`, of which only what ``pick`` says comes down: an answer for each row.
+
+        All calls must pick of a kind.
+        """
+        largest = self.buckets[-1]
+        with self._in_use():
+            starts = range(0, batch_size(inputs), largest)
+            found = self._run_parts(
+                ({name: what.part(at, largest) for name, what in inputs.items()} for at in starts),
+                pick,
+            )
+        return [answer for part in found for answer in part]
 
     def compute_timed(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], DeviceTimes]:
         """As :meth:`compute`, of a batch no larger than the largest bucket, with its times."""
@@ -208,14 +229,14 @@ class TensorRTNetwork(Network):
         stack.callback(lane.close)
         return lane
 
-    def _run_parts(self, parts: Iterable[Feed]) -> list[dict[str, Array]]:
-        """Outputs of each part, the callers' to keep."""
-        found: list[dict[str, Array]] = []
+    def _run_parts(self, parts: Iterable[Feed], pick: Pick | None = None) -> list[Any]:
+        """Outputs of each part, or what is picked of them, the callers' to keep."""
+        found: list[Any] = []
         in_flight: deque[tuple[Lane, int]] = deque()
 
         def collect() -> None:
             lane, n = in_flight.popleft()
-            found.append(_kept(lane.collect(n)))
+            found.append(_kept(lane.collect(n)) if pick is None else lane.collect_picked())
 
         try:
             for part in parts:
@@ -224,9 +245,7 @@ class TensorRTNetwork(Network):
                 number = batch_size(part)
                 lane = self._free_lane(number, [lane for lane, _ in in_flight])
                 in_flight.append((lane, number))
-                if any(isinstance(what, DeviceFaces) for what in part.values()):
-                    lane.stream.wait(self._arrived)
-                lane.submit(part)
+                lane.submit(part, pick=pick)
             while in_flight:
                 collect()
         finally:
@@ -248,13 +267,13 @@ class TensorRTNetwork(Network):
             self._twins[lane.batch] = twin
         return self._twins[lane.batch]
 
-    def _import(self, name: str, what: DeviceArray) -> DeviceFaces:
+    def _import(self, name: str, what: DeviceArray) -> OnGpu:
         stream = self._lanes[-1].stream
         (tensor,) = [one for one in self._tensors[0] if one.name == name]
         shape = cast(tuple[int, int, int], tensor.shape[1:])
         taken = import_faces(what, self._device, stream, shape)
         self._arrived.record(stream)
-        return taken
+        return replace(taken, arrived=self._arrived)
 
 
 _open_networks: "weakref.WeakSet[TensorRTNetwork]" = weakref.WeakSet()
@@ -265,8 +284,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _of_the_parent.extend(_open_networks))
 
 
-def _part(what: Array | DeviceFaces, start: int, number: int) -> Array | DeviceFaces:
-    if isinstance(what, DeviceFaces):
+def _part(what: Array | OnGpu, start: int, number: int) -> Array | OnGpu:
+    if isinstance(what, OnGpu):
         return what.part(start, number)
     return what[start : start + number]
 

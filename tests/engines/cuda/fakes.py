@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from .emulation import KERNELS
+
 Step = Callable[[], bool]
 """Runs on the GPU; False as long as it has to wait."""
 
@@ -49,6 +51,11 @@ class FakeGpu:
         self.broken: str | None = None
         """Text of the error that every call gives."""
         self.calls: list[str] = []
+        self.launched: list[int] = []
+        """Rows that each launch of ``resample`` made."""
+        self.uploaded: list[int] = []
+        self.downloaded: list[int] = []
+        """Bytes of each copy from and to the host."""
         self.errors: dict[str, str] = {}
         """Text of the error that a function answers with."""
         self.fail_after = -1
@@ -226,15 +233,34 @@ class FakeGpu:
 
     def cuModuleLoadData(self, image: bytes) -> bytes:
         self.check_context()
-        assert b".entry illegal()" in image
+        assert image.endswith(b"\0"), "the driver would read on"
         return image
 
     def cuModuleGetFunction(self, module: bytes, name: bytes) -> bytes:
+        assert b".entry " + name + b"(" in module
         return name
 
     def cuLaunchKernel(self, function: bytes, *options: object) -> None:
-        """Its only kernel accesses what it must not."""
-        self.queue(options[7], lambda: self.break_down() or True)
+        """Kernels are the one that accesses what it must not, and those of frames."""
+        *sizes, shared, stream, given, extra = options
+        if function == b"illegal":
+            self.queue(stream, lambda: self.break_down() or True)
+            return
+        assert (shared, extra) == (0, 0)
+        work, kinds = KERNELS[function]
+        if isinstance(given, int):  # as the driver has them, which copies them now
+            addresses = (ctypes.c_void_p * len(kinds)).from_address(given)
+            pairs = zip(kinds, addresses, strict=True)
+            given = [kind.from_address(address).value for kind, address in pairs]
+        arguments = [one.item() if isinstance(one, np.generic) else one for one in given]
+
+        def step() -> bool:
+            work(self.bytes_at, sizes, *arguments)
+            if function == b"resample":
+                self.launched.append(sizes[2])
+            return True
+
+        self.queue(stream, step)
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> int:
         self.bytes_at(address, 1)
@@ -245,9 +271,11 @@ class FakeGpu:
         )[1]
 
     def cuMemcpyHtoDAsync(self, target: int, source: np.ndarray, nbytes: int, stream: int) -> None:
+        self.uploaded.append(nbytes)
         self._copy(target, source.ctypes.data, nbytes, stream)
 
     def cuMemcpyDtoHAsync(self, target: np.ndarray, source: int, nbytes: int, stream: int) -> None:
+        self.downloaded.append(nbytes)
         self._copy(target.ctypes.data, source, nbytes, stream)
 
     def cuMemcpyDtoDAsync(self, target: int, source: int, nbytes: int, stream: int) -> None:
@@ -447,6 +475,22 @@ class FakePyCuda:
 
     def get_driver_version(self) -> int:
         return self.run("cuDriverGetVersion")
+
+    def module_from_buffer(self, image: bytes) -> SimpleNamespace:
+        module = self.run("cuModuleLoadData", image)
+        return SimpleNamespace(get_function=lambda name: self._function(module, name))
+
+    def _function(self, module: bytes, name: str) -> Callable[..., None]:
+        handle = self.run("cuModuleGetFunction", module, name.encode())
+
+        def launch(
+            *args: object, grid: tuple, block: tuple, shared: int, stream: "_Stream"
+        ) -> None:
+            assert all(isinstance(argument, np.generic) for argument in args), "of unknown size"
+            sizes = *grid, *block
+            self.run("cuLaunchKernel", handle, *sizes, shared, stream.handle, args, 0)
+
+        return launch
 
     def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: "_Stream") -> None:
         self.run("cuMemcpyDtoDAsync", dest, src, size, stream.handle)

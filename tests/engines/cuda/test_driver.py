@@ -133,6 +133,9 @@ def test_cuda_bindings_take_the_calls() -> None:
         "cuMemcpyHtoDAsync": (1, bytearray(8), 8, real.CUstream(1)),
         "cuMemcpyDtoHAsync": (bytearray(8), 1, 8, real.CUstream(1)),
         "cuMemcpyDtoDAsync": (1, 2, 8, real.CUstream(1)),
+        "cuModuleLoadData": (b"\0",),
+        "cuModuleGetFunction": (real.CUmodule(1), b"name"),
+        "cuLaunchKernel": (real.CUfunction(1), *[1] * 6, 0, real.CUstream(1), 1, 0),
         "cuPointerGetAttribute": (
             real.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
             1,
@@ -183,10 +186,11 @@ def test_pycuda_has_what_is_called_of_it() -> None:
         for node in ast.walk(table)
         if isinstance(node, ast.Attribute)
     }
-    of_others = {"encode": "device.name()", "base": "array", "uint8": "np"}
+    of_others = {"encode": "device.name()", "decode": "name", "base": "array", "uint8": "np"}
     assert of_others.items() <= called.items()
     assert called.keys() - of_others <= members
     assert {"Context.pop", "Context.push", "Device.retain_primary_context"} <= set(recorded)
+    assert {"module_from_buffer", "Module.get_function", "Function"} <= set(recorded)
     assert not [name for name in recorded if "raph" in name and "raphics" not in name]
     for fake in (_Device, _Context, _Stream, _Event):
         name = fake.__name__.removeprefix("_")

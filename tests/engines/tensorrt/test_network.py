@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from fer_edge.detection import RetinaFace, retinaface
+from fer_edge.detection.letterbox import letterboxed_there
 from fer_edge.detector_artifact import DetectorArtifact, DetectorEngineRecord, seal_detector
 from fer_edge.detector_contract import BOXES, FRAMES, LANDMARKS, SCORES
-from fer_edge.engines.detector import open_detector
+from fer_edge.engines.detector import DetectorEngine, open_detector
+from fer_edge.engines.frames import GpuFrame, frames_on
+from fer_edge.engines.on_gpu import Joined
 from fer_edge.engines.tensorrt.network import TensorRTNetwork
 from fer_edge.errors import BackendUnavailableError, EngineLoadError, InferenceError, InputError
 from tests.detection.graphs import SMALL, WIDE, tiny_detector
@@ -137,6 +140,26 @@ def test_a_check_comes_before_memory_is_taken(fake_tensorrt: FakeTensorRT) -> No
     assert not fake_tensorrt.gpu.live
 
 
+@pytest.mark.parametrize("n", [1, 5, 8, 20])
+def test_of_frames_on_the_gpu_only_what_is_sure_comes_down(
+    network: TensorRTNetwork, fake_tensorrt: FakeTensorRT, n: int
+) -> None:
+    there = frames_on(0)
+    assert there is not None
+    frames = some_frames(n)
+    with DetectorEngine(network) as engine:
+        assert engine.describe().most_frames == 8
+        fake_tensorrt.gpu.downloaded.clear()
+        for least, rows in ((0.7, 1), (0.0, SMALL.anchors), (0.95, 0)):
+            batch = Joined([letterboxed_there(GpuFrame(one, there), SMALL, 1) for one in frames])
+            found = engine.look(batch, there, least)
+            assert len(found) == n
+            for one, box in zip(found, expected(frames)[BOXES], strict=True):
+                np.testing.assert_array_equal(one.boxes, box[:rows])
+                assert (len(one.scores), len(one.landmarks)) == (rows, rows)
+        assert max(fake_tensorrt.gpu.downloaded) <= 64 * (1 + min(n, 8) * SMALL.anchors)
+
+
 @pytest.fixture
 def artifact(tmp_path: Path) -> DetectorArtifact:
     """A detector with an engine for small frames."""
@@ -192,5 +215,5 @@ def test_calls_beside_one_another_share_what_is_on_the_gpu(artifact: DetectorArt
     assert found.box.x == frame[0, 0, 0]
     alone = retinaface._shared.engine(artifact, SMALL, None, **detector._opened)
     assert retinaface._shared.engine(artifact, SMALL, 1, **detector._opened) is alone
-    alone.close()
+    alone.engine.close()
     retinaface._shared.after_fork()

@@ -17,6 +17,11 @@ export function colour(label) {
   return getComputedStyle(document.documentElement).getPropertyValue(known[1]);
 }
 
+/** What a face shows; one whose emotion is not sure has none. */
+export function shown(face) {
+  return face.emotion ?? "unsure";
+}
+
 /** "87 %" */
 export function percent(share) {
   return `${Math.round(100 * share)} %`;

@@ -1,4 +1,4 @@
-import { make, percent, tone } from "./common.js";
+import { make, percent, shown, tone } from "./common.js";
 
 const LINGER = 1000; // ms that a card stays when its face is gone, for a detector that blinks
 
@@ -65,15 +65,15 @@ class Card {
 
   show(face, stream, several) {
     Object.assign(this, { stream, track: face.track });
-    this.emotion.textContent = face.emotion;
-    this.emotion.style.setProperty("--colour", tone(face.emotion));
+    this.emotion.textContent = shown(face);
+    this.emotion.style.setProperty("--colour", tone(shown(face)));
     this.who.textContent = `face ${face.track}${several ? `, ${stream.name}` : ""}`;
     for (const [emotion, share] of Object.entries(face.probabilities)) {
       const row = this.bars[emotion];
-      const shown = Math.round(100 * share);
+      const rounded = Math.round(100 * share);
       row.style.setProperty("--share", share);
-      if (row.getAttribute("aria-valuenow") === String(shown)) continue;
-      row.setAttribute("aria-valuenow", shown);
+      if (row.getAttribute("aria-valuenow") === String(rounded)) continue;
+      row.setAttribute("aria-valuenow", rounded);
       row.lastChild.textContent = percent(share);
     }
     for (const [emotion, row] of Object.entries(this.bars)) {

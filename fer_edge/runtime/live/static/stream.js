@@ -1,4 +1,4 @@
-import { colour, make, percent } from "./common.js";
+import { colour, make, percent, shown } from "./common.js";
 
 const SILENT = 2000; // ms without a picture after which the last one counts as old
 
@@ -92,20 +92,21 @@ export class Stream {
     pen.scale(density, density);
     const scale = canvas.clientWidth / facts.width;
     for (const face of facts.faces) this.drawFace(pen, face, scale);
-    const said = facts.faces.map((face) => `${face.track} ${face.emotion}`).join(", ");
+    const said = facts.faces.map((face) => `${face.track} ${shown(face)}`).join(", ");
     canvas.setAttribute("aria-label", `${this.name}: ${said || "no face"}`);
   }
 
   drawFace(pen, face, scale) {
     const [x, y, width, height] = face.box.map((value) => value * scale);
-    const tone = colour(face.emotion);
+    const tone = colour(shown(face));
     pen.lineJoin = "round";
     for (const [style, line] of [["#000a", 5], [tone, 3]]) {
       pen.strokeStyle = style;
       pen.lineWidth = line;
       pen.strokeRect(x, y, width, height);
     }
-    const text = `${face.emotion} ${percent(face.probabilities[face.emotion])}`;
+    const share = face.probabilities[face.emotion];
+    const text = share === undefined ? shown(face) : `${face.emotion} ${percent(share)}`;
     const size = this.canvas.clientWidth < 500 ? 12 : 14;
     pen.font = `600 ${size}px system-ui, sans-serif`;
     pen.textBaseline = "middle";
