@@ -15,7 +15,11 @@ RESULTS = Path(__file__).parent / "results"
 def record(path: Path, result: dict[str, Any]) -> None:
     """Write ``result`` with the command that made it and the machine."""
     module = sys.modules["__main__"].__spec__
-    script = [f"bench/{Path(sys.argv[0]).name}"] if module is None else ["-m", module.name]
+    script = (
+        [f"bench/{Path(sys.argv[0]).name}"]
+        if module is None
+        else ["-m", module.name.removesuffix(".__main__")]
+    )
     origin = {
         "command": shlex.join(["python", *script, *sys.argv[1:]]),
         "machine": describe_machine().model_dump(mode="json"),

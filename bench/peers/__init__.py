@@ -1,0 +1,1 @@
+"""FER-Edge and other packages on the same frames and faces, one core each."""

@@ -1,0 +1,30 @@
+# /// script
+# dependencies = ["{root}[camera]"]
+#
+# [tool.peer]
+# package = "fer-edge"
+# licence = "Apache-2.0"
+# detectors = { "FP32" = "RetinaFace", "INT8" = "RetinaFace" }
+# classifiers = ["INT8", "FP32"]
+# ///
+"""FER-Edge itself, by the same way as the others: its detector, and the carried model."""
+
+from protocol import serve
+
+
+def detector(variant):
+    from fer_edge.runtime.detection import RetinaFace
+
+    detect = RetinaFace(precision=variant.lower(), backend="onnxruntime-cpu", threads=1)
+    return lambda frame: [(*one.box, one.score) for one in detect(frame)]
+
+
+def classifier(variant):
+    from fer_edge import Recognizer
+    from fer_edge.emotions import EMOTIONS
+
+    recognizer = Recognizer(precision=variant.lower(), backend="onnxruntime-cpu", threads=1)
+    return EMOTIONS, lambda face: recognizer(face[None]).probabilities[0]
+
+
+serve(detector, classifier)
