@@ -72,7 +72,9 @@ def test_a_split_without_faces_says_what_there_is(
 
 
 def test_a_bad_model_is_met_before_the_data_is_read(fer_edge: Command) -> None:
-    assert "There is no nowhere" in fer_edge("bench", "nowhere", "--data", "missing").error()
+    assert (
+        "There is no model 'nowhere'" in fer_edge("bench", "nowhere", "--data", "missing").error()
+    )
 
 
 def test_no_matplotlib_is_met_before_the_measurement(

@@ -363,7 +363,7 @@ def test_without_a_display_the_alternatives_are_named(
             2,
             "--detector-size is RetinaFace's",
         ),
-        (["FILM", "--headless", "-m", "nothing"], 1, "There is no nothing"),
+        (["FILM", "--headless", "-m", "nothing"], 1, "There is no model 'nothing'"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(

@@ -56,7 +56,9 @@ def test_bad_data_is_named(fer_edge: Command, bad_data: tuple[Path, str]) -> Non
 
 
 def test_a_bad_model_is_met_before_the_data_is_read(fer_edge: Command) -> None:
-    assert "There is no nowhere" in fer_edge("data", "missing", "--model", "nowhere").error()
+    assert (
+        "There is no model 'nowhere'" in fer_edge("data", "missing", "--model", "nowhere").error()
+    )
 
 
 def test_a_model_and_none_exclude_each_other(fer_edge: Command, exported: Path) -> None:

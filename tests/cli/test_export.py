@@ -165,7 +165,7 @@ def test_what_cannot_be_exported_is_named(
 
 
 def test_no_source_is_an_error(fer_edge: Command, tmp_path: Path) -> None:
-    assert "There is no nowhere" in fer_edge("export", "nowhere", *BARE).error()
+    assert "There is no model 'nowhere'" in fer_edge("export", "nowhere", *BARE).error()
     (tmp_path / "run").mkdir()
     error = fer_edge("export", "run", *BARE).error()
     assert "run is neither an artifact nor a training run" in error

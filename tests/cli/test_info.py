@@ -106,5 +106,5 @@ def test_what_a_manifest_says_is_no_markup(fer_edge: Command, artifact: Path, ed
 
 
 def test_no_artifact_is_an_error(fer_edge: Command, tmp_path: Path) -> None:
-    assert "There is no nowhere" in fer_edge("info", "nowhere").error()
+    assert "There is no model 'nowhere'" in fer_edge("info", "nowhere").error()
     assert f"{tmp_path} is not an artifact" in fer_edge("info", tmp_path).error()

@@ -177,7 +177,7 @@ def test_a_changed_graph_is_not_run(fer_edge: Command, artifact: Path, face: Pat
 
 
 def test_no_artifact_is_an_error(fer_edge: Command, face: Path, tmp_path: Path) -> None:
-    assert "There is no nowhere" in fer_edge("predict", face, "-m", "nowhere").error()
+    assert "There is no model 'nowhere'" in fer_edge("predict", face, "-m", "nowhere").error()
     assert "no manifest.json" in fer_edge("predict", face, "-m", tmp_path).error()
 
 

@@ -76,7 +76,7 @@ def test_a_slow_consumer_gets_what_is_new_and_the_rest_is_counted() -> None:
         seen = []
         for turn in range(4):
             device.send(*[image(10 * turn + i) for i in range(5)])
-            wait_until(lambda n=5 * turn + 4: live._count > n)
+            wait_until(lambda n=5 * turn + 4: live._numbering.count > n)
             moment = next(moments)
             seen.append((moment.frame.index, moment.frame.image[0, 0, 0]))
         device.present = False
