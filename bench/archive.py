@@ -187,7 +187,7 @@ def kill_once(
                 os.kill(victim, signal.SIGKILL)
                 hit = True
     status = program.wait()
-    there = len(list((out / "faces").glob("*.parquet")))
+    there = len(list((out / "faces").glob("[!.]*.parquet")))
     again = 0
     if status < 0:
         again = 1

@@ -69,6 +69,8 @@ class Nodes:
         self._nodes.append(node)
         until = time.monotonic() + PATIENCE
         while b"Ray runtime started" not in log.read_bytes():
+            if b"timed out during startup" in log.read_bytes():
+                pytest.skip("Ray's own processes take too long to start: this machine is too busy")
             if node.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"No node of Ray: {log.read_text()[-2000:]}")
             time.sleep(0.1)

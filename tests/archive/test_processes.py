@@ -91,7 +91,7 @@ def test_workers_end_with_a_run_that_is_killed_and_the_next_has_every_row_once(
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "data"), str(out)], env=environment
     )
-    while not list(out.glob("faces/*.parquet")):
+    while not list(out.glob("faces/[!.]*.parquet")):
         assert process.poll() is None
         time.sleep(0.01)
     workers = children(process.pid)
