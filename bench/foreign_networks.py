@@ -27,10 +27,10 @@ from fer_edge.bench.suite import run_bench
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.emotions import EMOTIONS
 from fer_edge.errors import FerEdgeError
-from fer_edge.export.graph import GraphView
+from fer_edge.export.graph.view import GraphView
 from fer_edge.export.importing import ImportOptions, import_onnx
 from fer_edge.export.pipeline import export_model
-from fer_edge.export.placement import place
+from fer_edge.export.quantization.placement import place
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

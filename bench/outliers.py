@@ -17,12 +17,12 @@ from fer_edge.bench.latency import measure_latencies
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.calibration import calibrate
-from fer_edge.export.cpu_form import cpu_form
-from fer_edge.export.graph import GraphView, copy_of, set_constant
-from fer_edge.export.search import search
-from fer_edge.export.sources import open_source
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.graph.view import GraphView, copy_of, set_constant
+from fer_edge.export.importing.sources import open_source
+from fer_edge.export.quantization.calibration import calibrate
+from fer_edge.export.quantization.forms.cpu_form import cpu_form
+from fer_edge.export.quantization.search import search
+from fer_edge.export.quantization.table import CalibrationTable
 
 FACTOR = 512.0
 CHANNELS = 3

@@ -20,9 +20,9 @@ from fer_edge.engines import open_engine
 from fer_edge.engines.base import Engine, Faces
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import ModelError
-from fer_edge.export.graph import canonicalise
-from fer_edge.export.observation import balanced
+from fer_edge.export.graph.view import canonicalise
 from fer_edge.export.pipeline import export_model
+from fer_edge.export.quantization.observation import balanced
 from fer_edge.models import MODELS
 from fer_edge.models.carried import carried_model
 
@@ -109,7 +109,7 @@ def source_of(name: str, folder: Path) -> tuple[Path, str]:
     except ModelError:
         import torch
 
-        from fer_edge.export.torch_export import torch_to_onnx
+        from fer_edge.export.importing.torch_export import torch_to_onnx
         from fer_edge.models import build_model
 
         torch.manual_seed(0)

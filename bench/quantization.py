@@ -29,16 +29,17 @@ from fer_edge.engines import run_all
 from fer_edge.engines.base import Engine, Faces, Probabilities
 from fer_edge.engines.openvino import OpenVinoEngine
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.calibration import choose_table
-from fer_edge.export.cpu_form import cpu_form
-from fer_edge.export.observation import Observation, calibration_faces, observe_ranges
-from fer_edge.export.quantize import quantize
-from fer_edge.export.ranges import METHODS
-from fer_edge.export.sensitivity import divergence
-from fer_edge.export.sources import open_source
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.importing.sources import open_source
+from fer_edge.export.quantization.calibration import choose_table
+from fer_edge.export.quantization.calibrators import methods
+from fer_edge.export.quantization.forms.cpu_form import cpu_form
+from fer_edge.export.quantization.forms.quantize import quantize
+from fer_edge.export.quantization.observation import Observation, calibration_faces, observe_ranges
+from fer_edge.export.quantization.sensitivity import divergence
+from fer_edge.export.quantization.table import CalibrationTable
 
 DEFAULT_SAMPLES = 512
+METHODS = methods()
 BATCHES = (1, 64)
 REACHES = (1.0, 1.25, 1.5, 255 / 127)
 """The last one has the steps of the graph of record."""

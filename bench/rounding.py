@@ -22,13 +22,13 @@ from torch.nn import functional
 from fer_edge.data import load_dataset
 from fer_edge.engines.base import Faces
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.calibration import calibrate
-from fer_edge.export.graph import GraphView, set_constant
-from fer_edge.export.inner_tensors import observe
-from fer_edge.export.observation import calibration_faces
-from fer_edge.export.placement import place
-from fer_edge.export.quantize import quantize
-from fer_edge.export.sources import open_source
+from fer_edge.export.graph.inner_tensors import observe
+from fer_edge.export.graph.view import GraphView, set_constant
+from fer_edge.export.importing.sources import open_source
+from fer_edge.export.quantization.calibration import calibrate
+from fer_edge.export.quantization.forms.quantize import quantize
+from fer_edge.export.quantization.observation import calibration_faces
+from fer_edge.export.quantization.placement import place
 
 
 def main() -> None:

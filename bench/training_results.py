@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_edge.bench.machine import describe_machine
 from fer_edge.data import load_dataset
-from fer_edge.export.torch_export import read_run
+from fer_edge.export.importing.torch_export import read_run
 from fer_edge.metrics import standard_error
 
 HERE = Path(__file__).parent

@@ -115,6 +115,16 @@ class ChangedFace(Record):
     """Largest change of a probability, 0..1."""
 
 
+class FaultScore(Record):
+    """Accuracy on faces with one fault of the picture, at one level of it."""
+
+    fault: str
+    level: float
+    unit: str
+    accuracy: float
+    """0..1."""
+
+
 class Score(Record):
     """What one precision scored on one split, single crop."""
 
@@ -146,6 +156,8 @@ class Score(Record):
     """Faces with another label than fp32's."""
     changed_faces: list[ChangedFace] = []
     """At most 200 of them, the largest change of a probability first."""
+    faults: list[FaultScore] = []
+    """Accuracy on spoilt faces, where it was asked for."""
 
     def loses_to(self, base: "Score") -> bool:
         """Whether this is worse than ``base`` by more than noise (McNemar's exact test)."""

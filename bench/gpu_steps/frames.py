@@ -164,7 +164,7 @@ def _detector(work: Path) -> Any:
     need_backend("tensorrt")
     from fer_edge.detector_artifact import DetectorArtifact
     from fer_edge.export.detector.pipeline import make_detector
-    from fer_edge.export.engine_plan import BatchRange
+    from fer_edge.export.targets.engine_plan import BatchRange
 
     folder = work / "detector"
     if not folder.is_dir():

@@ -83,7 +83,7 @@ def exported(work: Path, model: str) -> Path:
 def graph_of(work: Path, model: str) -> Path:
     """A float32 graph of the architecture, with random weights; made once."""
     onnx, torch = need("onnx", "torch")
-    from fer_edge.export.torch_export import torch_to_onnx
+    from fer_edge.export.importing.torch_export import torch_to_onnx
     from fer_edge.models import build_model
 
     path = work / f"{model}.onnx"

@@ -26,8 +26,8 @@ def calibrate(
     method: Annotated[
         str,
         typer.Option(
-            help="minmax, moving-average, percentile, entropy, mse, or auto: whichever stays "
-            "nearest to FP32."
+            help="entropy, minmax, moving-average, mse, percentile, one of another package, or "
+            "auto: whichever stays nearest to FP32."
         ),
     ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Faces, balanced over the emotions.")] = 512,
@@ -53,10 +53,10 @@ def calibrate(
     fer-edge calibrate --histograms entropy.npz --method mse --out mse.json
     """
     try:
-        from fer_edge.export.calibration import CHOICES, choose_table
-        from fer_edge.export.observation import Observation, observe_ranges
-        from fer_edge.export.ranges import METHODS
-        from fer_edge.export.sources import open_source
+        from fer_edge.export.importing.sources import open_source
+        from fer_edge.export.quantization.calibration import choices, choose_table
+        from fer_edge.export.quantization.calibrators import methods
+        from fer_edge.export.quantization.observation import Observation, observe_ranges
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Calibrating needs {error.name}, which is not installed.",
@@ -64,8 +64,8 @@ def calibrate(
         ) from error
     from fer_edge.data import load_dataset
 
-    if method not in CHOICES:
-        raise UsageError(f"--method {method}: choose from {', '.join(CHOICES)}.")
+    if method not in choices():
+        raise UsageError(f"--method {method}: choose from {', '.join(choices())}.")
     if out.suffix != ".json":
         raise UsageError(f"--out {out} is not a name for a table.", hint="End it in .json")
     if histograms is not None:
@@ -74,10 +74,10 @@ def calibrate(
                 "--histograms stands for a model and its faces.",
                 hint="Drop the model, --data and --no-equalise.",
             )
-        if method not in METHODS:
+        if method not in methods():
             raise UsageError(
                 "--method auto compares graphs, and --histograms has none.",
-                hint=f"Choose from {', '.join(METHODS)}.",
+                hint=f"Choose from {', '.join(methods())}.",
             )
         table = Observation.load(histograms).table(method)
         table.save(out)

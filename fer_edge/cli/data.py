@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fer_edge.data import FaceDataset, LegendReport, Split
-    from fer_edge.data.analysis import DataReport, Probabilities
+    from fer_edge.data.analysis import Probabilities
+    from fer_edge.data.report import DataReport
 
 
 def data(
@@ -143,7 +144,7 @@ def _render(report: "DataReport") -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    from fer_edge.data.analysis import REASONS
+    from fer_edge.data.report import REASONS
 
     splits = report.splits
     classes = _table("Faces per class", ("", *splits))

@@ -62,7 +62,7 @@ def detector(
     """
     try:
         from fer_edge.export.detector.pipeline import make_detector
-        from fer_edge.export.engine_plan import BatchRange
+        from fer_edge.export.targets.engine_plan import BatchRange
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Making a detector needs {error.name}, which is not installed.",

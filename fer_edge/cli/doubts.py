@@ -30,7 +30,7 @@ def layers_at_fault(artifact: "Artifact", faces: "FaceDataset") -> Iterator[str]
     agreement = score.agreement_with_fp32 if score else None
     if agreement is None or agreement >= AGREEMENT:
         return
-    from fer_edge.export.layers import measured_layers
+    from fer_edge.export.inspection.layers import measured_layers
 
     few = faces.subset(range(0, len(faces), max(len(faces) // _FACES, 1)))
     reports = measured_layers(artifact, "int8", few)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+    from fer_edge.artifact import FaultScore
     from fer_edge.evaluation import Evaluation
     from fer_edge.evaluation.groups import Audit
 
@@ -52,6 +53,14 @@ def evaluate(
     min_group: Annotated[
         int, typer.Option(min=2, help="Faces below which a group is counted and not scored.")
     ] = 50,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Score blurred, dark, small, rotated, noisy and compressed faces, too, at three "
+            "levels each.",
+        ),
+    ] = False,
     labels: Labels = None,
     json: Json = False,
 ) -> None:
@@ -64,6 +73,7 @@ def evaluate(
 
     Examples:
     fer-edge evaluate build/r50 --data fer2013.zip --out build/r50-errors
+    fer-edge evaluate build/r50 --data fer2013.zip --robustness
     fer-edge evaluate build/r50 --data faces/ --groups people.csv --out build/r50-audit
     """
     from fer_edge.data import load_dataset
@@ -72,6 +82,7 @@ def evaluate(
     from fer_edge.evaluation.groups import audit, read_groups
     from fer_edge.evaluation.plots import check_matplotlib
     from fer_edge.evaluation.report import write_report
+    from fer_edge.evaluation.robustness import robustness as score_faults
 
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}.")
@@ -98,6 +109,10 @@ def evaluate(
         )
         if members is not None:
             evaluation.audit = audit(members, faces, probabilities, smallest=min_group)
+        if robustness:
+            evaluation.score.faults = score_faults(
+                engine, faces, progress=counted(tell, "Spoilt faces")
+            )
     if json:
         print_json(evaluation.model_dump(mode="json"))
     else:
@@ -152,6 +167,8 @@ def _render(evaluation: "Evaluation") -> "Group":
     if evaluation.audit is not None:
         remarks += [Text(""), _groups(evaluation.audit)]
         remarks += [Text(line) for line in _gaps(evaluation.audit)]
+    if score.faults:
+        remarks += [Text(""), _faults(score.faults)]
     heading = f"{evaluation.model} {evaluation.precision} on {score.split}, {score.n} faces"
     return Group(Text(heading, "bold"), "", facts, "", table, *remarks)
 
@@ -181,6 +198,22 @@ def _groups(audit: "Audit") -> "Table":
             recalls,
         )
         before = group.column
+    return table
+
+
+def _faults(faults: "list[FaultScore]") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", pad_edge=False)
+    table.add_column("accuracy % on faces that are")
+    for _ in range(3):
+        table.add_column(justify="right")
+    names = dict.fromkeys((one.fault, one.unit) for one in faults)
+    for fault, unit in names:
+        own = [one for one in faults if one.fault == fault]
+        cells = [f"{100 * one.accuracy:.1f} at {one.level:g}" for one in own]
+        table.add_row(f"{fault} ({unit})", *cells)
     return table
 
 

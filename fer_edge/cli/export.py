@@ -46,8 +46,8 @@ def export(
     method: Annotated[
         str,
         typer.Option(
-            help="Calibration: minmax, moving-average, percentile, entropy, mse, or auto: "
-            "whichever stays nearest to FP32."
+            help="Calibration: entropy, minmax, moving-average, mse, percentile, one of another "
+            "package, or auto: whichever stays nearest to FP32."
         ),
     ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,
@@ -62,6 +62,14 @@ def export(
     best_effort: Annotated[
         bool,
         typer.Option("--best-effort", help="Write the best INT8 graph if none meets --max-drop."),
+    ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Score every precision on blurred, dark, small, rotated, noisy and compressed "
+            "faces, too, for the model card. Needs --data.",
+        ),
     ] = False,
     proof: Annotated[
         Path | None,
@@ -112,11 +120,11 @@ def export(
     fer-edge export runs/r50 --fp16 --int8 --data fer2013.zip --out build/r50
     """
     try:
-        from fer_edge.export.calibration import CHOICES
-        from fer_edge.export.engine_plan import BatchRange
+        from fer_edge.export.importing.sources import open_source
         from fer_edge.export.pipeline import check_out, export_model
-        from fer_edge.export.sources import open_source
-        from fer_edge.export.triton import write_repository
+        from fer_edge.export.quantization.calibration import choices
+        from fer_edge.export.targets.engine_plan import BatchRange
+        from fer_edge.export.targets.triton import write_repository
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Exporting needs {error.name}, which is not installed.",
@@ -124,8 +132,8 @@ def export(
         ) from error
     from fer_edge.data import load_dataset
 
-    if method not in CHOICES:
-        raise UsageError(f"--method {method}: choose from {', '.join(CHOICES)}.")
+    if method not in choices():
+        raise UsageError(f"--method {method}: choose from {', '.join(choices())}.")
     if not (int8 or fp8) and calibration is not None:
         raise UsageError("--calibration is for INT8 and FP8.", hint="Add --int8 or --fp8.")
     if data is not None and calibration is not None:
@@ -134,6 +142,8 @@ def export(
         raise UsageError("--max-drop is for INT8 measured on faces.", hint="Add --int8 --data.")
     if best_effort and max_drop is None:
         raise UsageError("--best-effort is for --max-drop.", hint="Add --max-drop 0.2, or drop it.")
+    if robustness and data is None:
+        raise UsageError("--robustness is scored on faces.", hint="Add --data FER2013.")
     precisions = _precisions(fp16, int8, fp8)
     if proof is not None:
         if data is None or precisions == ["fp32"]:
@@ -185,6 +195,7 @@ def export(
             half_weights=half_weights,
             max_drop=max_drop,
             best_effort=best_effort,
+            faults=robustness,
             progress=tell,
             # An engine that was named is not left out.
             note=notes.append if engine is None else None,

@@ -13,7 +13,7 @@ from fer_edge.errors import MissingDependencyError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fer_edge.export.layers import LayerReport
+    from fer_edge.export.inspection.layers import LayerReport
 
 
 def inspect(
@@ -46,8 +46,8 @@ def inspect(
     """
     try:
         from fer_edge.evaluation.plots import check_plot
-        from fer_edge.export.layer_plot import plot_layers
-        from fer_edge.export.layers import describe_layers, measured_layers
+        from fer_edge.export.inspection.layer_plot import plot_layers
+        from fer_edge.export.inspection.layers import describe_layers, measured_layers
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"Inspecting needs {error.name}, which is not installed.",

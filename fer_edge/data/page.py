@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from fer_edge.contract import EMOTIONS, FACE_SIZE
-from fer_edge.data.analysis import (
+from fer_edge.data.dataset import FaceDataset
+from fer_edge.data.labels import Split
+from fer_edge.data.report import (
     REASONS,
     Copy,
     DataReport,
@@ -18,8 +20,6 @@ from fer_edge.data.analysis import (
     FlaggedFace,
     SplitSummary,
 )
-from fer_edge.data.dataset import FaceDataset
-from fer_edge.data.labels import Split
 
 Place = tuple[Split, int]
 

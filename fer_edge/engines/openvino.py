@@ -13,10 +13,11 @@ from fer_edge.engines.integer_products import (
     probe_graph,
     probe_inputs,
 )
-from fer_edge.engines.network import PRECISION_KEY, Array, Network, NetworkInfo
+from fer_edge.engines.network import Array, Network
+from fer_edge.engines.onnx_network import check_threads, network_info, tensor, unloadable
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
-from fer_edge.errors import BackendUnavailableError, EngineLoadError, UsageError
+from fer_edge.errors import BackendUnavailableError, UsageError
 
 InferencePrecision = Literal["f32", "bf16", "f16"]
 
@@ -65,8 +66,7 @@ class OpenVinoNetwork(Network):
         inference_precision: InferencePrecision = "f32",
         threads: int | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}.")
+        check_threads(threads)
         if inference_precision not in get_args(InferencePrecision):
             raise UsageError(
                 f"Unknown inference precision {inference_precision!r}.",
@@ -88,7 +88,7 @@ class OpenVinoNetwork(Network):
         try:
             model = core.read_model(graph)
         except Exception as error:
-            raise _unloadable(with_version, error) from error
+            raise unloadable(with_version, "openvino", _reason(error)) from error
         # The batch stays dynamic. Compiled for one size, int8 was 7 % faster at batch 1 and no
         # faster at 8 and 64; a call whose size differs from the last one's took 0.3 ms more, but
         # compiling for every size took 80 to 160 ms each.
@@ -96,7 +96,7 @@ class OpenVinoNetwork(Network):
             compiled = core.compile_model(model, "CPU", settings)
             request = compiled.create_infer_request()
         except Exception as error:
-            raise _unloadable(with_version, error) from error
+            raise unloadable(with_version, "openvino", _reason(error)) from error
         computes: InferencePrecision = compiled.get_property(
             "INFERENCE_PRECISION_HINT"
         ).get_type_name()
@@ -111,17 +111,16 @@ class OpenVinoNetwork(Network):
         # The latency hint makes one stream, which runs one request at a time: more requests than
         # one would wait for each other all the same.
         self._turn = threading.Lock()
-        self._outputs = [_tensor(node).name for node in model.outputs]
-        info = NetworkInfo(
-            backend="openvino",
-            backend_version=openvino_version(),
-            precision=precision or _metadata(model).get(PRECISION_KEY, "fp32"),
-            device=processor,
-            inputs=tuple(map(_tensor, model.inputs)),
-            outputs=tuple(map(_tensor, model.outputs)),
-            metadata=_metadata(model),
+        info = network_info(
+            "openvino",
+            openvino_version(),
+            precision,
+            processor,
+            ([*map(_tensor, model.inputs)], [*map(_tensor, model.outputs)]),
+            _metadata(model),
             inference_precision=computes,
         )
+        self._outputs = [output.name for output in info.outputs]
         super().__init__(request, info, core, compiled, request)
 
     def _compute(self, handle: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -234,22 +233,15 @@ def _sums_are_exact() -> bool:
     return are_exact(outputs.values())
 
 
-def _unloadable(with_version: str, error: Exception) -> EngineLoadError:
-    return EngineLoadError(
-        f"{with_version} cannot load this graph: {_reason(error)}.",
-        hint="Export the model again, or update openvino if it is older than the graph.",
-    )
-
-
 def _tensor(node: Any) -> Tensor:
     # A tensor has several names where OpenVINO removed nodes that only pass it on; that which the
     # graph gives it is the name of the node, of outputs with the number of a port.
     names = node.get_names()
     own = node.node.friendly_name.removesuffix("/sink_port_0")
     kind = node.element_type.get_type_name()
-    shape = tuple(size.get_length() if size.is_static else None for size in node.partial_shape)
+    shape = [size.get_length() if size.is_static else None for size in node.partial_shape]
     name = own if own in names else min(names, default="")
-    return Tensor(name, _DTYPES.get(kind, kind), shape)
+    return tensor(name, kind, _DTYPES, shape)
 
 
 def _metadata(model: Any) -> dict[str, str]:

@@ -9,20 +9,21 @@ from fer_edge.engines import cuda
 from fer_edge.engines.classifier import ClassifierEngine
 from fer_edge.engines.device_name import CPU, device_ordinal
 from fer_edge.engines.integer_products import IntegerProducts, has_integers, integer_products
-from fer_edge.engines.network import PRECISION_KEY, Array, Network, NetworkInfo
+from fer_edge.engines.network import Array, Network
 from fer_edge.engines.on_gpu import OnGpu
+from fer_edge.engines.onnx_network import check_threads, network_info, tensor, unloadable
 from fer_edge.engines.ort_cuda import open_cuda_session
 from fer_edge.engines.ort_inputs import GpuInputs
 from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.picking import Pick
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
-from fer_edge.errors import BackendUnavailableError, EngineLoadError, UsageError
+from fer_edge.errors import BackendUnavailableError
 
 _FP8_MARK = b"\n\x12fer_edge.precision\x12\x03fp8"
 """That entry as ONNX stores it. ONNX Runtime tells metadata only of graphs that it has loaded."""
 
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+_DTYPES = {"float": "float32", "double": "float64"}
 
 
 class OnnxRuntimeNetwork(Network):
@@ -65,24 +66,22 @@ class OnnxRuntimeNetwork(Network):
         device: str = CPU,
         threads: int | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}.")
+        check_threads(threads)
         ordinal = device_ordinal(device)
         integers = require_exact_integers() if ordinal is None and has_integers(graph) else None
         session = _open_session(graph, ordinal, threads, integers)
         metadata = session.get_modelmeta().custom_metadata_map
-        info = NetworkInfo(
-            backend="onnxruntime-cpu" if ordinal is None else "onnxruntime-cuda",
-            backend_version=load_onnxruntime().__version__,
-            precision=precision or metadata.get(PRECISION_KEY, "fp32"),
-            device=describe_processor()[0] if ordinal is None else gpu_name(ordinal),
-            inputs=tuple(_tensor(node) for node in session.get_inputs()),
-            outputs=tuple(_tensor(node) for node in session.get_outputs()),
-            metadata=metadata,
+        info = network_info(
+            "onnxruntime-cpu" if ordinal is None else "onnxruntime-cuda",
+            onnxruntime_version(),
+            precision,
+            describe_processor()[0] if ordinal is None else gpu_name(ordinal),
+            ([*map(_tensor, session.get_inputs())], [*map(_tensor, session.get_outputs())]),
+            metadata,
             integers=None if integers is None else str(integers),
             gpu=ordinal,
         )
-        self._outputs = [tensor.name for tensor in info.outputs]
+        self._outputs = [output.name for output in info.outputs]
         self._there = None if ordinal is None else GpuInputs(ordinal, info.inputs, info.outputs)
         # The second is ONNX Runtime's own session, which the first holds.
         super().__init__(session, info, session, getattr(session, "_sess", None))
@@ -174,10 +173,8 @@ def _open_session(
             graph, options, providers=["CPUExecutionProvider"], enable_fallback=False
         )
     except Exception as error:
-        raise EngineLoadError(
-            f"ONNX Runtime {ort.__version__} cannot load this graph: {reason(error)}.",
-            hint="Export the model again, or update onnxruntime if it is older than the graph.",
-        ) from error
+        product = f"ONNX Runtime {ort.__version__}"
+        raise unloadable(product, "onnxruntime", reason(error)) from error
 
 
 def session_options(threads: int | None = None) -> Any:
@@ -203,9 +200,9 @@ def _confined_cores() -> int:
 
 
 def _tensor(node: Any) -> Tensor:
-    dtype = _DTYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return Tensor(node.name, dtype, shape)
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = [size if isinstance(size, int) else None for size in node.shape]
+    return tensor(node.name, kind, _DTYPES, shape)
 
 
 def gpu_name(ordinal: int) -> str:

@@ -59,6 +59,7 @@ def model_card(artifact: Artifact) -> str:
         ("Accuracy", list(_accuracy(manifest))),
         ("Per class", list(_per_class(manifest))),
         ("Probabilities", list(_calibration(manifest))),
+        ("Robustness", list(_robustness(manifest))),
         ("Precisions", list(_precisions(manifest))),
         ("Speed", list(_speed(manifest))),
         ("Limits", [f"- {line}" for line in (*_LIMITS, *_unmeasured(manifest))]),
@@ -164,6 +165,23 @@ def _calibration(manifest: Manifest) -> Iterator[str]:
             yield f"- {precision}: {sure_text(point)}."
 
 
+def _robustness(manifest: Manifest) -> Iterator[str]:
+    chosen = _shown(manifest)
+    if chosen is None or not chosen[1].faults:
+        return
+    precision, score = chosen
+    yield (
+        f"Accuracy of {precision} on {score.split} with every face spoilt; without a fault it is "
+        f"{100 * score.accuracy:.1f} %."
+    )
+    yield ""
+    rows = [
+        (_text(one.fault), f"{one.level:g} {_text(one.unit)}", f"{100 * one.accuracy:.1f}")
+        for one in score.faults
+    ]
+    yield from _table(("faces are", "level", "accuracy %"), rows)
+
+
 def sure_text(point: SurePoint) -> str:
     """``right in 90 % of answers with a probability of at least 0.71, 62 % of all``"""
     return (
@@ -193,7 +211,6 @@ def _unmeasured(manifest: Manifest) -> Iterator[str]:
         yield from _FER2013
     if "test" not in {score.split for score in manifest.scores.values()}:
         yield "No score on a test split is recorded: val, on which epochs were chosen, flatters."
-    yield "Robustness to blur, darkness, small faces and noise is not recorded."
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.artifact import Score
 from fer_edge.contract import EMOTIONS
 from fer_edge.errors import MissingDependencyError, UsageError
 from fer_edge.evaluation.groups import Audit
@@ -172,5 +173,34 @@ def plot_groups(audit: Audit, target: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3, axis="x")
     axes[-1].set_xlabel("accuracy (%), with intervals of 95 %")
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_robustness(score: Score, target: Path) -> None:
+    """Draw accuracy against the level of every fault, a panel for each, as PNG.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    StorageError
+        ``target`` cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(one.fault for one in score.faults))
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots(2, -(-len(names) // 2), sharey=True, squeeze=False).flat
+    for ax, name in zip(axes, names, strict=False):
+        own = [one for one in score.faults if one.fault == name]
+        values = [100 * score.accuracy, *(100 * one.accuracy for one in own)]
+        ax.plot(range(len(values)), values, "o-", color="#0072b2")
+        ax.set_xticks(range(len(values)), ["none", *(f"{one.level:g}" for one in own)])
+        ax.set(title=name, xlabel=own[0].unit, ylim=(0, 100))
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.3)
+    figure.supylabel("accuracy (%)")
     with atomic_path(target) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -10,7 +10,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines.base import Probabilities
 from fer_edge.evaluation.analysis import Evaluation
 from fer_edge.evaluation.contact_sheet import draw_worst
-from fer_edge.evaluation.plots import plot_confusion, plot_groups, plot_reliability
+from fer_edge.evaluation.plots import plot_confusion, plot_groups, plot_reliability, plot_robustness
 from fer_edge.files import write_text
 
 
@@ -21,7 +21,7 @@ def write_report(
 
     ``evaluation.json``, ``predictions.csv`` (name, label, predicted, the probabilities),
     ``confusion_matrix.png``, ``reliability.png`` and ``worst.png``; with an audit
-    ``groups.png``.
+    ``groups.png``, with robustness ``robustness.png``.
 
     Parameters
     ----------
@@ -50,6 +50,10 @@ def write_report(
         groups = folder / "groups.png"
         plot_groups(evaluation.audit, groups)
         written.append(groups)
+    if evaluation.score.faults:
+        faults = folder / "robustness.png"
+        plot_robustness(evaluation.score, faults)
+        written.append(faults)
     return written
 
 

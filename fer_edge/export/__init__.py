@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_edge.export.importing.modules import export_module
+    from fer_edge.export.own_module import export_module
 
 __all__ = ["export_module"]
 
@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
         from fer_edge.errors import MissingDependencyError
 
         try:
-            from fer_edge.export.importing.modules import export_module
+            from fer_edge.export.own_module import export_module
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 f"Exporting a module needs {error.name}, which is not installed.",

@@ -28,21 +28,28 @@ from fer_edge.engines.tensorrt import (
 from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
 from fer_edge.evaluation import score
-from fer_edge.export.calibration import Choice, Progress, calibrate
-from fer_edge.export.counting import count_multiply_adds, count_parameters
-from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
-from fer_edge.export.engine_file import write_engine
-from fer_edge.export.engine_plan import BatchRange, Note, Planned, plan_engines
-from fer_edge.export.float8 import kept_from_float8, quantize_float8
-from fer_edge.export.float16 import needs_float32, round_weights, store_half, to_float16
-from fer_edge.export.graph import GraphView, set_metadata
-from fer_edge.export.inspection import not_int8
-from fer_edge.export.placement import kept_by_rule
-from fer_edge.export.probing import check_values, largest_difference, probe_faces
-from fer_edge.export.quantize import quantize
-from fer_edge.export.search import search
-from fer_edge.export.sources import Source, open_source
-from fer_edge.export.table import CalibrationTable
+from fer_edge.evaluation.robustness import robustness
+from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
+from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
+from fer_edge.export.graph.view import GraphView, set_metadata
+from fer_edge.export.importing.source import Source
+from fer_edge.export.importing.sources import open_source
+from fer_edge.export.inspection.engine_layers import not_int8
+from fer_edge.export.quantization.calibration import Progress, calibrate
+from fer_edge.export.quantization.forms.cpu_form import cpu_form, kept_on_cpus
+from fer_edge.export.quantization.forms.float8 import kept_from_float8, quantize_float8
+from fer_edge.export.quantization.forms.float16 import (
+    needs_float32,
+    round_weights,
+    store_half,
+    to_float16,
+)
+from fer_edge.export.quantization.forms.quantize import quantize
+from fer_edge.export.quantization.placement import kept_by_rule
+from fer_edge.export.quantization.search import search
+from fer_edge.export.quantization.table import CalibrationTable
+from fer_edge.export.targets.engine_file import write_engine
+from fer_edge.export.targets.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.files import atomic_folder
 from fer_edge.version import __version__
 
@@ -60,7 +67,7 @@ def export_model(
     precisions: Iterable[Precision] = ("fp32",),
     data: FaceDataset | None = None,
     calibration: Path | None = None,
-    method: Choice = "auto",
+    method: str = "auto",
     samples: int = 512,
     seed: int = 0,
     backends: Sequence[TensorRTBackend] = (),
@@ -71,6 +78,7 @@ def export_model(
     half_weights: bool = False,
     max_drop: float | None = None,
     best_effort: bool = False,
+    faults: bool = False,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Artifact:
@@ -89,9 +97,9 @@ def export_model(
     calibration : Path, optional
         A ``calibration.json`` to take instead of measuring.
     method
-        As in :func:`fer_edge.export.calibration.choose_table`.
+        As in :func:`fer_edge.export.quantization.calibration.choose_table`.
     samples, seed
-        As in :func:`fer_edge.export.observation.observe_ranges`.
+        As in :func:`fer_edge.export.quantization.observation.observe_ranges`.
     backends : sequence of {"tensorrt", "tensorrt-rtx"}
         Build engines for these, of the precisions below fp32 (of fp32 if it is the only one).
     batch : BatchRange, optional
@@ -106,7 +114,10 @@ def export_model(
         Store weights as float16: half the size, rounded before anything else is derived.
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
-        :func:`fer_edge.export.search.search` has it; needs ``data``.
+        :func:`fer_edge.export.quantization.search.search` has it; needs ``data``.
+    faults : bool
+        Score every precision on spoilt faces, too, as
+        :func:`fer_edge.evaluation.robustness.robustness` has it; needs ``data``.
     progress : callable, optional
     note : callable, optional
         Told which engines this GPU cannot have, which are left out; without it they are an error,
@@ -218,7 +229,7 @@ def export_model(
         )
         artifact = seal(folder, manifest)
         if data is not None:
-            _score(artifact, data, tell)
+            _score(artifact, data, faults, tell)
         if len(graphs) > 1:
             manifest.speeds = time_all(artifact, seconds=SPEED_S, device=device, progress=tell)
         artifact = seal(folder, manifest)
@@ -247,7 +258,7 @@ def _table(
     origin: Source,
     data: FaceDataset | None,
     calibration: Path | None,
-    method: Choice,
+    method: str,
     samples: int,
     seed: int,
     tell: Progress,
@@ -336,7 +347,7 @@ def _build(
     return records
 
 
-def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
+def _score(artifact: Artifact, data: FaceDataset, faults: bool, tell: Progress) -> None:
     """Score what CPUs run, and hold the INT8 graph of record against its form for CPUs."""
     reference = None
     for precision, record in artifact.manifest.graphs.items():
@@ -347,6 +358,9 @@ def _score(artifact: Artifact, data: FaceDataset, tell: Progress) -> None:
                 reference=reference,
                 progress=_fraction(tell, f"Accuracy of {precision}"),
             )
+            if faults:
+                spoilt = _fraction(tell, f"Accuracy of {precision} on spoilt faces")
+                result.faults = robustness(engine, data, progress=spoilt)
         artifact.manifest.scores[precision] = result
         if precision == "fp32":
             reference = probabilities

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from fer_edge.artifact import Artifact
 from fer_edge.contract import PIXEL_SCALE
 from fer_edge.errors import ModelError
+from fer_edge.models.building import build_model
 from fer_edge.models.gray import GrayInput
-from fer_edge.models.registry import build_model, model_spec
+from fer_edge.models.registry import model_spec
+from fer_edge.models.weights import load_state
 
 
 def load_exported(folder: Path) -> nn.Module:
@@ -74,6 +76,53 @@ def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
         "bias": bias,
     }
     norm.load_state_dict(state, strict=False)
+
+
+def start_from(model: nn.Module, folder: Path, faces: Tensor) -> None:
+    """Give a model the weights of an artifact, in place, to be trained on.
+
+    Batch norms get the statistics of its activations: the model computes what the artifact does,
+    and in training mode nearly so, where the identities that :func:`load_exported` leaves would
+    scale every channel anew.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of the registry.
+    folder : Path
+    faces : float32 tensor, shape (N, channels, H, W)
+        What it will be trained on.
+
+    Raises
+    ------
+    ModelError, ArtifactError
+        As :func:`load_exported`, or the artifact is of another model.
+    """
+    load_state(model, load_exported(folder).state_dict(), str(folder))
+    _restore_norms(model, faces)
+
+
+@torch.no_grad()
+def _restore_norms(model: nn.Module, faces: Tensor) -> None:
+    found: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
+        found[norm] = (mean, variance)
+
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    model.eval()(faces)
+    for hook in hooks:
+        hook.remove()
+    for norm, (mean, variance) in found.items():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(torch.sqrt(variance + norm.eps))
+        norm.bias.add_(mean)
 
 
 def _norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:

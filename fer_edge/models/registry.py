@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.contract import Color, Contract
@@ -185,8 +184,10 @@ def model_contract(name: str, size: int | None = None, color: Color | None = Non
     MissingDependencyError
         The network's package cannot be imported.
     """
-    builder = _builder(name)
-    own = {k: p.default for k, p in _wanted(builder).items() if p.default is not p.empty}
+    builder = builder_of(name)
+    own = {
+        k: p.default for k, p in contract_parameters(builder).items() if p.default is not p.empty
+    }
     asked = {k: v for k, v in (("size", size), ("color", color)) if v is not None}
     try:
         return Contract(**(own | asked))
@@ -200,13 +201,14 @@ def model_contract(name: str, size: int | None = None, color: Color | None = Non
         ) from error
 
 
-def _wanted(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def contract_parameters(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Those parameters of a builder that are fields of the contract."""
     names = {field.name for field in fields(Contract)}
     return {k: p for k, p in inspect.signature(builder).parameters.items() if k in names}
 
 
-def _builder(name: str) -> "Callable[..., nn.Module]":
+def builder_of(name: str) -> "Callable[..., nn.Module]":
+    """The function that makes a network; raises as :func:`model_contract`."""
     spec = model_spec(name)
     module, _, function = spec.builder.partition(":")
     try:
@@ -223,67 +225,3 @@ def _builder(name: str) -> "Callable[..., nn.Module]":
             hint=f"Correct the entry point of the group {GROUP} in its pyproject.toml.",
         ) from error
     return builder
-
-
-def build_model(
-    name: str,
-    contract: Contract | None = None,
-    *,
-    pretrained: bool = False,
-    weights: Path | None = None,
-    dropout: float | None = None,
-    drop_path: float = 0.0,
-) -> "nn.Module":
-    """Build a model: input float32 (N, channels, size, size) normalised pixels, output logits
-    (N, labels).
-
-    Parameters
-    ----------
-    name : str
-        A key of :data:`MODELS`, or of a network that another package registers.
-    contract : Contract, optional
-        What it is to take and give. Default: its own (:func:`model_contract`). Whether it can,
-        :func:`fer_edge.models.trial.check_model` tells.
-    pretrained : bool
-        Start from ImageNet weights: those of a package that the extra ``pretrained`` installs, or
-        torchvision's, downloaded once. Layers of another shape (the classifier) stay as
-        initialised.
-    weights : Path, optional
-        Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
-        this model or of a shallower one, or from torchvision's or timm's file of ImageNet weights.
-    dropout : float, optional
-        Rate of every dropout layer, 0 to 1. Default: the model's own rates.
-    drop_path : float
-        Stochastic depth (Huang et al. 2016, arXiv:1603.09382): probability, 0 to 1, that a face
-        skips the last residual branch in training. It grows linearly from 0 for the first.
-
-    Raises
-    ------
-    UsageError
-        Unknown name, both kinds of weights, a rate outside 0 to 1, or one that the model has no
-        layers for.
-    MissingDependencyError
-        torch, or timm where it serves the model, is not installed.
-    ModelError
-        The weights cannot be had or do not fit.
-    """
-    spec = model_spec(name)
-    if pretrained and weights is not None:
-        raise UsageError("--pretrained and --weights exclude each other.", hint="Choose one.")
-    builder = _builder(name)
-    from fer_edge.models.regularisation import set_drop_path, set_dropout
-
-    contract = contract or model_contract(name)
-    model = builder(**{field: getattr(contract, field) for field in _wanted(builder)})
-    if dropout is not None:
-        set_dropout(model, name, dropout)
-    if drop_path:
-        set_drop_path(model, spec, drop_path)
-    if pretrained or weights is not None:
-        from fer_edge.models.weights import load_imagenet, load_weights
-
-        if weights is not None:
-            load_weights(model, weights, backbone=True)
-        else:
-            load_imagenet(model, spec)
-    return model

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import Any
 
 import torch
 import torchvision
@@ -13,13 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fer_edge.artifact import Artifact
 from fer_edge.contract import Contract
 from fer_edge.errors import ModelError
-from fer_edge.models.exported import load_exported
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.packaged import describe_package, packaged_state
-from fer_edge.models.registry import ModelSpec, build_model, model_contract
+from fer_edge.models.registry import ModelSpec
 
 State = dict[str, Tensor]
 
@@ -172,44 +170,13 @@ def contract_facts(contract: Contract) -> dict[str, object]:
     return {"size": contract.size, "color": contract.color, "labels": contract.labels}
 
 
-class Trained(NamedTuple):
-    """A network with its weights, and what it takes and gives."""
-
-    network: nn.Module
-    contract: Contract
-
-
-def load_model(path: Path) -> nn.Module:
-    """:func:`load_trained` without the contract."""
-    return load_trained(path).network
-
-
-def load_trained(path: Path) -> Trained:
-    """Build the model that a training wrote (``best.safetensors``) or an artifact folder holds.
-
-    Raises
-    ------
-    ModelError
-        Not there, damaged, or it does not say which model it is.
-    ArtifactError
-        A folder that is no artifact, or a damaged one.
-    """
-    if path.is_dir():
-        return Trained(load_exported(path), Artifact.load(path).contract)
-    if not path.is_file():
-        raise ModelError(f"There is no weights file {path}.")
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a file of safetensors says of itself; ModelError if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
     except (SafetensorError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as safetensors: {_line(error)}.") from error
-    if (name := facts.get("model")) is None:
-        raise ModelError(
-            f"{path} does not say which model it holds.",
-            hint="Give best.safetensors of a training run, or an artifact.",
-        )
-    contract = model_contract(name, facts.get("size"), facts.get("color"))
-    return Trained(build_model(name, contract, weights=path), contract)
 
 
 def load_state(model: nn.Module, state: State, source: str) -> None:

@@ -74,7 +74,7 @@ def _between(faces: Tensor, limits: tuple[float, float], generator: torch.Genera
 def _small(faces: Tensor, generator: torch.Generator) -> Tensor:
     """As many pixels as the face would have had at a distance: one size a batch."""
     draw = torch.randint(len(_SIDES), (1,), device=faces.device, generator=generator)
-    side = round(_SIDES[int(draw)] * faces.shape[-1] / 48)
+    side = min(_SIDES[int(draw)], faces.shape[-1])
     return resized(resized(faces, side), faces.shape[-1])
 
 

@@ -15,8 +15,8 @@ from fer_edge.contract import FER2013, Contract
 from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError
 from fer_edge.files import cache_folder, without_cache, write_bytes
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import load_trained
 from fer_edge.training.augment import in_color, normalise, resized
 from fer_edge.training.config import TrainConfig
 

@@ -87,7 +87,13 @@ class TrainOptions:
     ] = None
     """A run's own config has it."""
     weights: Annotated[
-        str | None, Option("Start from this .safetensors or torch state dict.", "model", path=True)
+        str | None,
+        Option(
+            "Start from this .safetensors, torch state dict, artifact, or name of a model.",
+            "model",
+            path=True,
+            published=True,
+        ),
     ] = None
     grow_from: Annotated[
         str | None,

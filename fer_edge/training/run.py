@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import FER2013
 from fer_edge.data import FaceDataset, load_dataset, mix
-from fer_edge.data.analysis import DataReport, flagged
+from fer_edge.data.report import DataReport, flagged
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import LAST, Progress
 from fer_edge.training.config import CONFIG, TrainConfig

@@ -19,7 +19,8 @@ from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.models.trained import load_trained
+from fer_edge.models.weights import contract_facts
 from fer_edge.sealed import MANIFEST
 from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, save_model

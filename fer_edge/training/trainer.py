@@ -19,9 +19,11 @@ from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models import build_model
+from fer_edge.models.exported import start_from
 from fer_edge.models.head import classifier
+from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
-from fer_edge.models.weights import contract_facts, load_trained
+from fer_edge.models.weights import contract_facts
 from fer_edge.training.augment import augment, mix, normalise, resized
 from fer_edge.training.checkpoint import (
     BEST,
@@ -40,12 +42,15 @@ from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, 
 from fer_edge.training.growth import grow
 from fer_edge.training.int8_weights import keep_rounded, round_weights
 from fer_edge.training.loss import class_weights, logit_adjustment, soft_targets
+from fer_edge.training.optimiser import optimiser
 from fer_edge.training.plots import plot_curves
 from fer_edge.training.schedule import face_size, learning_rate
 
 _EVALUATED_PIXELS = 256 * FACE_SIZE * FACE_SIZE
 """Of a batch that is scored: 256 faces of 48x48, as many fewer as they are larger."""
 GROWTH_BATCH = 64
+_MEASURED = 1024
+"""Faces that tell the statistics of batch norms which an artifact does not have."""
 _RANK_SEED = 7_919
 """Keeps the workers' random numbers apart."""
 
@@ -114,12 +119,14 @@ class Trainer:
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
         torch.manual_seed(config.seed)
+        start = Path(config.weights) if config.weights and not resume else None
+        artifact = start if start is not None and start.is_dir() else None
         model = build_model(
             config.model,
             self.contract,
             # A checkpoint holds all weights: resuming needs neither network nor file.
             pretrained=config.pretrained and not resume,
-            weights=Path(config.weights) if config.weights and not resume else None,
+            weights=start if artifact is None else None,
             dropout=config.dropout,
             drop_path=config.drop_path,
         )
@@ -131,6 +138,8 @@ class Trainer:
         self.generator = torch.Generator(self.device)
         if config.grow_from and not resume:
             self._grow(Path(config.grow_from), on_grow)
+        if artifact:
+            start_from(self.model, artifact, self._seen(self._some(_MEASURED)))
         if config.int8_weights:
             round_weights(self.model, self.contract)
         self.average = (
@@ -140,14 +149,7 @@ class Trainer:
             if config.ema
             else None
         )
-        self.optimizer = torch.optim.SGD(
-            _decay_groups(self.model, config.weight_decay),
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-            # One pass over the weights: a sixth more faces a second of a ResNet-50 on two cores.
-            fused=True,
-        )
+        self.optimizer = optimiser(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
         if resume:
@@ -188,12 +190,15 @@ class Trainer:
         self.generator.manual_seed(self.config.seed)
 
         def faces() -> Tensor:
-            chosen = torch.randint(
-                len(self.faces), (GROWTH_BATCH,), device=self.device, generator=self.generator
-            )
-            return self._seen(chosen)
+            return self._seen(self._some(GROWTH_BATCH))
 
         grow(self.model, source, faces, autocast=self._autocast(), on_step=on_grow)
+
+    def _some(self, count: int) -> Tensor:
+        """Indices of so many training faces, drawn at random."""
+        return torch.randint(
+            len(self.faces), (count,), device=self.device, generator=self.generator
+        )
 
     def _seen(self, chosen: Tensor) -> Tensor:
         """The chosen training faces as the network sees them, but for mixing and size."""
@@ -383,16 +388,6 @@ def _check_finite(part: str, loss: float, epoch: int) -> None:
             f"The {part} loss became {loss} in epoch {epoch}.",
             hint="Lower --lr, or train with --precision fp32.",
         )
-
-
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """No weight decay on biases and batch norm (He et al. 2018, arXiv:1812.01187, section 3.1)."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
 
 
 def _on_device(data: FaceDataset, device: torch.device) -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.data import load_dataset
-from fer_edge.data.analysis import DataReport, flagged
+from fer_edge.data.report import DataReport, flagged
 
 from .conftest import Command, write_csv
 

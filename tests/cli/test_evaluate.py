@@ -124,3 +124,24 @@ def test_groups_are_scored_with_intervals_and_drawn(
     assert [group["n"] for group in audit["groups"]] == [35, 35]
     missing = fer_edge("evaluate", exported, "--data", csv, "--groups", tmp_path / "none.csv")
     assert "none.csv" in missing.error()
+
+
+def test_spoilt_faces_are_scored_and_drawn(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = fer_edge("evaluate", exported, "--data", csv, "--robustness", "--out", out)
+    assert result.code == 0, result.err
+    for fault in (
+        "blurred (px",
+        "dark (of",
+        "small (px",
+        "rotated (deg",
+        "noisy (grey",
+        "compressed",
+    ):
+        assert fault in result.out
+    assert max(map(len, result.out.splitlines()[:-1])) <= 80
+    assert (out / "robustness.png").stat().st_size > 5000
+    record = json.loads((out / "evaluation.json").read_text())["score"]
+    assert len(record["faults"]) == 18

@@ -14,7 +14,8 @@ from fer_edge.artifact import Artifact
 from fer_edge.cli import export as command
 from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
-from fer_edge.export import engine_file, pipeline
+from fer_edge.export import pipeline
+from fer_edge.export.targets import engine_file
 from tests.engines.graphs import make_graph
 from tests.engines.simulated_builder import BuildingTensorRT
 
@@ -116,12 +117,13 @@ def test_without_tensorrt_the_graphs_are_made_and_that_is_said(
     [
         (
             ["--method", "mean"],
-            "--method mean: choose from auto, minmax, moving-average, percentile, entropy, mse.",
+            "--method mean: choose from auto, entropy, minmax, moving-average, mse, percentile.",
         ),
         (["--calibration", "x.json"], "--calibration is for INT8 and FP8. Add --int8 or --fp8."),
         (["--int8", "--data", "x", "--calibration", "y"], "both tell the ranges. Choose one."),
         (["--batch", "0,1,2"], "--batch 0,1,2: 0 is not a batch size"),
         (["--int8", "--proof", "a.png"], "--proof shows what a lower precision changes on faces."),
+        (["--robustness"], "--robustness is scored on faces. Add --data FER2013."),
         (["--int8", "--data", "x", "--proof", "a"], "--proof a is not a name for a PNG."),
         (["--batch", "8"], "give smallest,best,largest, for example 1,8,64"),
         (["--batch", "8,1,64"], "Batch range 8,1,64 is not 1 <= min <= opt <= max"),
@@ -418,3 +420,12 @@ def test_models_for_triton(fer_edge: Command, tmp_path: Path) -> None:
         "models/compact_fp32/config.pbtxt",
         "models/compact_fp32/labels.txt",
     ]
+
+
+def test_spoilt_faces_are_scored_for_the_card(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "build"
+    result = fer_edge("export", exported, "--data", csv, "--robustness", "--out", out, *BARE)
+    assert (result.code, result.err) == (0, "")
+    assert "| rotated | 30 degrees |" in fer_edge("info", out, "--card").out

@@ -5,8 +5,9 @@ import pytest
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import FaceDataset, load_dataset, synthetic_dataset
-from fer_edge.data.analysis import DataReport, analyse, flagged, likely_labels
+from fer_edge.data.analysis import analyse, likely_labels
 from fer_edge.data.labels import Split
+from fer_edge.data.report import DataReport, flagged
 from fer_edge.errors import DataError, InputError, StorageError, UsageError
 
 Splits = dict[Split, FaceDataset]

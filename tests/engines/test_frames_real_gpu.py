@@ -124,8 +124,8 @@ def test_a_photo_says_the_same_there_and_here(there: FrameGpu, tmp_path: Path) -
     for name in ("tensorrt", "onnx", "retinaface"):
         pytest.importorskip(name)
     from fer_edge.export.detector.pipeline import make_detector
-    from fer_edge.export.engine_plan import BatchRange
     from fer_edge.export.pipeline import export_model
+    from fer_edge.export.targets.engine_plan import BatchRange
 
     options = {"precisions": ["fp32"], "backends": ["tensorrt"]}
     make_detector(

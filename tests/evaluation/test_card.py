@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fer_edge.artifact import Artifact, GraphRecord, Manifest, Score
+from fer_edge.artifact import Artifact, FaultScore, GraphRecord, Manifest, Score
 from fer_edge.evaluation.card import model_card
 from fer_edge.models.carried import carried_model
 
@@ -60,3 +60,11 @@ def test_what_a_manifest_says_is_no_markup() -> None:
     text = card(model="a | b\n# <script>")
     assert text.startswith("# a b # script\n")
     assert "<script>" not in text
+
+
+def test_accuracy_on_spoilt_faces() -> None:
+    assert "## Robustness\n\nNot recorded." in card(scores={"fp32": SCORE})
+    faults = [FaultScore(fault="dark", level=0.25, unit="of the light", accuracy=0.613)]
+    text = card(scores={"fp32": SCORE.model_copy(update={"faults": faults})})
+    assert "without a fault it is 70.0 %" in text
+    assert "| dark | 0.25 of the light | 61.3 |" in text

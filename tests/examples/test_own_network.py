@@ -12,8 +12,8 @@ from fer_edge.cli import main
 from fer_edge.contract import Contract
 from fer_edge.data import synthetic_dataset
 from fer_edge.errors import ModelError, UsageError
+from fer_edge.export.importing.sources import open_source
 from fer_edge.export.pipeline import export_model
-from fer_edge.export.sources import open_source
 from fer_edge.models import build_model, registry
 
 

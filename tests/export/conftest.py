@@ -5,8 +5,8 @@ import pytest
 
 from fer_edge.data import FaceDataset, synthetic_dataset
 from fer_edge.engines.integer_products import integer_products
-from fer_edge.export.calibration import calibrate
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.quantization.calibration import calibrate
+from fer_edge.export.quantization.table import CalibrationTable
 from fer_edge.models import MODELS
 from tests.engines.conftest import building_tensorrt, gpu, package  # noqa: F401
 from tests.export.graphs import plain_graph, residual_graph
@@ -42,8 +42,8 @@ def exported(request):
     """A model of the registry with lively batch norms, and its graph; each is exported once."""
     import torch
 
-    from fer_edge.export.graph import canonicalise
-    from fer_edge.export.torch_export import torch_to_onnx
+    from fer_edge.export.graph.view import canonicalise
+    from fer_edge.export.importing.torch_export import torch_to_onnx
     from fer_edge.models import build_model
 
     torch.manual_seed(0)

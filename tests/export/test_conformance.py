@@ -2,11 +2,11 @@
 
 import pytest
 
-from fer_edge.export.calibration import calibrate
-from fer_edge.export.counting import count_parameters
-from fer_edge.export.float8 import kept_from_float8, quantize_float8
-from fer_edge.export.float16 import needs_float32, to_float16
-from fer_edge.export.quantize import quantize
+from fer_edge.export.graph.counting import count_parameters
+from fer_edge.export.quantization.calibration import calibrate
+from fer_edge.export.quantization.forms.float8 import kept_from_float8, quantize_float8
+from fer_edge.export.quantization.forms.float16 import needs_float32, to_float16
+from fer_edge.export.quantization.forms.quantize import quantize
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,17 @@ from fer_edge.errors import (
     UsageError,
 )
 from fer_edge.export import pipeline
-from fer_edge.export.engine_plan import BatchRange
-from fer_edge.export.float16 import round_weights
-from fer_edge.export.graph import copy_of, graph_hash, load_graph, read_contract, set_constant
+from fer_edge.export.graph.view import (
+    copy_of,
+    graph_hash,
+    load_graph,
+    read_contract,
+    set_constant,
+)
+from fer_edge.export.importing.source import Source
 from fer_edge.export.pipeline import export_model
-from fer_edge.export.sources import Source
+from fer_edge.export.quantization.forms.float16 import round_weights
+from fer_edge.export.targets.engine_plan import BatchRange
 from fer_edge.models.carried import carried_model
 from tests.export.conftest import run
 from tests.export.graphs import activated_graph, plain_graph, unary

@@ -8,7 +8,8 @@ import torch
 from fer_edge.artifact import Artifact, seal
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import ArtifactError, ModelError
-from fer_edge.models.exported import load_exported
+from fer_edge.models import build_model
+from fer_edge.models.exported import load_exported, start_from
 
 CARRIED = Path("fer_edge/models/carried/compact")
 
@@ -33,3 +34,19 @@ def test_an_artifact_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not an artifact"):
         load_exported(tmp_path)
+
+
+def test_a_model_starts_as_an_artifact_and_trains_on_from_there() -> None:
+    faces = torch.randn(64, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    model = build_model("compact", dropout=0.0)
+    start_from(model, CARRIED, faces)
+    with torch.no_grad():
+        wanted = load_exported(CARRIED).eval()(faces)
+        torch.testing.assert_close(model.eval()(faces), wanted, atol=1e-4, rtol=1e-4)
+        # The statistics of these faces are those of the batch.
+        torch.testing.assert_close(model.train()(faces), wanted, atol=0.05, rtol=0.05)
+
+
+def test_weights_of_another_models_artifact_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"has shape|belongs to another model"):
+        start_from(build_model("nano"), CARRIED, torch.zeros(2, 1, 48, 48))

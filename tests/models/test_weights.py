@@ -12,7 +12,8 @@ from torchvision.models import resnet
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ModelError
 from fer_edge.models import build_model
-from fer_edge.models.weights import contract_facts, load_model, load_trained, load_weights
+from fer_edge.models.trained import load_model, load_trained
+from fer_edge.models.weights import contract_facts, load_weights
 from fer_edge.training.checkpoint import save_model
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fer_edge.data import synthetic_dataset
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import build_model
-from fer_edge.models.weights import load_model
+from fer_edge.models.trained import load_model
 from fer_edge.training.augment import normalise
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.growth import grow

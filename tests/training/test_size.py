@@ -11,10 +11,11 @@ from PIL import Image
 
 from fer_edge.contract import EMOTIONS, Contract
 from fer_edge.data import load_dataset, synthetic_dataset
-from fer_edge.data.analysis import FlaggedFace, analyse
+from fer_edge.data.analysis import analyse
+from fer_edge.data.report import FlaggedFace
+from fer_edge.export.importing.sources import open_source
 from fer_edge.export.pipeline import export_model
-from fer_edge.export.sources import open_source
-from fer_edge.models.weights import load_trained
+from fer_edge.models.trained import load_trained
 from fer_edge.runtime import Recognizer
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import TrainConfig

@@ -12,7 +12,8 @@ from fer_edge.contract import EMOTIONS, FER2013
 from fer_edge.data import FaceDataset
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
 from fer_edge.models.head import classifier
-from fer_edge.models.weights import contract_facts, load_model
+from fer_edge.models.trained import load_model
+from fer_edge.models.weights import contract_facts
 from fer_edge.training import svm as svms
 from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST

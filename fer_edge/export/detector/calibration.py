@@ -10,11 +10,11 @@ from fer_edge.data.scenes import Scenes
 from fer_edge.detector_contract import BOXES, FRAMES, SCORES, Bucket
 from fer_edge.engines.ort import OnnxRuntimeNetwork
 from fer_edge.evaluation.detections import overlaps
-from fer_edge.export.calibration import nearest_table
-from fer_edge.export.cpu_form import cpu_form
-from fer_edge.export.integer_layout import laid_out
-from fer_edge.export.observation import observe_samples
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.quantization.calibration import nearest_table
+from fer_edge.export.quantization.forms.cpu_form import cpu_form
+from fer_edge.export.quantization.forms.integer_layout import laid_out
+from fer_edge.export.quantization.observation import observe_samples
+from fer_edge.export.quantization.table import CalibrationTable
 from fer_edge.models.carried import FOLDER
 
 SIZE = Bucket(640, 480)

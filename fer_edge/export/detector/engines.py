@@ -7,9 +7,9 @@ import onnx
 
 from fer_edge.contract import Precision
 from fer_edge.detector_artifact import DetectorEngineRecord
-from fer_edge.export.engine_file import write_engine
-from fer_edge.export.engine_plan import BatchRange, Planned
-from fer_edge.export.float16 import to_float16
+from fer_edge.export.quantization.forms.float16 import to_float16
+from fer_edge.export.targets.engine_file import write_engine
+from fer_edge.export.targets.engine_plan import BatchRange, Planned
 
 BATCH = BatchRange(1, 1, 4)
 """Frames at once: those of several cameras."""

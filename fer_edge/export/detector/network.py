@@ -26,7 +26,7 @@ from fer_edge.detector_contract import (
     Bucket,
 )
 from fer_edge.export.detector.weights import Layer
-from fer_edge.export.graph import IR_VERSION, OPSET, finish, set_constant
+from fer_edge.export.graph.view import IR_VERSION, OPSET, finish, set_constant
 
 MEAN = (104, 117, 127)
 """Of the pixels, in the order of the channels that the network was trained with."""

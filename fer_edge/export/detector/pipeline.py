@@ -15,8 +15,6 @@ from fer_edge.detector_artifact import DetectorArtifact, DetectorManifest, seal_
 from fer_edge.detector_contract import BUCKETS, DETECTOR, KIND_KEY, Bucket
 from fer_edge.engines.device_name import AUTO, gpu_of
 from fer_edge.engines.tensorrt import TensorRTBackend
-from fer_edge.export.counting import count_multiply_adds, count_parameters
-from fer_edge.export.cpu_form import kept_on_cpus
 from fer_edge.export.detector.calibration import (
     SIZE,
     carried_table,
@@ -27,13 +25,15 @@ from fer_edge.export.detector.engines import BATCH, build_engines
 from fer_edge.export.detector.network import detector_graph
 from fer_edge.export.detector.proof import prove
 from fer_edge.export.detector.weights import SHA256, Layer, packaged_weights, read_layers
-from fer_edge.export.engine_plan import BatchRange, plan_engines
-from fer_edge.export.float16 import to_float16
-from fer_edge.export.graph import GraphView, set_metadata
+from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
+from fer_edge.export.graph.view import GraphView, set_metadata
 from fer_edge.export.pipeline import CALIBRATION, check_out
-from fer_edge.export.placement import unquantised
-from fer_edge.export.quantize import quantize
-from fer_edge.export.table import CalibrationTable
+from fer_edge.export.quantization.forms.cpu_form import kept_on_cpus
+from fer_edge.export.quantization.forms.float16 import to_float16
+from fer_edge.export.quantization.forms.quantize import quantize
+from fer_edge.export.quantization.placement import unquantised
+from fer_edge.export.quantization.table import CalibrationTable
+from fer_edge.export.targets.engine_plan import BatchRange, plan_engines
 from fer_edge.files import atomic_folder
 from fer_edge.version import __version__
 

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.errors import ExportError
-from fer_edge.export.graph import IR_VERSION, OPSET
+from fer_edge.export.graph.view import IR_VERSION, OPSET
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 
 class Editable:
-    """Nodes and constants of a graph of the main domain, at :data:`~fer_edge.export.graph.OPSET`.
+    """Nodes and constants of a graph of the main domain.
+
+    It is at :data:`~fer_edge.export.graph.view.OPSET`.
 
     :attr:`nodes` may be changed freely; :meth:`touch` makes the index and the shapes follow.
 

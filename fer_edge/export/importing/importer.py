@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import Contract
 from fer_edge.errors import ExportError, FerEdgeError, UsageError
-from fer_edge.export.graph import load_graph, name_outputs, read_contract
+from fer_edge.export.graph.view import load_graph, name_outputs, read_contract
 from fer_edge.export.importing.batch import any_batch
 from fer_edge.export.importing.editing import open_session
 from fer_edge.export.importing.labels import example, find_labels, written_labels
@@ -20,7 +20,7 @@ from fer_edge.export.importing.original import NetworkColor, Original, prepared,
 from fer_edge.export.importing.pretreatment import seen, surround, told
 from fer_edge.export.importing.reading import editable, read_model
 from fer_edge.export.importing.signature import Signature, find_signature
-from fer_edge.export.sources import Source
+from fer_edge.export.importing.source import Source
 
 FACES = 64
 """On so many the graph is held against the file that it came from."""

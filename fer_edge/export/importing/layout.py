@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fer_edge.export.activations import ACTIVATIONS
+from fer_edge.export.graph.activations import ACTIVATIONS
 from fer_edge.export.importing.editing import Array, Editable, attributes
 
 _ELEMENTWISE = (*ACTIVATIONS, "Exp", "Log", "Sqrt", "Neg", "Abs", "Cast")

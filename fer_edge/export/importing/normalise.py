@@ -17,7 +17,7 @@ from collections.abc import Callable
 import onnx
 from onnx import TensorProto, helper
 
-from fer_edge.export.graph import finish
+from fer_edge.export.graph.view import finish
 from fer_edge.export.importing import folding, layout, linear, pixels, products
 from fer_edge.export.importing.editing import Editable, attributes
 from fer_edge.export.importing.naming import rename

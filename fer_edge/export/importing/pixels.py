@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from fer_edge.export.importing.editing import Editable, attributes
-from fer_edge.export.scales import SMALLEST_SCALE, row_maxima
+from fer_edge.export.quantization.scales import SMALLEST_SCALE, row_maxima
 
 _LINEAR_MAPS = ("Resize", "Transpose", "Concat", "Expand", "Tile", "Gather", "Reshape")
 """They move, repeat or mix numbers so that a common factor may as well come after them."""

@@ -12,14 +12,14 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.errors import ExportError
-from fer_edge.export.graph import IR_VERSION, OPSET
+from fer_edge.export.graph.view import IR_VERSION, OPSET
 from fer_edge.export.importing.editing import FLOATS, Editable
 from fer_edge.file_kinds import file_kind
 
 OLDEST_OPSET = 9
 NEWEST_OPSET = 24
 _CHANGED = ("GroupNormalization",)
-"""Operators that mean something else after :data:`~fer_edge.export.graph.OPSET`, and that ONNX
+"""Operators that mean something else after :data:`~fer_edge.export.graph.view.OPSET`, and that ONNX
 defines by others."""
 _EXPANDED = "fer_edge.expanded"
 

@@ -11,9 +11,9 @@ from types import TracebackType
 
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
 from fer_edge.forking import ForkGuard, watch_forks
-from fer_edge.pixels.checks import check_image
 from fer_edge.runtime.capture.base import Frame, Image, Reader, Source, State
-from fer_edge.runtime.capture.clock import Clock
+from fer_edge.runtime.capture.numbering import Numbering
+from fer_edge.runtime.capture.playback import Playback
 from fer_edge.runtime.capture.sources import find_source
 
 STALLED_AFTER = 1.0
@@ -83,11 +83,9 @@ class Camera:
         self._wait = wait
         self._reconnect = reconnect
         self._changed = threading.Condition()
-        self._reading = threading.Lock()
         self._state = State.OPENING
         self._newest: Frame | None = None
-        self._count = 0
-        self._arrived = time.monotonic()
+        self._numbering = Numbering(self.name)
         self._closing = threading.Event()
         self._opened = False
         self.dropped = 0
@@ -96,11 +94,11 @@ class Camera:
         """How often a lost source was opened again."""
         self.error: Exception | None = None
         """Why the source is lost, or why it ended early; None while all is well."""
-        self.failures: list[FrameError] = []
-        """Images of a folder that could not be read; they count, as frames do."""
         self.listeners: list[Callable[[], object]] = []
         """Called, by the camera's thread, for every live frame and at the end."""
         self._reader: Reader | None = None
+        """Of a live source."""
+        self._playback: Playback | None = None
         self._mistake: FerEdgeError | None = None
         self._thread: threading.Thread | None = None
         self._guard = ForkGuard(self.name, CaptureError)
@@ -108,8 +106,7 @@ class Camera:
         if self.live:
             self._start()
         else:
-            self._reader = self._source.open()
-            self._clock = Clock(getattr(self._reader, "rate", None))
+            self._playback = Playback(self._source, self._numbering)
             self._state = State.RUNNING
 
     def __repr__(self) -> str:
@@ -117,10 +114,12 @@ class Camera:
 
     def after_fork(self) -> None:
         """In a child, be at the end: what reads the source, and holds locks, is the parent's."""
-        self._guard = ForkGuard(self.name, CaptureError, self._reader)
+        held = self._playback.reader if self._playback is not None else self._reader
+        self._guard = ForkGuard(self.name, CaptureError, held)
         self._guard.after_fork()
-        self._changed, self._reading = threading.Condition(), threading.Lock()
+        self._changed = threading.Condition()
         self._state, self._reader, self._thread = State.CLOSED, None, None
+        self._playback = None
         self._closing = threading.Event()
         self._closing.set()
 
@@ -132,7 +131,12 @@ class Camera:
     @property
     def length(self) -> int | None:
         """How many frames an open recording has by its own account; None where it has none."""
-        return getattr(self._reader, "length", None)
+        return None if self._playback is None else self._playback.length
+
+    @property
+    def failures(self) -> list[FrameError]:
+        """Images of a folder that could not be read; they count, as frames do."""
+        return [] if self._playback is None else self._playback.failures
 
     @property
     def skipped(self) -> Mapping[str, int]:
@@ -142,7 +146,7 @@ class Camera:
     @property
     def state(self) -> State:
         with self._changed:
-            silent = time.monotonic() - self._arrived > STALLED_AFTER
+            silent = time.monotonic() - self._numbering.arrived > STALLED_AFTER
             if self._state is State.RUNNING and self.live and silent:
                 return State.STALLED
             return self._state
@@ -197,13 +201,8 @@ class Camera:
         if self._thread is not None:
             if self._thread is not threading.current_thread():
                 self._thread.join(PATIENCE)
-        elif self._reading.acquire(timeout=PATIENCE):
-            try:
-                if self._reader is not None:
-                    self._reader.close()
-                self._reader = None
-            finally:
-                self._reading.release()
+        elif self._playback is not None:
+            self._playback.close(PATIENCE)
         self._tell()
 
     def __enter__(self) -> "Camera":
@@ -223,14 +222,11 @@ class Camera:
             self.dropped += 1
 
     def _read_recording(self) -> Frame | None:
-        if self._closing.is_set():
+        if self._closing.is_set() or self._playback is None:
             return None
         frame = None
         try:
-            with self._reading:
-                if (found := self._read_on()) is not None:
-                    image, told, captured, file = (*found, None, None)[:4]
-                    frame = self._frame(image, self._time(told), captured, file)
+            frame = self._playback.read()
         except Exception as error:
             self.error = error
             if not isinstance(error, CaptureError):  # that what was read of it is not all
@@ -238,46 +234,6 @@ class Camera:
         finally:
             if frame is None:
                 self.close()
-        return frame
-
-    def _read_on(
-        self,
-    ) -> tuple[Image, float | None] | tuple[Image, float | None, float | None, str | None] | None:
-        while self._reader is not None:
-            try:
-                return self._reader.read()
-            except FrameError as error:  # noqa: PERF203, one bad image is not the end
-                self.failures.append(error)
-                self._count += 1
-        return None
-
-    def _time(self, told: float | None) -> float | None:
-        """Position of the next frame of a recording; what is wrong with its times is said once."""
-        sound = self._clock.fault is None
-        now = self._clock.time(told)
-        if sound and self._clock.fault is not None:
-            _log.warning(
-                "%s %s: from frame %d on, frames without a usable time are counted at %.4g a "
-                "second. Another rate: --fps (fps= in Python).",
-                self.name,
-                self._clock.fault,
-                self._count,
-                self._clock.rate,
-            )
-        return now
-
-    def _frame(
-        self,
-        image: Image,
-        position: float | None,
-        captured: float | None = None,
-        file: str | None = None,
-    ) -> Frame:
-        check_image(image, f"{self.name}: frame {self._count}")
-        self._arrived = time.monotonic()
-        captured = self._arrived if captured is None else captured
-        frame = Frame(image, captured, self._count, self.name, position, file)
-        self._count += 1
         return frame
 
     def _tell(self) -> None:
@@ -364,7 +320,7 @@ class Camera:
                 continue
             self.reconnects += not first
             with self._changed:
-                self._arrived = time.monotonic()
+                self._numbering.arrived = time.monotonic()
                 self._opened = True
                 if first and not self._closing.is_set():
                     self._state, self.error = State.RUNNING, None
@@ -392,7 +348,7 @@ class Camera:
         with self._changed:
             if self._closing.is_set():
                 return
-            frame = self._frame(image, position, captured, file)
+            frame = self._numbering.frame(image, position, captured, file)
             self.dropped += self._newest is not None
             self._newest = frame
             self._state = State.RUNNING

@@ -5,15 +5,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fer_edge.errors import UsageError
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.live.stream import Stream
 from fer_edge.runtime.moment import Moment
 
-if TYPE_CHECKING:
-    from fer_edge.runtime.live.viewer import Viewer
+
+class Audience(Protocol):
+    """Whom a broadcast tells: a viewer."""
+
+    news: asyncio.Event
+    """Set when there is a new moment."""
+    leaving: asyncio.Event
+    """Set when the page is closed."""
 
 
 class Broadcast:
@@ -41,7 +47,7 @@ class Broadcast:
         self._lock = threading.Lock()
         self.streams = [Stream(camera.name, camera) for camera in cameras]
         """Of the cameras, then of other sources as they come up."""
-        self._viewers: set[Viewer] = set()
+        self._viewers: set[Audience] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
 
@@ -79,7 +85,7 @@ class Broadcast:
                 self._loop.call_soon_threadsafe(self._let_go)
 
     @contextmanager
-    def joined(self, viewer: "Viewer") -> Iterator[None]:
+    def joined(self, viewer: Audience) -> Iterator[None]:
         """Keep a viewer informed for as long as the context lasts."""
         self._viewers.add(viewer)
         if self._ended:

@@ -32,9 +32,7 @@ class Viewer:
         self._websocket = websocket
         self._broadcast = broadcast
         self.news = asyncio.Event()
-        """Set when there is a new moment."""
         self.leaving = asyncio.Event()
-        """Set when the page is closed."""
         self._wanted: set[str] | None = None
         self._wants_history = False
         self._ready = False

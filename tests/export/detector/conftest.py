@@ -4,7 +4,7 @@ import pytest
 from fer_edge.detector_contract import ANCHOR_SIZES, Bucket
 from fer_edge.export.detector.network import detector_graph
 from fer_edge.export.detector.weights import Layer, packaged_weights, read_layers
-from fer_edge.export.observation import observe_samples
+from fer_edge.export.quantization.observation import observe_samples
 from tests.export.detector.reference import picture
 
 SMALL = Bucket(128, 96)

@@ -9,14 +9,14 @@ from fer_edge.detector_contract import BOXES, FRAMES, SCORES, Bucket
 from fer_edge.engines.ort import OnnxRuntimeNetwork
 from fer_edge.engines.tensorrt import build_engine
 from fer_edge.errors import CalibrationError
-from fer_edge.export.cpu_form import cpu_form, kept_on_cpus
 from fer_edge.export.detector.calibration import carried_table, detector_cpu_form
 from fer_edge.export.detector.network import detector_graph
 from fer_edge.export.detector.pipeline import decoding
-from fer_edge.export.float16 import to_float16
-from fer_edge.export.graph import GraphView
-from fer_edge.export.integer_layout import laid_out
-from fer_edge.export.quantize import quantize
+from fer_edge.export.graph.view import GraphView
+from fer_edge.export.quantization.forms.cpu_form import cpu_form, kept_on_cpus
+from fer_edge.export.quantization.forms.float16 import to_float16
+from fer_edge.export.quantization.forms.integer_layout import laid_out
+from fer_edge.export.quantization.forms.quantize import quantize
 
 from .conftest import SMALL
 from .reference import picture

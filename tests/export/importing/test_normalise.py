@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_edge.export.graph import GraphView
+from fer_edge.export.graph.view import GraphView
 from fer_edge.export.importing import ImportOptions, import_onnx
-from fer_edge.export.scales import integers, weight_scales
+from fer_edge.export.quantization.scales import integers, weight_scales
 from tests.export.importing.networks import GRAY3, NETWORKS, SEVEN, UNIT, Hand, images
 
 

@@ -3,9 +3,9 @@
 import onnx
 import pytest
 
-from fer_edge.export.graph import GraphView
+from fer_edge.export.graph.view import GraphView
 from fer_edge.export.importing import import_onnx
-from fer_edge.export.placement import kept_by_rule, place, quantised_layers
+from fer_edge.export.quantization.placement import kept_by_rule, place, quantised_layers
 from tests.export.importing.networks import NETWORKS
 
 

@@ -1,0 +1,1 @@
+"""Graphs: what is in one, and what its nodes do."""

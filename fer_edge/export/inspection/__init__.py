@@ -1,0 +1,1 @@
+"""What the layers of an artifact run in, and what each costs."""

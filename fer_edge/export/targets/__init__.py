@@ -1,0 +1,1 @@
+"""What is written for a target: TensorRT's engines, Triton's models."""

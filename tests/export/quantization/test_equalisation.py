@@ -1,0 +1,155 @@
+import numpy as np
+import onnx
+import pytest
+
+from fer_edge.errors import CalibrationError
+from fer_edge.export.graph.view import GraphView, copy_of, set_constant
+from fer_edge.export.quantization.equalisation import _streams, channel_exponents, equalise
+from tests.export.conftest import run
+from tests.export.graphs import Builder, with_outliers
+
+BETWEEN_LAYERS = [(["one.a"], ["one.b"]), (["two.a"], ["two.b"])]
+IN_A_SUM = [(["stem", "one.b"], ["one.a", "two.a", "two.skip"])]
+FACTOR = 2.0**10
+
+
+@pytest.fixture(params=[BETWEEN_LAYERS, IN_A_SUM], ids=["between layers", "in a sum"])
+def streams(request):
+    return request.param
+
+
+@pytest.fixture
+def broken(residual, streams):
+    return with_outliers(residual, streams, FACTOR)
+
+
+def test_the_function_is_the_same_bit_for_bit(residual, broken, faces):
+    (expected,) = run(residual, faces.faces, optimise=False)
+    equalised = equalise(broken, channel_exponents(broken, faces.faces[:, None]))
+    np.testing.assert_array_equal(run(equalised, faces.faces, optimise=False)[0], expected)
+
+
+def test_an_outlier_channel_is_taken_back(broken, streams, faces):
+    exponents = channel_exponents(broken, faces.faces[:, None])
+    for makers, _takers in streams:
+        outlier, *others = exponents[makers[0]]
+        assert -10 <= outlier - np.mean(others) <= -8
+    again = equalise(broken, exponents)
+    left = channel_exponents(again, faces.faces[:, None])
+    assert not left.keys() & {makers[0] for makers, _ in streams}
+
+
+def test_even_channels_are_left_on_their_steps(residual, faces):
+    exponents = channel_exponents(residual, faces.faces[:, None])
+    assert exponents.keys() <= {"hidden"}
+    view, equalised = GraphView(residual), GraphView(equalise(residual, exponents))
+    for layer in ("one.b", "two.a", "two.b"):
+        np.testing.assert_array_equal(
+            view.array(f"{layer}.weight"), equalised.array(f"{layer}.weight")
+        )
+
+
+def test_weights_are_not_scaled_below_their_smallest_steps(residual, faces):
+    model = copy_of(residual)
+    weights = GraphView(residual).array("one.a.weight").copy()
+    weights[0] = 2.0**-5
+    set_constant(model, "one.a.weight", weights)
+    bias = GraphView(residual).array("one.a.bias").copy()
+    bias[0] = 500.0
+    set_constant(model, "one.a.bias", bias)
+    assert channel_exponents(model, faces.faces[:, None])["one.a"][0] == -1
+
+
+def test_a_channel_that_hardly_fires_is_scaled_within_bounds(residual, faces):
+    model = copy_of(residual)
+    for name in ("one.a.weight", "one.a.bias"):
+        values = GraphView(residual).array(name).copy()
+        values[0] *= np.float32(2.0**-100)
+        set_constant(model, name, values)
+    exponents = channel_exponents(model, faces.faces[:, None])
+    assert exponents["one.a"][0] == 32
+    equalise(model, exponents)
+
+
+def test_a_channel_that_never_fires_is_left_alone(residual, faces):
+    model = copy_of(residual)
+    bias = GraphView(residual).array("one.a.bias").copy()
+    bias[0] = -1e6
+    set_constant(model, "one.a.bias", bias)
+    assert "one.a" not in channel_exponents(model, faces.faces[:, None])
+
+
+def test_exponents_of_what_begins_no_stream_are_refused(residual):
+    with pytest.raises(CalibrationError, match=r"evens out what one\.b gives"):
+        equalise(residual, {"one.b": [1] * 8})
+
+
+@pytest.mark.parametrize("reader", ["convolution", "sigmoid", "grouped convolution"])
+def test_streams_that_cannot_pass_a_scale_on_are_left_alone(reader, plain, faces):
+    model = with_outliers(plain, [(["a"], ["b"])], FACTOR)
+    if reader == "sigmoid":
+        (node,) = (n for n in model.graph.node if n.name == "a/relu")
+        node.op_type = "Sigmoid"
+    elif reader == "grouped convolution":
+        (node,) = (n for n in model.graph.node if n.name == "b")
+        node.attribute.append(onnx.helper.make_attribute("group", 2))
+        set_constant(model, "b.weight", GraphView(model).array("b.weight")[:, :8])
+    scaled = "a" in channel_exponents(model, faces.faces[:, None])
+    assert scaled == (reader == "convolution")
+
+
+def gated(main: str) -> onnx.ModelProto:
+    """A stream that something reads or gives which passes no scale on."""
+    b = Builder()
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    y = b.conv(x, "a", 8, 8, 3, 1)
+    if main == "product":
+        y = b.node("Mul", [y, b.node("Sigmoid", [x], "gate")], "product")
+    elif main == "sum with a product":
+        y = b.node("Add", [b.node("Mul", [y, b.node("Sigmoid", [x], "gate")], "product"), x], "sum")
+    elif main == "sum with a constant":
+        y = b.node("Add", [y, b.constant("c", np.ones((1, 8, 1, 1), np.float32))], "sum")
+    else:
+        y = b.node("Slice", [y, *(b.constant(n, np.array([v])) for n, v in SLICE)], "slice")
+        y = b.node("Concat", [y, y], "concat", axis=1)
+    x = b.conv(b.relu(y), "b", 8, 16, 3, 2)
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    return b.model(b.gemm(x, "classifier", 16, 7))
+
+
+SLICE = (("from", 0), ("to", 4), ("axis", 1))
+
+
+@pytest.mark.parametrize(
+    "main", ["product", "sum with a product", "sum with a constant", "concatenation"]
+)
+def test_any_exponents_keep_the_function_of_any_graph(main, faces):
+    model = gated(main)
+    streams = _streams(GraphView(model))
+    assert streams
+    generator = np.random.default_rng(0)
+    exponents = {
+        stream.makers[0].name: generator.integers(
+            -4, 5, len(GraphView(model).array(stream.makers[0].input[1]))
+        ).tolist()
+        for stream in streams
+    }
+    (expected,) = run(model, faces.faces, optimise=False)
+    (found,) = run(equalise(model, exponents), faces.faces, optimise=False)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_graph_without_streams_has_no_exponents(plain, faces):
+    model = copy_of(plain)
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Sigmoid"
+    assert channel_exponents(model, faces.faces[:, None]) == {}
+
+
+def test_a_stream_that_nothing_quantises_has_no_exponents(faces):
+    b = Builder()
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    model = b.model(b.gemm(b.gemm(x, "hidden", 8, 16), "classifier", 16, 7))
+    assert "hidden" not in channel_exponents(model, faces.faces[:, None])
