@@ -87,8 +87,8 @@ def watch_for(
 ) -> tuple[int, int]:
     """Watch ``frames`` over and over; returns how many frames and faces were seen."""
     seen = faces = 0
-    crop, update, smooth = stream.crop_faces, Tracker.update, Smoother.update
-    stream.crop_faces = clock("crop", crop)
+    crop, update, smooth = stream.crop, Tracker.update, Smoother.update
+    stream.crop = clock("crop", crop)
     Tracker.update = clock("track", update)  # type: ignore[method-assign]
     Smoother.update = clock("smooth", smooth)  # type: ignore[method-assign]
     try:
@@ -102,7 +102,7 @@ def watch_for(
                     faces += len(moment.faces)
                 clock.spent["all"] += time.perf_counter() - started
     finally:
-        stream.crop_faces, Tracker.update, Smoother.update = crop, update, smooth  # type: ignore[method-assign]
+        stream.crop, Tracker.update, Smoother.update = crop, update, smooth  # type: ignore[method-assign]
     return seen, faces
 
 

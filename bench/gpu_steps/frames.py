@@ -137,7 +137,7 @@ def _photos_a_second(
     end = time.monotonic() + seconds
 
     def work(which: int) -> None:
-        while time.monotonic() < end:
+        while not done[which] or time.monotonic() < end:
             recognizer.find(images[which], detector=detector, color="bgr")
             done[which] += 1
 
