@@ -57,7 +57,7 @@ def write_pages() -> None:
     for source, page in COPIED.items():
         _write(page, linked((ROOT / source).read_text(), source, page))
     _write("reference/commands.md", _commands())
-    _write("reference/card.md", _card())
+    _write("reference/cards.md", _cards())
     _write("reference/training.md", _training())
 
 
@@ -121,9 +121,17 @@ def _default(option: "Declared") -> str:
     return f"`{json.dumps(option.default)}`"
 
 
-def _card() -> str:
+def _cards() -> str:
+    """The cards of the models that this package carries, each under the name it goes by."""
     from fer_edge.artifact import Artifact
     from fer_edge.evaluation.card import model_card
-    from fer_edge.models.carried import carried_model
+    from fer_edge.models import carried
+    from fer_edge.models.published import published_models
 
-    return model_card(Artifact.load(carried_model()))
+    pages = ["# Model cards\n\n`fer-edge info NAME --card` prints one.\n"]
+    for model in published_models().values():
+        if model.folder.parent == carried.FOLDER:
+            _, _, body = model_card(Artifact.load(model.folder)).partition("\n")
+            headed = re.sub(r"^#", "##", body, flags=re.MULTILINE)
+            pages.append(f"## {model.name}\n{headed}")
+    return "\n".join(pages)

@@ -10,7 +10,7 @@ from bench.recording import table
 from fer_edge.evaluation.detections import Found
 
 OURS = "fer-edge"
-REFERENCE = "INT8"
+REFERENCE = "compact INT8"
 """Of FER-Edge: what the others' labels are held against."""
 _UNWANTED = ("answers", "labels")
 

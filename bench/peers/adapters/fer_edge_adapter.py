@@ -5,9 +5,9 @@
 # package = "fer-edge"
 # licence = "Apache-2.0"
 # detectors = { "FP32" = "RetinaFace", "INT8" = "RetinaFace" }
-# classifiers = ["INT8", "FP32"]
+# classifiers = ["compact INT8", "compact FP32", "nano INT8", "nano FP32"]
 # ///
-"""FER-Edge itself, by the same way as the others: its detector, and the carried model."""
+"""FER-Edge itself, by the same way as the others: its detector, and its carried models."""
 
 from protocol import serve
 
@@ -23,7 +23,8 @@ def classifier(variant):
     from fer_edge import Recognizer
     from fer_edge.emotions import EMOTIONS
 
-    recognizer = Recognizer(precision=variant.lower(), backend="onnxruntime-cpu", threads=1)
+    name, precision = variant.split()
+    recognizer = Recognizer(name, precision=precision.lower(), backend="onnxruntime-cpu", threads=1)
     return EMOTIONS, lambda face: recognizer(face[None]).probabilities[0]
 
 
