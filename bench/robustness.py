@@ -1,0 +1,68 @@
+"""The trained models that are installed on spoilt faces, and on photos that no training has seen.
+
+python bench/robustness.py --data fer2013.zip --photos expressions.zip
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recording import record, runtime_arguments, table
+
+from fer_edge.artifact import Artifact
+from fer_edge.data import FaceDataset, load_dataset
+from fer_edge.engines import open_engine
+from fer_edge.evaluation import score
+from fer_edge.evaluation.robustness import FAULTS, robustness
+from fer_edge.models.published import Published, published_models
+
+
+def main() -> None:
+    parser = runtime_arguments(__doc__)
+    parser.add_argument("--photos", type=Path, help="a second data set")
+    parser.add_argument("--faces", type=int, help="so many of val only")
+    arguments = parser.parse_args()
+    val = load_dataset(arguments.data, "val")
+    if arguments.faces:
+        val = val.subset(np.arange(len(val)) < arguments.faces)
+    photos = load_dataset(arguments.photos, "train") if arguments.photos else None
+    models = {name: measure(one, val, photos) for name, one in published_models().items()}
+    counts = {"faces": len(val), "photos": 0 if photos is None else len(photos)}
+    record(arguments.out / "robustness.json", {**counts, "models": models})
+    print(shown(models))
+
+
+def measure(model: Published, val: FaceDataset, photos: FaceDataset | None) -> dict[str, Any]:
+    """Accuracies in INT8, or the precision that this machine takes where there is none."""
+    artifact = Artifact.load(model.folder)
+    precision = "int8" if "int8" in artifact.manifest.graphs else "auto"
+    with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
+        clean, _ = score(engine, val)
+        found: dict[str, Any] = {"precision": engine.describe().precision, "val": clean.accuracy}
+        if photos is not None:
+            other, _ = score(engine, photos)
+            found |= {"photos": other.accuracy, "photos_standard_error": other.standard_error}
+        found["faults"] = [one.model_dump() for one in robustness(engine, val)]
+    return found
+
+
+def shown(models: dict[str, dict[str, Any]]) -> str:
+    rows = [["as they are", *(f"{100 * one['val']:.1f} %" for one in models.values())]]
+    for name, (_, unit, levels) in FAULTS.items():
+        for level in levels:
+            cells = [
+                next(
+                    f"{100 * fault['accuracy']:.1f} %"
+                    for fault in one["faults"]
+                    if (fault["fault"], fault["level"]) == (name, level)
+                )
+                for one in models.values()
+            ]
+            rows.append([f"{name}, {level:g} {unit}", *cells])
+    if all("photos" in one for one in models.values()):
+        rows.append(["other photos", *(f"{100 * one['photos']:.1f} %" for one in models.values())])
+    return table(["faces", *models], rows)
+
+
+if __name__ == "__main__":
+    main()
