@@ -76,10 +76,19 @@ def table() -> str:
             f"| {100 * record['train_accuracy']:.1f} % "
             f"| {record['minutes']:.0f}, {record['faces_per_second']:,.0f} "
             f"| {record['machine'].partition(',')[0].replace('(R)', '')} "
-            f"| [curves](results/training/{name}-curves.png), "
-            f"[confusion](results/training/{name}-confusion-matrix.png) | {record['note']} |"
+            f"| {_pictures(name)} | {record['note']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _pictures(name: str) -> str:
+    kept = {"curves": f"{name}-curves.png", "confusion": f"{name}-confusion-matrix.png"}
+    links = [
+        f"[{what}](results/training/{file})"
+        for what, file in kept.items()
+        if (RESULTS / file).is_file()
+    ]
+    return ", ".join(links) or "not kept"
 
 
 def write_table() -> None:
