@@ -1,12 +1,21 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fer_edge.artifact import Artifact
 from fer_edge.errors import ModelError
 from fer_edge.models.published import find_model, published_models
+from fer_edge.version import __version__
 from tests.tiny import tiny_artifact
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
 Install = Callable[..., Path]
 
 
@@ -84,3 +93,14 @@ def test_an_unknown_name_is_told_what_there_is(install: Install) -> None:
     install()
     with pytest.raises(ModelError, match=r"no model .lagre..*: compact.*large"):
         find_model("lagre")
+
+
+@pytest.mark.parametrize("project", sorted((ROOT / "export").glob("*/pyproject.toml")))
+def test_what_export_publishes_can_be_found_and_is_whole(project: Path) -> None:
+    told = tomllib.loads(project.read_text())["project"]
+    ((name, module),) = told["entry-points"]["fer_edge.artifacts"].items()
+    assert name == project.parent.name
+    assert told["version"] == __version__
+    artifact = Artifact.load(project.parent / module)
+    artifact.verify()
+    assert {"fp32", "int8"} <= set(artifact.manifest.scores)
