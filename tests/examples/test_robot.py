@@ -52,6 +52,7 @@ def test_what_has_not_settled_is_not_answered(
     assert acts == []
 
 
+@pytest.mark.usefixtures("made_detector")
 def test_ctrl_c_ends_it_quietly() -> None:
     pytest.importorskip("retinaface", reason="needs the extra camera")
     program = """
