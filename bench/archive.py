@@ -16,15 +16,12 @@ import os
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +30,9 @@ import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from PIL import Image
+from ray_nodes import NodeFailedError, Nodes, two_nodes
 from recording import RESULTS, record, table
 
-MARK = "FER_EDGE_BENCH_CLUSTER"
 PATIENCE = 120
 """Seconds for a node to start."""
 Rows = Counter[tuple[str, int, int, str]]
@@ -83,76 +80,6 @@ def rows_of(out: Path) -> Rows:
     columns = ["file", "frame", "track", "emotion"]
     rows = ds.dataset(out / "faces").to_table(columns=columns).to_pylist()
     return Counter((row["file"], row["frame"], row["track"], row["emotion"]) for row in rows)
-
-
-class Nodes:
-    """Two nodes of Ray, of one core each."""
-
-    def __init__(self, folder: Path) -> None:
-        self._mark = uuid.uuid4().hex
-        self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        self._nodes: list[subprocess.Popen[bytes]] = []
-        self._first = ("--head", f"--port={port}", "--include-dashboard=false")
-
-    def start(self) -> None:
-        self._start(*self._first, f"--temp-dir={self._folder}")
-        self._start(f"--address={self.address}")
-
-    def _start(self, *options: str) -> None:
-        log = self._folder / f"{uuid.uuid4().hex}.log"
-        run = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-        environment = os.environ | {
-            MARK: self._mark,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONUNBUFFERED": "1",  # for what it says when it is up
-            "RAY_agent_register_timeout_ms": f"{1000 * PATIENCE}",
-            "RAY_raylet_start_wait_time_s": f"{PATIENCE}",
-        }
-        with log.open("wb") as stream:
-            node = subprocess.Popen(
-                [*run, "--object-store-memory=100000000", *options],
-                env=environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._nodes.append(node)
-        while b"Ray runtime started" not in log.read_bytes():
-            if node.poll() is not None:
-                raise SystemExit(f"No node of Ray: {log.read_text()[-2000:]}")
-            time.sleep(0.1)
-
-    def processes(self, title: bytes = b"") -> list[int]:
-        """Of these nodes, and of no others."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                mine = f"{MARK}={self._mark}".encode() in (path / "environ").read_bytes()
-                if mine and title in (path / "cmdline").read_bytes():
-                    found.append(int(path.name))
-        return found
-
-    def close(self) -> None:
-        for process in self.processes():
-            with contextlib.suppress(OSError):
-                os.kill(process, signal.SIGKILL)
-        for node in self._nodes:
-            node.wait()
-
-
-@contextlib.contextmanager
-def cluster() -> Iterator[Nodes]:
-    # Sockets have short names.
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        nodes = Nodes(Path(folder))
-        try:
-            nodes.start()
-            yield nodes
-        finally:
-            nodes.close()
 
 
 def workers_of(program: int) -> list[int]:
@@ -297,9 +224,12 @@ def main() -> None:
         found = result["kills"]
         found += kills(some, folder, options.moments, None, rows)
         record(options.out / "archive.json", result)
-        with cluster() as nodes:
-            told["ray"] = analyzed(photos, expected, folder, nodes)
-            found += kills(some, folder, options.moments, nodes, rows)
+        try:
+            with two_nodes(PATIENCE) as nodes:
+                told["ray"] = analyzed(photos, expected, folder, nodes)
+                found += kills(some, folder, options.moments, nodes, rows)
+        except NodeFailedError as error:
+            raise SystemExit(f"No node of Ray: {error}") from error
         record(options.out / "archive.json", result)
     lines = []
     for how in ("processes", "ray"):

@@ -64,6 +64,9 @@ def find_model(model: str | Path | None = None) -> Path:
     if model is not None and (path.exists() or path.name != str(model) or path.suffix):
         # Whoever opens a path says what is wrong with it.
         return path
+    # Carried ones come first, and nobody waits for a look at every package that is installed.
+    if (carried.FOLDER / path / MANIFEST).is_file():
+        return carried.FOLDER / path
     published = published_models()
     if str(path) in published:
         return published[str(path)].folder

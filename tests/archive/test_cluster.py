@@ -1,19 +1,13 @@
 """On a real cluster of two nodes, on this machine."""
 
-import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.ray_nodes import NodeFailedError, Nodes, NodeTooSlowError, two_nodes
 from fer_edge.archive import Processes, analyze_archive, list_files
 from fer_edge.archive.tasks import Outcome, Settings, Task
 from fer_edge.contract import EMOTIONS
@@ -27,86 +21,19 @@ pytest.importorskip("ray", reason="needs the extra ray")
 from fer_edge.archive.cluster import Cluster
 
 Make = Callable[..., Settings]
-MARK = "FER_EDGE_TEST_CLUSTER"
 PATIENCE = 100
 """Seconds for a node to start."""
 
 
-class Nodes:
-    """Nodes of one core each."""
-
-    def __init__(self, folder: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.address = f"127.0.0.1:{listener.getsockname()[1]}"
-        self.mark = uuid.uuid4().hex
-        self._environment = os.environ | {
-            MARK: self.mark,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONUNBUFFERED": "1",  # for what it says when it is up
-            # Of a node's own helpers, 30 s by default, which a busy machine needs more than.
-            "RAY_agent_register_timeout_ms": f"{1000 * PATIENCE}",
-            "RAY_raylet_start_wait_time_s": f"{PATIENCE}",
-        }
-        self._folder = folder
-        self._nodes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *options: str) -> None:
-        command = [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
-            *("--object-store-memory=100000000", *options),
-        ]
-        log = Path(self._folder) / f"{len(self._nodes)}.log"
-        with log.open("wb") as stream:
-            node = subprocess.Popen(
-                command,
-                env=self._environment,
-                cwd=self._folder,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._nodes.append(node)
-        until = time.monotonic() + PATIENCE
-        while b"Ray runtime started" not in log.read_bytes():
-            if b"timed out during startup" in log.read_bytes():
-                pytest.skip("Ray's own processes take too long to start: this machine is too busy")
-            if node.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"No node of Ray: {log.read_text()[-2000:]}")
-            time.sleep(0.1)
-
-    def processes(self, title: bytes = b"") -> list[int]:
-        """Of these nodes alone, by what was put into their environment."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                mine = f"{MARK}={self.mark}".encode() in (path / "environ").read_bytes()
-                if mine and title in (path / "cmdline").read_bytes():
-                    found.append(int(path.name))
-        return found
-
-    def close(self) -> None:
-        for process in self.processes():
-            with contextlib.suppress(OSError):
-                os.kill(process, signal.SIGKILL)
-        for node in self._nodes:
-            node.wait()
-
-
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    # Sockets have short names.
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        made = Nodes(folder)
-        try:
-            port = made.address.partition(":")[2]
-            made.start(
-                "--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false"
-            )
-            made.start(f"--address={made.address}")
+    try:
+        with two_nodes(PATIENCE) as made:
             yield made
-        finally:
-            made.close()
+    except NodeTooSlowError:
+        pytest.skip("Ray's own processes take too long to start: this machine is too busy")
+    except NodeFailedError as error:
+        pytest.fail(f"No node of Ray: {error}")
 
 
 class Killing(Cluster):
