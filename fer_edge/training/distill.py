@@ -30,7 +30,7 @@ class Expert(NamedTuple):
     network: Callable[[Tensor], Tensor]
     contract: Contract = FER2013
     identity: str = ""
-    """Hash of its weights and of how they are put together."""
+    """Hash of its weights and of how they are put together; needed for stored labels alone."""
 
 
 class Teacher:
@@ -81,7 +81,7 @@ class Teacher:
                 )
             first = _scaled(contract, config.initial_size or student.size, student.size)
             check_model(network, f"The teacher {path}", contract, first)
-            identity = _identity(network)
+            identity = _identity(network) if config.soft_labels else ""
             network = network.eval().to(device).to(memory_format=torch.channels_last)
             compiled = config.compile and not config.soft_labels
             ask = torch.compile(network) if compiled else network
