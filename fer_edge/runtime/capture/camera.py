@@ -25,6 +25,9 @@ PATIENCE = 2.0
 """Seconds that closing waits for a read or an opening in progress."""
 LAST_PATIENCE = 12.0
 """Seconds that the end of the program waits for a read, longer than streams take to give up."""
+LONGEST_WAIT = 0.5
+"""Seconds of one wait for a lock: Ctrl-C that comes just before it, or in another thread, shows
+only when it ends."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,8 +183,10 @@ class Camera:
         if not self.live:
             return self._read_recording()
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._newest is not None or self._state is State.CLOSED, timeout
+            _wait(
+                self._changed,
+                lambda: self._newest is not None or self._state is State.CLOSED,
+                timeout,
             )
             frame, self._newest = self._newest, None
             mistake, self._mistake = self._mistake, None
@@ -254,8 +259,10 @@ class Camera:
             return
         try:
             with self._changed:
-                done = self._changed.wait_for(
-                    lambda: self._opened or self._state is State.CLOSED, LONGEST_OPENING
+                done = _wait(
+                    self._changed,
+                    lambda: self._opened or self._state is State.CLOSED,
+                    LONGEST_OPENING,
                 )
             if not done:
                 raise CaptureError(
@@ -361,3 +368,16 @@ class Camera:
         if isinstance(error, FerEdgeError) and not isinstance(error, CaptureError):
             raise error
         self.error = error
+
+
+def _wait(
+    changed: threading.Condition, done: Callable[[], bool], timeout: float | None = None
+) -> bool:
+    """Wait as ``changed.wait_for`` does, and let Ctrl-C through all the while."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while not done():
+        left = LONGEST_WAIT if end is None else min(end - time.monotonic(), LONGEST_WAIT)
+        if left <= 0:
+            return False
+        changed.wait(left)
+    return True

@@ -176,25 +176,32 @@ def test_an_opening_that_hangs_is_given_up(
     wait_until(lambda: device.closed == device.opened == 1)
 
 
-def test_ctrl_c_interrupts_an_opening_that_hangs() -> None:
-    program = """
-import time
+@pytest.mark.parametrize("seen", ["opening", "reading"])
+def test_ctrl_c_interrupts_a_camera_that_hangs(seen: str) -> None:
+    """The signal goes to the camera's thread: the main thread's wait is not cut short by it, as
+    it is not by one that comes just before."""
+    program = f"""
+import signal, threading, time
 from fer_edge.runtime.capture import Camera, Source, camera
-camera.PATIENCE = 0.1
+camera.PATIENCE = camera.LAST_PATIENCE = 0.1
 def hang():
-    print("opening", flush=True)
+    time.sleep(0.3)
+    print("waiting", flush=True)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     time.sleep(60)
-Camera(Source("fake", True, hang))
+class Silent:
+    def read(self):
+        hang()
+    def close(self):
+        pass
+Camera(Source("fake", True, hang if "{seen}" == "opening" else Silent)).read()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "opening\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=12)
-    assert process.returncode == -signal.SIGINT
-    assert err.strip().endswith("KeyboardInterrupt")
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=12
+    )
+    assert ended.stdout == "waiting\n"
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr.strip().endswith("KeyboardInterrupt")
 
 
 def test_a_camera_that_is_not_there_yet_is_waited_for(device: FakeDevice) -> None:
