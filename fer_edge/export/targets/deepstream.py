@@ -139,8 +139,9 @@ infer-dims=3;{size};{size}
 model-color-format=0
 net-scale-factor=1
 
-# The detector's box as it is, stretched; 1 is bilinear, in place of the nearest pixel.
-maintain-aspect-ratio=0
+# The detector's box as it is, in the middle of a black square; 1 is bilinear.
+maintain-aspect-ratio=1
+symmetric-padding=1
 scaling-filter=1
 
 # The likeliest label, however likely; in the frame that it is of, and anew in every frame.

@@ -88,6 +88,7 @@ def test_the_configuration_of_the_carried_model(repository: Path) -> None:
         "network-type": "1",  # a classifier
         "model-color-format": "0",  # RGB
         "net-scale-factor": "1",
+        "maintain-aspect-ratio": "1",
         "infer-dims": "3;48;48",
         "batch-size": "32",
         "network-mode": "0",
