@@ -107,16 +107,18 @@ def for_nvinfer(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
 def _config(contract: Contract, precision: Precision, max_batch: int) -> str:
     size = contract.size
     engine = f"{GRAPH}_b{max_batch}_gpu0_{precision}.engine"
-    shapes = [f"{INPUT_NAME}:{batch}x3x{size}x{size}" for batch in (1, max_batch, max_batch)]
     if precision == "fp32":
         source = f"""# Built from the graph at the first start, and kept.
 onnx-file={GRAPH}"""
     else:
-        minimum, optimum, maximum = shapes
+        shapes = " ".join(
+            f"--{end}Shapes={INPUT_NAME}:{batch}x3x{size}x{size}"
+            for end, batch in (("min", 1), ("opt", max_batch), ("max", max_batch))
+        )
+        trtexec = f"trtexec --onnx={GRAPH} --stronglyTyped --saveEngine={engine} {shapes}"
         source = f"""# nvinfer's own builder keeps no types that a graph has, and wants a table for
 # INT8. Make the engine once, in this folder, on the GPU that it is for (TensorRT 10):
-# /usr/src/tensorrt/bin/trtexec --onnx={GRAPH} --stronglyTyped --saveEngine={engine} \\
-#   --minShapes={minimum} --optShapes={optimum} --maxShapes={maximum}"""
+# /usr/src/tensorrt/bin/{trtexec}"""
     mode = f"network-mode={_MODES[precision]}\n" if precision in _MODES else ""
     return f"""# Written by fer-edge for Gst-nvinfer, to classify the faces that a detector finds.
 [property]
