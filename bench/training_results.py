@@ -17,7 +17,10 @@ from fer_edge.metrics import standard_error
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training"
 README = HERE / "README.md"
-BEGIN, END = "<!-- training table -->\n", "<!-- end of training table -->\n"
+BEGIN = (
+    "<!-- figures: not recorded, bench/training_results.py makes this table of its records -->\n"
+)
+END = "<!-- end of training table -->\n"
 
 
 def add(run: Path, recipe: str, data: Path, note: str) -> None:

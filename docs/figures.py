@@ -10,9 +10,11 @@ figures are from:
 Each line, or part of a line before a semicolon, gives a figure as it stands there, and its place
 in the file: names and indices, or in a list the value by which an entry is known (``fp32``, or
 ``64`` of a batch). A factor may stand before it, and what it is divided by behind it.
-``<!-- figures of FILE: all -->`` says that every figure of what follows is somewhere in the file,
-as it is, in percent or in millions. ``<!-- figures: 15 20 not measured, REASON -->`` is for limits
-and what is so by design; without numbers, it is for all of an example.
+``<!-- figures of FILE: all -->`` says that every figure of what follows that no other comment has
+is somewhere in the file, as it is, in percent or in millions, or, by ``all * 1000``, so many times.
+``<!-- figures: 15 20 not measured, REASON -->`` is for limits and what is so by design; without
+numbers, it is for all of an example. ``<!-- figures: 15 20 not recorded, REASON -->`` is for what
+was measured by hand, once.
 """
 
 import json
@@ -29,7 +31,8 @@ _LINE = re.compile(
     r"(?P<figure>[\d.,]+) = (?:(?P<factor>[\d.e+-]+) \* )?"
     r"(?P<place>[^/*]+?)(?: / (?P<over>[^/*]+))?"
 )
-_EXEMPT = re.compile(r"(?P<list>[\d.,\s]*?)\s*not measured, (?P<why>.+)", re.DOTALL)
+_EXEMPT = re.compile(r"(?P<list>[\d.,\s]*?)\s*not (?:measured|recorded), (?P<why>.+)", re.DOTALL)
+_ALL = re.compile(r"all(?: \* (?P<factor>[\d.e+-]+))?")
 _UNITS = r"(?:%|ms|s|MB|MiB|GiB|µs|nats|points|times|x|p)(?![\w/])"
 FIGURE = re.compile(
     rf"(?<![\w.,/-])(?P<figure>\d{{1,3}}(?:,\d{{3}})+|\d+\.\d+(?=\s?(?:±|{_UNITS}))|\d+(?=\s?{_UNITS})"
@@ -45,22 +48,41 @@ class Source:
     file: str | None
     body: str
 
-    def check(self, block: str) -> tuple[list[str], set[str]]:
-        """What is wrong with it, and the figures of the block that it accounts for."""
+    @property
+    def all(self) -> bool:
+        """Whether it is of every figure that no other comment has."""
+        return _ALL.fullmatch(self.body) is not None
+
+    def check(self, block: str, told: set[str]) -> tuple[list[str], set[str]]:
+        """What is wrong with it, and the figures of the block that it accounts for.
+
+        ``told`` are those that other comments account for.
+        """
         if self.file is None:
             match = _EXEMPT.fullmatch(self.body)
             if match is None:
                 return [f"neither a file nor a reason: {self.body!r}"], set()
-            return [], set(match["list"].split() or figures(block))
-        record = json.loads((ROOT / self.file).read_text())
-        if self.body == "all":
-            known = [*_numbers(record)]
+            listed = match["list"].split()
             absent = [
-                figure
-                for figure in {*numbers(block), *figures(block)}
-                if not any(_is(figure, value * by) for value in known for by in (1, 100, 1e-6))
+                f"{one} is said not to be recorded, and is not there"
+                for one in listed
+                if one not in block
             ]
-            return [f"{one} is nowhere in {self.file}" for one in absent], set(figures(block))
+            return absent, set(listed or figures(block))
+        record = json.loads((ROOT / self.file).read_text())
+        match = _ALL.fullmatch(self.body)
+        if match:
+            factors = (1, 100, 1e-6, float(match["factor"] or 1))
+            known = [value * factor for value in _numbers(record) for factor in factors]
+            absent = [
+                f"{figure} is nowhere in {self.file}"
+                for figure in {*numbers(block), *figures(block)} - told
+                if not any(_is(figure, value) for value in known)
+            ]
+            return absent, set(figures(block))
+        return self._check_places(record, block)
+
+    def _check_places(self, record: Any, block: str) -> tuple[list[str], set[str]]:
         wrong, told = [], set()
         for line in re.split(r"\n|; ", self.body):
             match = _LINE.fullmatch(line.strip())
@@ -108,8 +130,8 @@ def problems(page: Path) -> list[str]:
     found: list[str] = []
     for block, sources in blocks(page.read_text()):
         accounted: set[str] = set()
-        for source in sources:
-            wrong, told = source.check(block)
+        for source in sorted(sources, key=lambda source: source.all):
+            wrong, told = source.check(block, accounted)
             found += wrong
             accounted |= told
         found += [f"{one} has no record" for one in figures(block) if one not in accounted]

@@ -1,4 +1,4 @@
-"""Every figure of the README and of the site is that of a recorded run."""
+"""Every figure of the READMEs and of the site is that of a recorded run."""
 
 import importlib.util
 import json
@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 MADE = (ROOT / "docs" / ".gitignore").read_text().split()
 PAGES = [
     ROOT / "README.md",
+    ROOT / "bench" / "README.md",
     *(
         page
         for page in sorted((ROOT / "docs").rglob("*.md"))
@@ -81,6 +82,13 @@ fp32 has 69.91 %; int8 3,766 faces/s, 2.9 times as many.
             "<!-- figures of record.json: all -->\n```\n$ x\nfp32 69.91 1,278\n```",
             ["1,278 is nowhere in record.json"],
         ),
+        (
+            "<!-- figures of record.json: all * 1000 -->\n"
+            "<!-- figures: 2.9 not recorded, a quotient -->\n```\n$ x\n1,277,130 2.9 times\n```",
+            [],
+        ),
+        ("<!-- figures: 7 not recorded, by hand -->\nIt takes `7 s`", []),
+        ("<!-- figures: 7 not recorded, by hand -->\nIt takes long", ["7 is said not to be"]),
     ],
 )
 def test_what_is_not_recorded_is_named(
