@@ -5,8 +5,9 @@
 The photos of an archive go through `fer-edge predict --find`, through `fer-edge analyze --out` by
 processes, and on a Ray cluster of two nodes on this machine (pip install 'fer-edge[ray]'): same
 labels. Then some of them and a video are analyzed again and again, and at a random moment of each
-run a worker, or the program itself, gets SIGKILL; what is killed as a whole is started again. Rows
-are compared with those of a run in peace.
+run, when some parts are written and others are not, a worker, or the program itself, gets SIGKILL;
+what is killed as a whole is started again. Rows are compared with those of a run in peace, and
+these with predict's.
 """
 
 import argparse
@@ -93,39 +94,52 @@ def workers_of(program: int) -> list[int]:
     return found
 
 
+def parts_in(out: Path) -> int:
+    return len(list((out / "faces").glob("[!.]*.parquet")))
+
+
 def kill_once(
-    run: list[str], out: Path, whom: str, after: float, nodes: Nodes | None
+    run: list[str], out: Path, whom: str, moment: float, per_part: float, nodes: Nodes | None
 ) -> dict[str, Any]:
-    """Start a run, kill a part of it some time after it has begun to work, and finish it."""
+    """Start a run, kill a part of it, and finish it.
+
+    ``moment`` is in parts: 2.5 is half of ``per_part`` seconds after the second part is written.
+    """
     program = subprocess.Popen(run, stdout=subprocess.DEVNULL)
-    while not (out / "plan").exists():
-        if program.poll() is not None:
-            raise SystemExit(f"{run} ended before it began.")
+    while program.poll() is None and parts_in(out) < int(moment):
         time.sleep(0.005)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        program.wait(after)
+        program.wait(per_part * (moment % 1))
     hit = False
+    there = parts_in(out)
     if program.poll() is None:
         victims = [program.pid]
         if whom == "worker":
             victims = nodes.processes(b"ray::do_task") if nodes else workers_of(program.pid)
-        for victim in random.Random(after).sample(victims, min(len(victims), 1)):
+        for victim in random.Random(moment).sample(victims, min(len(victims), 1)):
             with contextlib.suppress(OSError):
                 os.kill(victim, signal.SIGKILL)
                 hit = True
     status = program.wait()
-    there = len(list((out / "faces").glob("[!.]*.parquet")))
-    again = 0
-    if status < 0:
-        again = 1
+    if whom == "program":
+        hit = status == -signal.SIGKILL
+    if status:
         subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
-    return {"after": round(after, 2), "hit": hit, "started_again": again, "parts_then": there}
+    return {
+        "moment": round(moment, 2),
+        "hit": hit,
+        "started_again": int(status != 0),
+        "parts_then": there,
+    }
 
 
 def kills(
     data: Path, folder: Path, moments: int, nodes: Nodes | None, peace: Rows
 ) -> list[dict[str, Any]]:
-    """Kills of workers and of the program, at random moments of a run in peace."""
+    """Kills of workers and of the program, at random moments between the first part and the last.
+
+    A moment that comes after all is done is drawn again, and is in the list all the same.
+    """
     chance = random.Random(0)
     how = "processes" if nodes is None else "ray"
     options = ["--workers", "2"] if nodes is None else ["--ray", nodes.address]
@@ -133,14 +147,19 @@ def kills(
     def run(out: Path) -> list[str]:
         return command("analyze", data, "--out", out, "--span", "4", "--json", *options)
 
-    began = time.monotonic()
-    subprocess.run(run(folder / f"{how}-peace"), stdout=subprocess.DEVNULL, check=True)
-    lasts = time.monotonic() - began
+    quiet = folder / f"{how}-peace"
+    told = measured(run(quiet))["told"]
+    parts = parts_in(quiet)
+    per_part = told["seconds_taken"] / parts
     found = []
     for whom in ("worker", "program"):
-        for n in range(moments):
+        hits = 0
+        for n in range(3 * moments):
+            if hits == moments:
+                break
             out = folder / f"{how}-{whom}-{n}"
-            told = kill_once(run(out), out, whom, chance.uniform(0, 0.9 * lasts), nodes)
+            told = kill_once(run(out), out, whom, chance.uniform(1, parts), per_part, nodes)
+            hits += told["hit"]
             rows = rows_of(out)
             errors = pq.read_table(out / "errors.parquet").num_rows
             found.append(
@@ -148,9 +167,10 @@ def kills(
                     "executor": how,
                     "killed": whom,
                     **told,
+                    "parts": parts_in(out),
                     "more_than_once": sum(count > 1 for count in rows.values()),
-                    "missing": len(peace - rows),
-                    "others": len(rows - peace),
+                    "missing": (peace - rows).total(),
+                    "others": (rows - peace).total(),
                     "errors": errors,
                 }
             )
@@ -172,6 +192,16 @@ def predicted(photos: list[Path]) -> tuple[Rows, dict[str, Any]]:
         "faces": sum(expected.values()),
         "predict": {"seconds": said["wall"], "cpu_seconds": said["cpu"]},
     }
+
+
+def differing(rows: Rows, expected: Rows, some: Path, photos: list[Path]) -> int:
+    """Rows of copies of some photos that are not as predict says of the photos, or are missing."""
+    moved = {str(some / photo.name): str(photo) for photo in photos}
+    mine = Counter(
+        {(moved[row[0]], *row[1:]): count for row, count in rows.items() if row[0] in moved}
+    )
+    wanted = {row: count for row, count in expected.items() if row[0] in moved.values()}
+    return (mine - Counter(wanted)).total() + (Counter(wanted) - mine).total()
 
 
 def analyzed(
@@ -197,47 +227,60 @@ def analyzed(
     return result
 
 
+def compared(options: argparse.Namespace, folder: Path, nodes: Nodes) -> dict[str, Any]:
+    """All that is recorded."""
+    (folder / "photos").mkdir()
+    photos = unpack(options.photos, folder / "photos", options.count)
+    expected, told = predicted(photos)
+    some = folder / "some"
+    some.mkdir()
+    for photo in photos[: options.some]:
+        (some / photo.name).write_bytes(photo.read_bytes())
+    film(photos[:16], some / "film.mp4")
+    peace = folder / "peace"
+    run = command("analyze", some, "--out", peace, "--span", "4", "--json", "--workers", "1")
+    subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
+    rows = rows_of(peace)
+    found: list[dict[str, Any]] = []
+    for how in (None, nodes):
+        found += kills(some, folder, options.moments, how, rows)
+    told["processes"] = analyzed(photos, expected, folder, None)
+    told["ray"] = analyzed(photos, expected, folder, nodes)
+    return {
+        "labels": told,
+        "peace": {
+            "photos": options.some,
+            "rows": sum(rows.values()),
+            "other_labels_in_photos": differing(rows, expected, some, photos[: options.some]),
+        },
+        "kills": found,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="zip with JPEGs")
     parser.add_argument("--count", type=int, default=2500, help="photos that are scored")
     parser.add_argument("--some", type=int, default=200, help="photos of the runs with kills")
-    parser.add_argument("--moments", type=int, default=10, help="kills of each kind")
+    parser.add_argument("--moments", type=int, default=10, help="kills of each kind that hit")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "photos").mkdir()
-        photos = unpack(options.photos, folder / "photos", options.count)
-        expected, told = predicted(photos)
-        result: dict[str, Any] = {"labels": told, "kills": []}
-        some = folder / "some"
-        some.mkdir()
-        for photo in photos[: options.some]:
-            (some / photo.name).write_bytes(photo.read_bytes())
-        film(photos[:16], some / "film.mp4")
-        peace = folder / "peace"
-        run = command("analyze", some, "--out", peace, "--span", "4", "--json", "--workers", "1")
-        subprocess.run(run, stdout=subprocess.DEVNULL, check=True)
-        rows = rows_of(peace)
-        told["processes"] = analyzed(photos, expected, folder, None)
-        found = result["kills"]
-        found += kills(some, folder, options.moments, None, rows)
-        record(options.out / "archive.json", result)
-        try:
-            with two_nodes(PATIENCE) as nodes:
-                told["ray"] = analyzed(photos, expected, folder, nodes)
-                found += kills(some, folder, options.moments, nodes, rows)
-        except NodeFailedError as error:
-            raise SystemExit(f"No node of Ray: {error}") from error
-        record(options.out / "archive.json", result)
+    try:
+        # Before the minutes that the rest takes: a machine may be too busy for Ray to start.
+        with two_nodes(PATIENCE) as nodes, tempfile.TemporaryDirectory() as name:
+            print(f"Nodes at {nodes.address}", flush=True)
+            result = compared(options, Path(name), nodes)
+    except NodeFailedError as error:
+        raise SystemExit(f"No node of Ray: {error}") from error
+    record(options.out / "archive.json", result)
+    found, rows = result["kills"], result["peace"]["rows"]
     lines = []
     for how in ("processes", "ray"):
         for whom in ("worker", "program"):
             mine = [one for one in found if (one["executor"], one["killed"]) == (how, whom)]
             wrong = sum(one["more_than_once"] + one["missing"] + one["others"] for one in mine)
             hit = sum(one["hit"] for one in mine)
-            lines.append([f"{how}, {whom}", f"{hit}", f"{sum(rows.values()):,}", f"{wrong}"])
+            lines.append([f"{how}, {whom}", f"{hit}", f"{rows:,}", f"{wrong}"])
     print(table(["killed", "times", "rows in peace", "missing, twice or other"], lines))
 
 

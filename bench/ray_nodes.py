@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MARK = "FER_EDGE_RAY_NODES"
+SLOW = ("timed out during startup", "Timed out waiting for file")
+"""What Ray says where it took too long; the second is 15 s for a helper, which nothing changes."""
 
 
 class NodeFailedError(RuntimeError):
@@ -69,11 +71,16 @@ class Nodes:
         until = time.monotonic() + self._patience
         while b"Ray runtime started" not in log.read_bytes():
             said = log.read_text()[-2000:]
-            if "timed out during startup" in said:
+            if any(sign in said + self._raylets() for sign in SLOW):
                 raise NodeTooSlowError(said)
             if node.poll() is not None or time.monotonic() > until:
                 raise NodeFailedError(said)
             time.sleep(0.1)
+
+    def _raylets(self) -> str:
+        """What the nodes' own processes say of their end; ``ray start`` waits on without a word."""
+        logs = Path(self._folder).glob("session_*/logs/raylet*.err")
+        return "".join(log.read_text(errors="replace") for log in logs)
 
     def processes(self, title: bytes = b"") -> list[int]:
         """Of these nodes alone, by what was put into their environment."""

@@ -106,7 +106,10 @@ def export(
     labels: Labels = None,
     triton: Annotated[
         Path | None,
-        typer.Option(help="Write the graphs and plans as models of this Triton repository, too."),
+        typer.Option(
+            help="Write the graphs and plans as models of this Triton repository, too, with what "
+            "DeepStream's nvinfer needs."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

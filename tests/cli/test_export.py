@@ -418,6 +418,9 @@ def test_models_for_triton(fer_edge: Command, tmp_path: Path) -> None:
     assert found == [
         "models/compact_fp32/1/model.onnx",
         "models/compact_fp32/config.pbtxt",
+        "models/compact_fp32/deepstream/config_infer.txt",
+        "models/compact_fp32/deepstream/labels.txt",
+        "models/compact_fp32/deepstream/model.onnx",
         "models/compact_fp32/labels.txt",
     ]
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.artifact import Artifact
-from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Contract
+from fer_edge.contract import INPUT_NAME, OUTPUT_NAME, Contract, Precision
 from fer_edge.errors import UsageError
+from fer_edge.export.targets.deepstream import write_nvinfer
 from fer_edge.files import atomic_folder
 
 MARK = "# Written by fer-edge"
+DEEPSTREAM = "deepstream"
+"""Folder of a model; Triton passes over what is no number."""
 _QUEUE_DELAY = 2000
 """Microseconds that a batch waits for others, as long as a Recognizer's."""
 _QUEUE_REQUESTS = 512
@@ -32,6 +35,8 @@ class _Entry:
     kind: str
     max_batch: int
     preferred: tuple[int, ...] = ()
+    precision: Precision | None = None
+    """Of a graph that is for TensorRT, too."""
 
 
 def write_repository(artifact: Artifact, folder: Path, *, max_batch: int = 64) -> list[str]:
@@ -39,8 +44,8 @@ def write_repository(artifact: Artifact, folder: Path, *, max_batch: int = 64) -
 
     They are named ``MODEL_PRECISION``, ``MODEL_PRECISION_cpu`` where an artifact has a form for
     CPUs, and ``MODEL_PRECISION_plan``. Each batches requests, warms up, refuses what its queue
-    cannot hold, and knows its labels (Triton's ``classification``). Other models of the repository
-    stay as they are.
+    cannot hold, and knows its labels (Triton's ``classification``). The folder ``deepstream`` of a
+    graph's model is for DeepStream's ``nvinfer``. Other models of the repository stay as they are.
 
     Parameters
     ----------
@@ -74,6 +79,14 @@ def write_repository(artifact: Artifact, folder: Path, *, max_batch: int = 64) -
             (fresh / "labels.txt").write_text(labels, encoding="utf-8")
             text = _config(entry, artifact.contract)
             (fresh / "config.pbtxt").write_text(text, encoding="utf-8")
+            if entry.precision is not None:
+                write_nvinfer(
+                    content,
+                    fresh / DEEPSTREAM,
+                    artifact.contract,
+                    entry.precision,
+                    max_batch=entry.max_batch,
+                )
     return [entry.name for entry in entries]
 
 
@@ -81,9 +94,10 @@ def _entries(artifact: Artifact, max_batch: int) -> list[_Entry]:
     base = re.sub(r"[^A-Za-z0-9_.-]", "_", artifact.manifest.model)
     entries = []
     for precision, graph in artifact.manifest.graphs.items():
-        forms = {"": (graph.file, "KIND_AUTO")}
+        forms: dict[str, tuple[str, str, Precision | None]]
+        forms = {"": (graph.file, "KIND_AUTO", precision)}
         if graph.cpu_file is not None:
-            forms["_cpu"] = (graph.cpu_file, "KIND_CPU")
+            forms["_cpu"] = (graph.cpu_file, "KIND_CPU", None)
         entries += [
             _Entry(
                 f"{base}_{precision}{end}",
@@ -92,8 +106,9 @@ def _entries(artifact: Artifact, max_batch: int) -> list[_Entry]:
                 "model.onnx",
                 kind,
                 max_batch,
+                precision=built,
             )
-            for end, (file, kind) in forms.items()
+            for end, (file, kind, built) in forms.items()
         ]
     # Triton loads TensorRT's plans, not those of TensorRT-RTX, and may call with a single face.
     entries += [
