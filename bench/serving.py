@@ -235,6 +235,7 @@ def measure_long(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
     with running(serve_command(port), port, "/v2/health/ready"):
         ask(port, path, folder / "ask.lua", 2)
         others = Others(port, path, *request_of(data[:FACES]), data[0])
+        others.ask_each()
         found = in_one_go(
             seconds, lambda time: ask(port, path, folder / "ask.lua", time), others, look
         )

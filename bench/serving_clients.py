@@ -125,18 +125,25 @@ class Others:
     def _work(self) -> None:
         count = 0
         while not self._ended.wait(EVERY):
-            kind = KINDS[count % len(KINDS)]
+            self._count(KINDS[count % len(KINDS)])
             count += 1
-            try:
-                status = self._ask(kind)
-            except (OSError, http.client.HTTPException) as error:
-                self.wrong[f"{kind}: {type(error).__name__}"] += 1
-                continue
-            self.counts[kind] += 1
-            if status == BUSY:
-                self.busy += 1
-            elif status != EXPECTED.get(kind):
-                self.wrong[f"{kind}: {status}"] += 1
+
+    def ask_each(self) -> None:
+        """Once of each kind, so that the server has opened what it needs for them."""
+        for kind in KINDS:
+            self._count(kind)
+
+    def _count(self, kind: str) -> None:
+        try:
+            status = self._ask(kind)
+        except (OSError, http.client.HTTPException) as error:
+            self.wrong[f"{kind}: {type(error).__name__}"] += 1
+            return
+        self.counts[kind] += 1
+        if status == BUSY:
+            self.busy += 1
+        elif status != EXPECTED.get(kind):
+            self.wrong[f"{kind}: {status}"] += 1
 
     def _ask(self, kind: str) -> int | None:
         if kind == "hang-up":
