@@ -5,8 +5,13 @@
 64 connections of wrk (apt install wrk) ask for the expressions of four faces each, over loopback,
 in turns with one caller who fills batches of 64, and with serving_fastapi.py and
 serving_litserve.py where those are installed. The client runs on the same cores; what it takes of
-them is told. Then the server is killed ten times at random moments and started again, while clients
-ask until they are answered, and compare.
+them is told. Then 64 ask for ten minutes in one go, with others among them who ask for other things
+or hang up (serving_clients.py), and memory and open files are looked at. Then the server is killed
+ten times at random moments and started again, while clients ask until they are answered, and
+compare.
+
+wrk's connections are closed loops, each of which asks again when it was answered: what it tells of
+latency is that of 64 such clients, not of clients that ask at a rate of their own.
 """
 
 import base64
@@ -22,7 +27,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -31,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from recording import record, runtime_arguments, table
+from serving_clients import FACES, Asking, Others, in_one_go, request_of
 
 from fer_edge import Recognizer
 from fer_edge.data import load_dataset
@@ -38,7 +43,6 @@ from fer_edge.engines.base import Faces
 from fer_edge.models.carried import carried_model
 
 CLIENTS = 64
-FACES = 4
 BATCH = 64
 HERE = Path(__file__).parent
 LUA = """
@@ -57,18 +61,6 @@ done = function(summary, latency)
     e.timeout, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end
 """
-
-
-def request_of(faces: Faces) -> tuple[bytes, int]:
-    """A request's body, and the length of its JSON."""
-    tensor = {
-        "name": "faces",
-        "datatype": "UINT8",
-        "shape": [len(faces), 1, 48, 48],
-        "parameters": {"binary_data_size": faces.nbytes},
-    }
-    text = json.dumps({"inputs": [tensor]}).encode()
-    return text + faces.tobytes(), len(text)
 
 
 def free_port() -> int:
@@ -228,6 +220,29 @@ def measure(data: Faces, seconds: float, turns_each: int, folder: Path) -> dict[
     }
 
 
+def measure_long(data: Faces, seconds: float, folder: Path) -> dict[str, Any]:
+    """All clients and others for so many seconds, of a server of its own."""
+    port = free_port()
+    path = "/v2/models/compact/infer"
+
+    def look() -> dict[str, float]:
+        return {
+            "requests": metric(port, "fer_edge_requests_total"),
+            "resident_mib": metric(port, "process_resident_memory") / 2**20,
+            "open_files": metric(port, "process_open_fds"),
+        }
+
+    with running(serve_command(port), port, "/v2/health/ready"):
+        ask(port, path, folder / "ask.lua", 2)
+        others = Others(port, path, *request_of(data[:FACES]), data[0])
+        others.ask_each()
+        found = in_one_go(
+            seconds, lambda time: ask(port, path, folder / "ask.lua", time), others, look
+        )
+        found["faces_per_second"] = FACES * found["requests"] / found["seconds"]
+        return {**found, "statuses": statuses(port)}
+
+
 def watched(
     server: "subprocess.Popen[bytes]", port: int, path: str, script: Path, seconds: float
 ) -> dict[str, float]:
@@ -250,57 +265,6 @@ def summary(turns: list[dict[str, float]]) -> dict[str, float]:
         "bad_status": sum(turn["bad_status"] for turn in turns),
         "socket_errors": sum(turn["socket_errors"] + turn["timeouts"] for turn in turns),
     }
-
-
-class Asking:
-    """Clients that ask until they are answered, and compare with what a Recognizer said."""
-
-    def __init__(self, port: int, data: Faces) -> None:
-        with Recognizer() as recognizer:
-            self._expected = recognizer(data).probabilities
-        self._data = data
-        self._port = port
-        self._ended = threading.Event()
-        self.right = self.wrong = self.again = 0
-        self.newest = 0.0
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, args=[seed]) for seed in range(8)]
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, seed: int) -> None:
-        chosen = random.Random(seed)
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._ended.is_set():
-            at = chosen.randrange(len(self._data) - FACES)
-            body, length = request_of(self._data[at : at + FACES])
-            headers = {"Inference-Header-Content-Length": str(length)}
-            while not self._ended.is_set():
-                try:
-                    connection.request("POST", "/v2/models/compact/infer", body, headers)
-                    answer = connection.getresponse()
-                    told = json.loads(answer.read())
-                except (OSError, http.client.HTTPException, ValueError):
-                    connection.close()
-                    with self._lock:
-                        self.again += 1
-                    time.sleep(0.05)
-                    continue
-                found = np.array(told["outputs"][0]["data"], np.float32).reshape(FACES, -1)
-                right = bool((found == self._expected[at : at + FACES]).all())
-                with self._lock:
-                    self.right += right
-                    self.wrong += not right
-                    self.newest = time.monotonic()
-                break
 
 
 def kill(data: Faces, times: int) -> dict[str, Any]:
@@ -341,6 +305,8 @@ def main() -> None:
     parser = runtime_arguments(__doc__, seconds=300.0)
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--kills", type=int, default=10)
+    told = "seconds of the run in one go, in which others ask, too (default: %(default)g)"
+    parser.add_argument("--long", type=float, default=600.0, help=told)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed. Run: apt install wrk")
@@ -359,6 +325,7 @@ def main() -> None:
             lua = LUA.format(body=folder / script, kind=kind, length=length)
             (folder / f"{script}.lua").write_text(lua)
         result = measure(data, arguments.seconds, arguments.turns, folder)
+        result["in_one_go"] = measure_long(data, arguments.long, folder)
     result["killed"] = kill(data, arguments.kills)
     record(arguments.out / "serving.json", result)
     full = result["one_caller_faces_per_second"]

@@ -1,5 +1,6 @@
 """Who may use what this package serves: the live page, the service."""
 
+import functools
 import secrets
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ def may_enter(connection: HTTPConnection, token: str | None) -> bool:
     return _name(host) in _LOCAL_NAMES and (origin is None or urlsplit(origin).netloc == host)
 
 
+@functools.lru_cache(maxsize=64)
 def _name(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname

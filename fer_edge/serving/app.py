@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.runtime.access import may_enter
@@ -95,9 +96,29 @@ class Application:
             self._route("GET", "/metrics", self._text),
             self._route("GET", "/openapi.json", self._openapi),
         ]
-        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
+        self._others = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
+        infer = self._answered("POST", f"{one}/infer", self._infer)
+        self._direct = {f"/v2/models/{name}/infer": (name, infer) for name in models}
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        # To find the route of most requests takes Starlette longer than to read them.
+        name, answer = self._direct.get(scope.get("path", ""), (None, None))
+        if answer is None or scope.get("method") != "POST":
+            await self._others(scope, receive, send)
+            return
+        scope["path_params"] = {"model": name}
+        response = await answer(Request(scope, receive, send))
+        await response(scope, receive, send)
 
     def _route(self, method: str, path: str, endpoint: Endpoint, *, guarded: bool = True) -> Route:
+        answer = self._answered(method, path, endpoint, guarded=guarded)
+        return Route(path, answer, methods=[method])
+
+    def _answered(
+        self, method: str, path: str, endpoint: Endpoint, *, guarded: bool = True
+    ) -> Endpoint:
+        """``endpoint`` with what all share: who may enter, errors as answers, counts."""
         route = path.replace("/versions/{version}", "")
 
         async def answer(request: Request) -> Response:
@@ -129,7 +150,7 @@ class Application:
             self._metrics.answered(known, route, response.status_code, spent)
             return response
 
-        return Route(path, answer, methods=[method])
+        return answer
 
     def _stranger(self) -> RefusalError:
         if self._token is None:

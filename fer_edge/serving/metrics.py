@@ -24,6 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         # Memory and open files of the process, where the system tells them.
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
@@ -74,8 +75,14 @@ class Metrics:
 
     def answered(self, model: str, route: str, code: int, seconds: float) -> None:
         """A request has been answered."""
-        self._requests.labels(model, route, code).inc()
-        self._latency.labels(model, route).observe(seconds)
+        key = (model, route, code)
+        found = self._found.get(key)
+        if found is None:
+            # To look labels up takes longer than to count.
+            count, latency = self._requests.labels(*key), self._latency.labels(model, route)
+            found = self._found[key] = count, latency
+        found[0].inc()
+        found[1].observe(seconds)
 
     def dropped(self, model: str, reason: str) -> None:
         """A request did not get what it asked for."""

@@ -5,6 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from fer_edge.serving.refusal import RefusalError
 BINARY_HEADER = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 _OCTETS = "application/octet-stream"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ def write_answer(
     if asked.id is not None:
         answer["id"] = asked.id
     answer["outputs"] = [tensor]
-    text = json.dumps(answer, separators=(",", ":")).encode()
+    text = _encode(answer).encode()
     if not asked.binary:
         return text, {"Content-Type": "application/json"}
     return text + blob, {"Content-Type": _OCTETS, BINARY_HEADER: str(len(text))}
@@ -175,7 +177,7 @@ def _check_shape(shape: list[int], contract: Contract, most: int) -> None:
 
 def _pixels(tensor: InputTensor, rest: bytes) -> Faces:
     shape = tuple(tensor.shape)
-    wanted = int(np.prod(shape))
+    wanted = math.prod(shape)
     size = tensor.parameters.binary_data_size if tensor.parameters is not None else None
     if size is not None:
         if tensor.data is not None:

@@ -187,6 +187,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application.app,
+                interface="asgi3",
                 log_config=None,
                 access_log=False,
                 lifespan="off",

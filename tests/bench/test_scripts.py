@@ -63,9 +63,15 @@ def test_the_script_of_the_service_measures(tmp_path: Path, fer2013: Path) -> No
     if shutil.which("wrk") is None:
         pytest.skip("needs wrk: apt install wrk")
     command = [sys.executable, BENCH / "serving.py", "--data", fer2013, "--out", tmp_path]
-    command += ["--seconds", "1", "--turns", "1", "--kills", "2"]
+    command += ["--seconds", "1", "--turns", "1", "--kills", "2", "--long", "2"]
     subprocess.run(command, check=True, timeout=300, capture_output=True)
     found = json.loads((tmp_path / "serving.json").read_text())
+    long = found["in_one_go"]
+    assert long["requests"] > 0
+    assert long["bad_status"] == long["socket_errors"] == long["timeouts"] == 0
+    assert long["others_wrong"] == {}
+    assert set(long["others"]) == {"health", "metrics", "photo", "half a photo", "hang-up"}
+    assert all(sample["resident_mib"] > 0 for sample in long["samples"])
     served = found["rows"]["fer-edge serve"]
     assert served["requests"] > 0
     assert served["bad_status"] == served["socket_errors"] == found["killed"]["wrong"] == 0
