@@ -52,6 +52,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_full(error: OSError) -> bool:
+    """Whether what was written to has no space left, or none for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn an OSError on ``path`` into a StorageError that names it."""
@@ -65,7 +70,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(
             f"Cannot access {shown}: {reason}.",
             hint="Free some space or choose another place."
-            if error.errno == errno.ENOSPC
+            if is_full(error)
             else "Check the path and its permissions.",
         ) from error
 

@@ -53,6 +53,10 @@ def test_the_network_can_be_built_and_trained_by_name(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "fer_edge.models.tiny", module)
     spec = eval(BLOCKS[1].strip().rstrip(","), {"ModelSpec": ModelSpec})
     monkeypatch.setitem(MODELS, spec.name, spec)
+    registry = pytest.importorskip("tests.models.test_registry")
+    registry.test_every_model_turns_faces_into_seven_logits(build_model, "tiny")
+    registry.test_every_model_takes_larger_faces(build_model, "tiny")
+    registry.test_those_made_for_colour_take_it(build_model, "tiny")
     network = build_model("tiny").eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 7)

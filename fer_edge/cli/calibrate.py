@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Json, Labels, model_or_carried
+from fer_edge.cli.arguments import CALIBRATION_METHODS, Json, Labels, model_or_carried
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.errors import MissingDependencyError, UsageError
 
@@ -26,8 +26,8 @@ def calibrate(
     method: Annotated[
         str,
         typer.Option(
-            help="entropy, minmax, moving-average, mse, percentile, one of another package, or "
-            "auto: whichever stays nearest to FP32."
+            help=f"{CALIBRATION_METHODS}, one of another package, or auto: whichever stays "
+            "nearest to FP32."
         ),
     ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Faces, balanced over the emotions.")] = 512,

@@ -134,7 +134,8 @@ def camera(
     for name, value in (("host", host), ("token", token), ("notice", notice or None)):
         if value is not None and web is None:
             raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
-    window = window or not (headless or record or mqtt or web is not None)
+    outputs = (headless, record is not None, mqtt is not None, web is not None)
+    window = window or not any(outputs)
     if window:
         try:
             check_window()

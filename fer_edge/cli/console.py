@@ -13,6 +13,7 @@ import typer
 
 from fer_edge.cli.streams import Messages, drop_output
 from fer_edge.errors import FerEdgeError
+from fer_edge.files import is_full
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,8 @@ def reported() -> Iterator[None]:
                 f"Cannot access {error.filename}: {reason}. Check the path and its permissions.", 1
             )
         drop_output()
-        fail(f"Cannot write the output: {reason}. Free some space.", 1)
+        advice = " Free some space." if is_full(error) else ""
+        fail(f"Cannot write the output: {reason}.{advice}", 1)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_edge.cli.arguments import Device, Json, Labels, batches, model_or_carried
+from fer_edge.cli.arguments import (
+    CALIBRATION_METHODS,
+    Device,
+    Json,
+    Labels,
+    batches,
+    model_or_carried,
+)
 from fer_edge.cli.console import counted, print_json, staged_progress
 from fer_edge.cli.doubts import layers_at_fault, wrong_order
 from fer_edge.contract import Precision
@@ -46,8 +53,8 @@ def export(
     method: Annotated[
         str,
         typer.Option(
-            help="Calibration: entropy, minmax, moving-average, mse, percentile, one of another "
-            "package, or auto: whichever stays nearest to FP32."
+            help=f"Calibration: {CALIBRATION_METHODS}, one of another package, or auto: whichever "
+            "stays nearest to FP32."
         ),
     ] = "auto",
     samples: Annotated[int, typer.Option(min=1, help="Calibration faces, balanced.")] = 512,

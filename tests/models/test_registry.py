@@ -1,3 +1,6 @@
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +14,6 @@ from fer_edge.contract import FER2013, Color, Contract
 from fer_edge.errors import MissingDependencyError, ModelError, UsageError
 from fer_edge.models import MODELS, ModelSpec, build_model, model_contract, model_spec
 from fer_edge.models.trial import check_model
-
-GRAY = ("compact", "nano")
-"""Those that take nothing else."""
 
 
 def multiply_adds(model: nn.Module) -> int:
@@ -32,6 +32,15 @@ def multiply_adds(model: nn.Module) -> int:
     with torch.no_grad():
         model.eval()(torch.zeros(1, 1, 48, 48))
     return total
+
+
+def takes_gray_alone(model: nn.Module, name: str) -> bool:
+    """Its first convolution has one channel, and its builder does not ask for the colour."""
+    spec = model_spec(name)
+    module, _, function = spec.builder.partition(":")
+    builder = getattr(importlib.import_module(module, "fer_edge.models"), function)
+    first = model.get_submodule(spec.first_convolution or "")
+    return first.in_channels == 1 and "color" not in inspect.signature(builder).parameters
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +68,23 @@ def test_every_model_turns_faces_into_seven_logits(
     assert logits.isfinite().all()
     first = model.get_submodule(model_spec(name).first_convolution)
     assert isinstance(first, nn.Conv2d)
-    assert first.in_channels == (1 if name in GRAY else 3)
+    assert first.in_channels in (1, 3)
     assert first is next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_page_of_models_has_its_size(build: Callable[[str], nn.Module], name: str) -> None:
+    """The message has the figures for a new row."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    parameters = sum(p.numel() for p in build(name).parameters()) / 1e6
+    products = multiply_adds(build(name)) / 1e6
+    found = re.search(rf"^\| `{name}` \| (.*) \| ([\d.]+) M \| (\d+) M \|$", page, re.MULTILINE)
+    assert found, f"docs/models.md has no | `{name}` | … | {parameters:.1f} M | {products:.0f} M |"
+    what, written, multiplied = found.groups()
+    digits = len(written.partition(".")[2])
+    assert written == f"{parameters:.{digits}f}"
+    assert multiplied == f"{products:.0f}"
+    assert ("gray alone" in what) == takes_gray_alone(build(name), name)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -72,12 +96,12 @@ def test_every_model_takes_larger_faces(build: Callable[[str], nn.Module], name:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_those_made_for_colour_take_it(build: Callable[[str], nn.Module], name: str) -> None:
-    contract = model_contract(name, 64, "rgb")
-    if name in GRAY:
+    if takes_gray_alone(build(name), name):
         with pytest.raises(UsageError, match=f"{name} cannot take rgb faces of 64x64"):
-            check_model(build(name), name, contract)
+            check_model(build(name), name, model_contract(name, 64, "rgb"))
     else:
-        check_model(build(name), name, contract)
+        contract = model_contract(name, 64, "rgb")
+        check_model(build_model(name, contract), name, contract)
 
 
 def test_a_face_that_a_model_shrinks_to_nothing_is_refused(

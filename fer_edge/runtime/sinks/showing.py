@@ -4,7 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.files import is_full
 from fer_edge.runtime.moment import Moment
 from fer_edge.runtime.sinks.base import Sink
 
@@ -19,7 +20,9 @@ def show_moments(
 ) -> None:
     """Give every moment to every sink, until there are no more or ``stop`` is set.
 
-    A sink that fails does not keep the others from what they show.
+    A sink that fails does not keep the others from what they show. It goes on being given moments,
+    and what is wrong with it is told once, until it works again or fails otherwise. A pipe that its
+    reader has closed and a disk that is full end the program, so they are raised.
 
     Parameters
     ----------
@@ -29,13 +32,35 @@ def show_moments(
         Told of every failure.
     """
     started = time.monotonic()
+    told: dict[int, str] = {}
+    """What was last said of a sink that has failed since."""
     for moment in moments:
         if in_real_time and moment.frame.position is not None:
             stop.wait(max(started + moment.frame.position - time.monotonic(), 0))
         if stop.is_set():
             return
-        for sink in sinks:
-            try:
-                sink.show(moment)
-            except FerEdgeError as error:  # noqa: PERF203, one fails and the next goes on
-                failed(sink, error)
+        for at, sink in enumerate(sinks):
+            trouble = _trouble(sink, moment)
+            if trouble is not None and told.get(at) != str(trouble):
+                failed(sink, trouble)
+            if trouble is None:
+                told.pop(at, None)
+            else:
+                told[at] = str(trouble)
+
+
+def _trouble(sink: Sink, moment: Moment) -> FerEdgeError | None:
+    """Show a moment; what was wrong with it."""
+    try:
+        sink.show(moment)
+    except FerEdgeError as error:
+        return error
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or is_full(error):
+            raise
+        name = type(sink).__name__
+        return OutputError(
+            f"{name} failed: {error.strerror or error}.",
+            hint="Check what it writes to; the other outputs go on.",
+        )
+    return None

@@ -1,6 +1,9 @@
+import errno
 import threading
 import time
 from collections.abc import Iterator
+
+import pytest
 
 from fer_edge.errors import OutputError
 from fer_edge.runtime.moment import Moment
@@ -68,4 +71,46 @@ def test_a_sink_that_fails_leaves_the_others_going() -> None:
         failed=lambda *what: told.append(what),
     )
     assert sink.seen == [0, 1, 2]
-    assert [(one, str(error)) for one, error in told] == [(full, "full")] * 3
+    assert [(one, str(error)) for one, error in told] == [(full, "full")]
+
+
+def test_what_is_wrong_is_told_when_it_changes_and_when_it_comes_back() -> None:
+    fates: list[Exception | None] = [
+        ConnectionRefusedError(111, "Connection refused"),
+        ConnectionRefusedError(111, "Connection refused"),
+        OutputError("no route"),
+        None,
+        OutputError("no route"),
+    ]
+
+    class Network(Sink):
+        def show(self, one: Moment) -> None:
+            fate = fates[one.frame.index]
+            if fate is not None:
+                raise fate
+
+    told: list[str] = []
+    show_moments(
+        recording(5, 1),
+        [Network()],
+        stop=threading.Event(),
+        in_real_time=False,
+        failed=lambda _, error: told.append(str(error)),
+    )
+    assert told == [
+        "Network failed: Connection refused. Check what it writes to; the other outputs go on.",
+        "no route",
+        "no route",
+    ]
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EDQUOT])
+def test_what_ends_a_program_ends_it(number: int) -> None:
+    class Gone(Sink):
+        def show(self, _: Moment) -> None:
+            raise OSError(number, "gone")
+
+    with pytest.raises(OSError, match="gone"):
+        show_moments(
+            recording(1, 1), [Gone()], stop=threading.Event(), in_real_time=False, failed=print
+        )

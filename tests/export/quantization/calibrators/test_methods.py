@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,15 @@ def test_too_few_values_for_a_histogram_are_named(method):
 
 
 def test_the_methods_of_this_package_are_found():
-    assert METHODS == ("entropy", "minmax", "moving-average", "mse", "percentile")
+    assert set(METHODS) >= {"entropy", "minmax", "moving-average", "mse", "percentile"}
+
+
+def test_pages_and_help_have_every_method():
+    from fer_edge.cli.arguments import CALIBRATION_METHODS
+
+    assert ", ".join(METHODS) == CALIBRATION_METHODS
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "export.md").read_text()
+    assert [name for name in METHODS if f"\n| `{name}` |" not in page] == []
 
 
 def test_moving_average_is_the_mean_of_the_batches_maxima():
