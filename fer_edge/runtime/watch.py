@@ -20,7 +20,7 @@ from fer_edge.runtime.stream import Look, Mean, Stream
 
 _LOOK_AGAIN = 0.5
 """Seconds after which silent cameras are looked at without being told to."""
-_FRESH = 1.6
+_FRESH = 1.25
 """Times of an answer that a frame may have waited and still count as fresh: with its own answer,
 and what answers beside one another vary by, three at most."""
 

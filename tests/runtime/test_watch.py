@@ -140,7 +140,7 @@ class Waiting:
     ("waiting", "rate", "expected"),
     [
         # (name, seconds that its frame has waited, when it was answered)
-        ([("a", 0.001, 9.0), ("b", 0.015, 5.0)], 100, "b"),  # both fresh: b is longer unanswered
+        ([("a", 0.001, 9.0), ("b", 0.012, 5.0)], 100, "b"),  # both fresh: b is longer unanswered
         ([("a", 0.001, 9.0), ("b", 0.017, 5.0)], 100, "a"),
         ([("a", 0.030, 9.0), ("b", 0.019, 5.0)], 30, "b"),  # all can be answered: the freshest
         ([("a", 0.030, 9.0), ("b", 0.019, 5.0)], 60, None),  # 120 a second cannot
