@@ -18,6 +18,7 @@ from fer_edge.errors import BrokenOffError, FerEdgeError, OutputError, UsageErro
 
 if TYPE_CHECKING:
     from fer_edge.runtime import Camera, Moment
+    from fer_edge.runtime.live import LivePage
     from fer_edge.runtime.sinks import Sink, Window
 
 _OUTPUT = "Output (default: a window)"
@@ -134,9 +135,17 @@ def camera(
     for name, value in (("host", host), ("token", token), ("notice", notice or None)):
         if value is not None and web is None:
             raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
-    outputs = (headless, record is not None, mqtt is not None, web is not None)
-    window = window or not any(outputs)
-    if window:
+    outputs: list[Callable[[Sequence[Camera]], Sink]] = []
+    if headless:
+        outputs.append(lambda _: JsonLines(sys.stdout))
+    if record is not None:
+        outputs.append(lambda cameras: Video(record, cameras))
+    if mqtt is not None:
+        outputs.append(lambda _: Mqtt(mqtt))
+    if web is not None:
+        outputs.append(lambda cameras: _page(cameras, host, web, token, notice=notice))
+    if window or not outputs:
+        outputs.insert(0, Window)
         try:
             check_window()
         except OutputError as error:
@@ -153,26 +162,9 @@ def camera(
         summary = _Summary(cameras)
         sinks: list[Sink] = [summary]
 
-        def add(sink: "Sink") -> None:
-            sinks.append(stack.enter_context(contextlib.closing(sink)))
-
-        shown = Window(cameras) if window else None
-        if shown is not None:
-            add(shown)
-        if headless:
-            add(JsonLines(sys.stdout))
-        video = Video(record, cameras) if record is not None else None
-        if video is not None:
-            add(video)
-        if mqtt is not None:
-            add(Mqtt(mqtt))
-        if web is not None:
-            from fer_edge.runtime.live import NOTICE, LivePage
-
-            told = NOTICE if notice else None
-            page = LivePage(host or "127.0.0.1", web, token, notice=told, cameras=cameras)
-            add(page)
-            stderr().print(f"Live page: {page.start()}", markup=False)
+        sinks.extend(stack.enter_context(contextlib.closing(output(cameras))) for output in outputs)
+        shown = next((sink for sink in sinks if isinstance(sink, Window)), None)
+        video = next((sink for sink in sinks if isinstance(sink, Video)), None)
         stop = threading.Event()
 
         def failed(_: "Sink", error: FerEdgeError) -> None:
@@ -195,8 +187,10 @@ def camera(
                 moments,
                 sinks,
                 stop=stop,
-                in_real_time=window or web is not None,
+                in_real_time=shown is not None or web is not None,
                 failed=failed,
+                # Nobody reads what goes to stdout any more, or it cannot be kept: the end.
+                needed=[sink for sink in sinks if isinstance(sink, JsonLines)],
             )
             _look_on(work, asked, shown, cameras)
         finally:
@@ -214,6 +208,18 @@ def camera(
     for path in video.written if video is not None else ():
         stderr().print(f"Recorded: {path}", markup=False)
     _tell_end(cameras, lost, troubles)
+
+
+def _page(
+    cameras: "Sequence[Camera]", host: str | None, port: int, token: str | None, *, notice: bool
+) -> "LivePage":
+    """Serve the live page, and say where."""
+    from fer_edge.runtime.live import NOTICE, LivePage
+
+    told = NOTICE if notice else None
+    page = LivePage(host or "127.0.0.1", port, token, notice=told, cameras=cameras)
+    stderr().print(f"Live page: {page.start()}", markup=False)
+    return page
 
 
 def _tell_end(

@@ -34,6 +34,25 @@ def test_what_a_person_can_cause_takes_one_line(
     assert capsys.readouterr() == ("", f"error: {line}\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error."),
+        (OSError(errno.ENOSPC, "No space left"), "No space left. Free some space."),
+    ],
+)
+def test_space_is_asked_for_only_where_there_is_none(
+    error: OSError,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "drop_output", lambda: None)
+    with pytest.raises(SystemExit), reported():
+        raise error
+    assert capsys.readouterr().err == f"error: Cannot write the output: {line}\n"
+
+
 def test_a_long_line_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), reported():
         raise FerEdgeError("word " * 100)

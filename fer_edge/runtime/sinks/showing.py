@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from fer_edge.errors import FerEdgeError, OutputError
-from fer_edge.files import is_full
 from fer_edge.runtime.moment import Moment
 from fer_edge.runtime.sinks.base import Sink
 
@@ -17,12 +16,12 @@ def show_moments(
     stop: threading.Event,
     in_real_time: bool,
     failed: Callable[[Sink, FerEdgeError], object],
+    needed: Sequence[Sink] = (),
 ) -> None:
     """Give every moment to every sink, until there are no more or ``stop`` is set.
 
     A sink that fails does not keep the others from what they show. It goes on being given moments,
-    and what is wrong with it is told once, until it works again or fails otherwise. A pipe that its
-    reader has closed and a disk that is full end the program, so they are raised.
+    and what is wrong with it is told once, until it works again or fails otherwise.
 
     Parameters
     ----------
@@ -30,6 +29,9 @@ def show_moments(
         Show recordings no faster than they were recorded.
     failed : callable
         Told of every failure.
+    needed : sequence of Sink, optional
+        Those without which there is no reason to go on, as one whose reader has closed the pipe:
+        what they raise is raised.
     """
     started = time.monotonic()
     told: dict[int, str] = {}
@@ -40,6 +42,9 @@ def show_moments(
         if stop.is_set():
             return
         for at, sink in enumerate(sinks):
+            if sink in needed:
+                sink.show(moment)
+                continue
             trouble = _trouble(sink, moment)
             if trouble is not None and told.get(at) != str(trouble):
                 failed(sink, trouble)
@@ -55,12 +60,10 @@ def _trouble(sink: Sink, moment: Moment) -> FerEdgeError | None:
         sink.show(moment)
     except FerEdgeError as error:
         return error
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or is_full(error):
-            raise
-        name = type(sink).__name__
-        return OutputError(
-            f"{name} failed: {error.strerror or error}.",
-            hint="Check what it writes to; the other outputs go on.",
-        )
+    except Exception as error:  # whoever wrote it, the others go on
+        what = (error.strerror if isinstance(error, OSError) else None) or repr(error)
+        hint = "The other outputs go on."
+        if isinstance(error, OSError):
+            hint = f"Check what it writes to; {hint[0].lower()}{hint[1:]}"
+        return OutputError(f"{type(sink).__name__} failed: {what}.", hint=hint)
     return None

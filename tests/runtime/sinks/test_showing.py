@@ -104,13 +104,55 @@ def test_what_is_wrong_is_told_when_it_changes_and_when_it_comes_back() -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EDQUOT])
-def test_what_ends_a_program_ends_it(number: int) -> None:
-    class Gone(Sink):
-        def show(self, _: Moment) -> None:
-            raise OSError(number, "gone")
+class Gone(Sink):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
+    def show(self, _: Moment) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OSError(errno.EPIPE, "Broken pipe"),
+            "Gone failed: Broken pipe. Check what it writes to; the other outputs go on.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "Gone failed: No space left on device. Check what it writes to; the other outputs "
+            "go on.",
+        ),
+        (
+            ValueError("no such key"),
+            "Gone failed: ValueError('no such key'). The other outputs go on.",
+        ),
+    ],
+)
+def test_whatever_a_sink_raises_the_others_go_on(error: Exception, says: str) -> None:
+    told: list[str] = []
+    sink = Sink()
+    show_moments(
+        recording(3, 1),
+        [Gone(error), sink],
+        stop=threading.Event(),
+        in_real_time=False,
+        failed=lambda _, error: told.append(str(error)),
+    )
+    assert (sink.seen, told) == ([0, 1, 2], [says])
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EDQUOT])
+def test_without_a_sink_that_is_needed_there_is_no_going_on(number: int) -> None:
+    gone = Gone(OSError(number, "gone"))
     with pytest.raises(OSError, match="gone"):
         show_moments(
-            recording(1, 1), [Gone()], stop=threading.Event(), in_real_time=False, failed=print
+            recording(1, 1),
+            [Sink(), gone],
+            stop=threading.Event(),
+            in_real_time=False,
+            failed=print,
+            needed=[gone],
         )
