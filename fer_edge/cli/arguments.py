@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fer_edge.runtime import Recognizer
     from fer_edge.runtime.detection import Detector
 
-CALIBRATION_METHODS: Final = "entropy, minmax, moving-average, mse, percentile"
+CALIBRATION_METHODS: Final = "entropy, minmax, moving-average, mse, percentile, sqnr"
 """Of this package, as --help has them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Backend = Annotated[

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 BINS = 2048
 LEVELS = 128
 """Magnitudes that a symmetric int8 tells apart."""
+_MANTISSA_BITS = 18
+"""Of a float32's 23, those that its finer bin does not tell: 32 bins an octave are left."""
+FINE_BINS = 1 << 31 - _MANTISSA_BITS
 
 
 class Magnitudes:
@@ -24,6 +27,9 @@ class Magnitudes:
         self.batches = 0
         self.extremes = (np.inf, -np.inf)
         """Smallest and largest value, signed."""
+        self.relative = np.zeros(FINE_BINS)
+        """Histogram in which every sample counts alike, whatever its values are: a value counts one
+        over the sum of the squares of its sample. The bins are those of :func:`fine_values`."""
 
     @property
     def width(self) -> float:
@@ -31,8 +37,14 @@ class Magnitudes:
         return self.limit / BINS
 
     def add(self, values: NDArray[np.floating]) -> None:
-        """Count the magnitudes of one batch, an array of any shape."""
-        magnitudes = np.abs(values, dtype=np.float32).ravel()
+        """Count the magnitudes of one batch, an array of shape (samples, ...)."""
+        magnitudes = np.abs(values, dtype=np.float32)
+        for sample in magnitudes.reshape(len(magnitudes), -1):
+            energy = float(np.dot(sample, sample))
+            if energy > 0:
+                fine = np.bincount(sample.view(np.uint32) >> _MANTISSA_BITS, minlength=FINE_BINS)
+                self.relative += fine / energy
+        magnitudes = magnitudes.ravel()
         maximum = float(magnitudes.max(initial=0.0))
         self.maximum = max(self.maximum, maximum)
         self.batch_maxima += maximum
@@ -53,3 +65,12 @@ class Magnitudes:
             self.limit *= 2
         bins = (magnitudes * np.float32(BINS / self.limit)).astype(np.int64)
         self.counts += np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
+
+
+def fine_values() -> NDArray[np.float64]:
+    """The middle of each bin of :attr:`Magnitudes.relative`; the last are no numbers."""
+    edges = (np.arange(FINE_BINS + 1, dtype=np.uint32) << _MANTISSA_BITS).view(np.float32)
+    with np.errstate(invalid="ignore"):
+        middles = (edges[:-1].astype(np.float64) + edges[1:].astype(np.float64)) / 2
+    middles[0] = 0.0
+    return middles

@@ -189,6 +189,7 @@ class Observation:
                 file,
                 facts=np.array(json.dumps(facts)),
                 counts=np.stack([one.counts for one in seen]),
+                relative=np.stack([one.relative for one in seen]),
                 ranges=np.array(
                     [(o.limit, o.maximum, o.batch_maxima, o.batches, *o.extremes) for o in seen]
                 ),
@@ -202,11 +203,11 @@ class Observation:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
-                counts, ranges = file["counts"], file["ranges"]
+                seen = [file[name] for name in ("counts", "relative", "ranges")]
             magnitudes = {}
-            for name, bins, row in zip(facts.pop("tensors"), counts, ranges, strict=True):
+            for name, bins, fine, row in zip(facts.pop("tensors"), *seen, strict=True):
                 one = Magnitudes()
-                one.counts = bins
+                one.counts, one.relative = bins, fine
                 one.limit, one.maximum, one.batch_maxima = map(float, row[:3])
                 one.batches, one.extremes = int(row[3]), (float(row[4]), float(row[5]))
                 magnitudes[name] = one

@@ -60,7 +60,7 @@ def test_too_few_values_for_a_histogram_are_named(method):
 
 
 def test_the_methods_of_this_package_are_found():
-    assert set(METHODS) >= {"entropy", "minmax", "moving-average", "mse", "percentile"}
+    assert set(METHODS) >= {"entropy", "minmax", "moving-average", "mse", "percentile", "sqnr"}
 
 
 def test_pages_and_help_have_every_method():
@@ -87,3 +87,32 @@ def test_mse_is_the_best_of_all_ranges():
     least = min(error(largest) for largest in np.linspace(1, magnitudes.maximum, 300))
     assert error(largest_magnitude("mse", magnitudes, "tensor")) == pytest.approx(least, rel=0.01)
     assert error(largest_magnitude("minmax", magnitudes, "tensor")) > 1.1 * least
+
+
+def test_sqnr_is_the_best_of_all_ranges_in_the_mean_over_samples():
+    samples = np.random.default_rng(0).laplace(0, 1, (64, 5_000)).astype(np.float32)
+    samples[:2] *= 300
+    magnitudes = observe(samples)
+
+    def noise(largest):
+        step = largest / 127
+        error = samples - np.clip(np.round(samples / step), -127, 127) * step
+        return np.mean((error**2).mean(axis=1) / (samples**2).mean(axis=1))
+
+    found = largest_magnitude("sqnr", magnitudes, "tensor")
+    least = min(noise(largest) for largest in np.geomspace(1, magnitudes.maximum, 1000))
+    assert noise(found) == pytest.approx(least, rel=0.01)
+    # All values together are ruled by the two samples that are far beyond the others.
+    assert noise(largest_magnitude("mse", magnitudes, "tensor")) > 5 * least
+    assert noise(largest_magnitude("percentile", magnitudes, "tensor")) > 5 * least
+
+
+def test_sqnr_covers_what_is_seen_where_nothing_lies_beyond():
+    values = np.random.default_rng(0).uniform(-3, 3, (8, 1_000))
+    assert largest_magnitude("sqnr", observe(values), "tensor") == pytest.approx(3.0, rel=0.05)
+
+
+def test_sqnr_takes_samples_without_values():
+    values = np.zeros((4, 100))
+    values[0] = np.linspace(0, 2, 100)
+    assert largest_magnitude("sqnr", observe(values), "tensor") == pytest.approx(2.0, rel=0.05)
