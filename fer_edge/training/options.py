@@ -62,6 +62,16 @@ class TrainOptions:
         str | None,
         Option("fer2013new.csv: train on its votes as soft labels.", "data", path=True),
     ] = None
+    faces: Annotated[
+        int | None,
+        Ge(2),
+        Option(
+            "Train on so many faces only, and score so many of val, drawn at random: to see in a "
+            "minute that a network learns.",
+            "data",
+            unset="all",
+        ),
+    ] = None
 
     model: Annotated[
         str, Option("A wrong name lists them all.", "model", key="name", short="-m")

@@ -100,6 +100,10 @@ def _trainer(
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept
+    if config.faces is not None:
+        chosen = _drawn(mixture, config)
+        mixture, weights = mixture.subset(chosen), weights[chosen]
+        val = val.subset(_drawn(val, config))
     return Trainer(
         config,
         mixture,
@@ -110,6 +114,12 @@ def _trainer(
         on_grow=on_grow,
         on_ask=on_ask,
     )
+
+
+def _drawn(data: FaceDataset, config: TrainConfig) -> NDArray[np.int64]:
+    """Indices, ascending, of ``config.faces`` of the faces."""
+    order = np.random.default_rng(config.seed).permutation(len(data))
+    return np.sort(order[: config.faces])
 
 
 def _kept(

@@ -142,6 +142,25 @@ def test_two_seeds_give_two_runs_and_one_seed_the_same(
     assert results(tmp_path / "a") != results(tmp_path / "b")
 
 
+def test_some_faces_are_trained_on_and_scored(
+    config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched(Trainer):
+        def __init__(self, config: TrainConfig, train: FaceDataset, val: FaceDataset, *a, **k):
+            seen.append((len(train), len(val)))
+            super().__init__(config, train, val, *a, **k)
+
+    monkeypatch.setattr(runs, "Trainer", Watched)
+    start(config(epochs=1, faces=20, batch=10), tmp_path / "some")
+    start(config(epochs=1, faces=10_000), tmp_path / "all")
+    resume(tmp_path / "some")
+    whole = seen[1]
+    assert seen == [(20, min(20, whole[1])), whole, (20, min(20, whole[1]))]
+    assert whole[0] > 20
+
+
 def test_a_folder_with_a_run_is_not_trained_into(
     config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
