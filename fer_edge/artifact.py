@@ -17,7 +17,7 @@ from fer_edge.contract import (
     contract_of_shapes,
 )
 from fer_edge.errors import ArtifactError
-from fer_edge.metrics import SIGNIFICANT, SurePoint
+from fer_edge.metrics import AGREEMENT, SIGNIFICANT, SurePoint
 from fer_edge.sealed import (
     CLASSIFIER,
     Name,
@@ -159,13 +159,17 @@ class Score(Record):
     faults: list[FaultScore] = []
     """Accuracy on spoilt faces, where it was asked for."""
 
-    def loses_to(self, base: "Score") -> bool:
-        """Whether this is worse than ``base`` by more than noise (McNemar's exact test)."""
-        return (
-            self.accuracy < base.accuracy
-            and self.mcnemar_p is not None
-            and self.mcnemar_p < SIGNIFICANT
-        )
+    def loss_against(self, base: "Score") -> str | None:
+        """What this lost against fp32's ``base``, by more than noise; None if nothing."""
+        drop = base.accuracy - self.accuracy
+        if drop > 0 and self.mcnemar_p is not None and self.mcnemar_p < SIGNIFICANT:
+            return (
+                f"loses {100 * drop:.2f} points of {self.split} (McNemar's p {self.mcnemar_p:.2g})"
+            )
+        kept = self.agreement_with_fp32
+        if kept is not None and kept < AGREEMENT:
+            return f"changes {100 * (1 - kept):.1f} % of the labels"
+        return None
 
 
 class InputContract(Record):

@@ -12,6 +12,9 @@ from fer_edge.contract import EMOTIONS
 
 SIGNIFICANT = 0.05
 """McNemar's p below which a difference is called real."""
+AGREEMENT = 0.95
+"""Share of fp32's labels that a precision keeps at least. Where it changes many, a test of its
+accuracy finds little, as what it wins and what it loses cancel."""
 
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]

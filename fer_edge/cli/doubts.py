@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fer_edge.metrics import AGREEMENT
+
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, Score
     from fer_edge.data import FaceDataset
 
-AGREEMENT = 0.95
-"""Share of labels that INT8 keeps below which the layers that cost most are named."""
 _NAMED = 3
 _FACES = 128
 

@@ -51,14 +51,11 @@ def proven(artifact: Artifact, order: Iterable[Precision]) -> tuple[list[Precisi
         score = scores.get(precision)
         if precision not in artifact.manifest.graphs:
             continue
-        if base is not None and score is not None and score.loses_to(base):
-            drop = 100 * (base.accuracy - score.accuracy)
-            objections.append(
-                f"{precision} loses {drop:.2f} points of {score.split} "
-                f"(McNemar's p {score.mcnemar_p:.2g})"
-            )
-        else:
+        loss = None if base is None or score is None else score.loss_against(base)
+        if loss is None:
             kept.append(precision)
+        else:
+            objections.append(f"{precision} {loss}")
     return kept, objections
 
 

@@ -183,6 +183,21 @@ def test_a_precision_that_loses_more_than_noise_is_out(artifact: Artifact) -> No
     assert choose(artifact, opener()).order[0] == "int8"
 
 
+def test_a_precision_that_changes_many_labels_is_out_however_they_cancel(
+    artifact: Artifact,
+) -> None:
+    common = {"split": "val", "n": 3589, "standard_error": 0.008, "macro_f1": 0.6}
+    common |= {"recall": {}, "backend": "x", "data": "y"}
+    artifact.manifest.scores = {
+        "fp32": Score(accuracy=0.6018, **common),
+        "int8": Score(accuracy=0.6020, mcnemar_p=0.9, agreement_with_fp32=0.8677, **common),
+    }
+    artifact.manifest.speeds = [record(int8=1, fp32=3)]
+    assert choose(artifact, opener()) == (("fp32",), "int8 changes 13.2 % of the labels")
+    artifact.manifest.scores["int8"].agreement_with_fp32 = 0.95
+    assert choose(artifact, opener()).order[0] == "int8"
+
+
 def test_an_engine_that_fails_while_it_is_timed_tells(artifact: Artifact) -> None:
     class Broken(FakeEngine):
         def run(self, faces: np.ndarray) -> np.ndarray:

@@ -9,12 +9,13 @@ import pytest
 
 from fer_edge import Recognizer
 from fer_edge.bench import latency, suite
-from fer_edge.cli.doubts import AGREEMENT, layers_at_fault
+from fer_edge.cli.doubts import layers_at_fault
 from fer_edge.contract import Contract
 from fer_edge.data import FaceDataset
 from fer_edge.export import pipeline
 from fer_edge.export.importing import ImportOptions, import_onnx
 from fer_edge.export.pipeline import export_model
+from fer_edge.metrics import AGREEMENT
 from tests.export.importing.networks import (
     NETWORKS,
     TESTED,
