@@ -13,6 +13,7 @@ import pytest
 from bench.peers import environments
 from bench.peers.asking import Peer, PeerFailedError
 from bench.peers.declared import entries, read_adapter, read_adapters
+from bench.peers.picture import frontier
 from bench.peers.scores import against_agreed, agreed, in_order
 from fer_edge.evaluation.robustness import FAULTS
 from tests.pictures import assert_picture
@@ -224,3 +225,10 @@ def test_an_adapter_that_says_nothing_of_itself_is_refused(tmp_path: Path) -> No
     path.write_text("print('hello')\n")
     with pytest.raises(SystemExit, match="inline script metadata"):
         read_adapter(path)
+
+
+def test_on_the_frontier_nothing_is_faster_and_as_good() -> None:
+    slow_best, middle, fast = (1.0, 70.0), (10.0, 60.0), (100.0, 50.0)
+    beaten = [(9.0, 60.0), (1.0, 69.0), (50.0, 50.0)]
+    assert frontier([*beaten, fast, slow_best, middle]) == [slow_best, middle, fast]
+    assert frontier([]) == []
