@@ -1,4 +1,4 @@
-"""Packages that classify faces, on spoilt ones and on photos that FER-Edge was not trained on.
+"""Packages that classify faces, on spoilt ones and on photos that our models have not seen.
 
     python -m bench.peers.robustness --data fer2013.zip --photos expressions.zip
 
