@@ -1,14 +1,14 @@
 """The trained models that are installed on spoilt faces, and on photos that no training has seen.
 
-python bench/robustness.py --data fer2013.zip --photos expressions.zip
+python -m bench.robustness --data fer2013.zip --photos expressions.zip
 """
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recording import record, runtime_arguments, table
 
+from bench.recording import record, runtime_arguments, table
 from fer_edge.artifact import Artifact
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import open_engine

@@ -39,24 +39,40 @@ class Questions:
 
     @classmethod
     def make(cls, arguments: argparse.Namespace) -> "Questions":
-        data = load_dataset(arguments.data, "val")
-        images, truth = scenes(data.faces, arguments.frames)
+        faces, labels = faces_of_val(arguments.data, arguments.faces)
+        images, truth = scenes(load_dataset(arguments.data, "val").faces, arguments.frames)
         photos = list(read_photos(arguments.photos, arguments.frames)) if arguments.photos else []
-        # FER2013 comes sorted by emotion.
-        some = np.sort(np.random.default_rng(0).permutation(len(data.faces))[: arguments.faces])
-        faces = np.ascontiguousarray(data.faces[some])
         digests = {"detect": _digest([*images, *photos]), "classify": _digest([faces])}
         folder = arguments.work / "questions" / "-".join(one[:12] for one in digests.values())
         frame_paths = [folder / f"frame-{i:04d}.npy" for i in range(len(images))]
         photo_paths = [folder / f"photo-{i:04d}.npy" for i in range(len(photos))]
-        folder.mkdir(parents=True, exist_ok=True)
         paths = [*frame_paths, *photo_paths, folder / "faces.npy"]
-        for path, pixels in zip(paths, [*images, *photos, faces], strict=True):
-            if not path.is_file():
-                np.save(path.with_suffix(".part.npy"), pixels)
-                path.with_suffix(".part.npy").rename(path)
-        labels = np.asarray(data.labels)[some]
+        _keep(paths, [*images, *photos, faces])
         return cls(frame_paths, photo_paths, paths[-1], truth, labels, digests)
+
+    @classmethod
+    def of_faces(cls, faces: Image, labels: NDArray[np.integer], work: Path) -> "Questions":
+        """Of faces alone, (N, 48, 48)."""
+        digest = _digest([faces])
+        path = work / "questions" / digest[:12] / "faces.npy"
+        _keep([path], [faces])
+        return cls([], [], path, [], labels, {"classify": digest})
+
+
+def faces_of_val(data: Path, count: int | None) -> tuple[Image, NDArray[np.integer]]:
+    """Faces and labels of val, all or so many at random: FER2013 comes sorted by emotion."""
+    val = load_dataset(data, "val")
+    some = np.sort(np.random.default_rng(0).permutation(len(val.faces))[:count])
+    return np.ascontiguousarray(val.faces[some]), np.asarray(val.labels)[some]
+
+
+def _keep(paths: list[Path], images: list[Image]) -> None:
+    """Write files that are not there yet."""
+    for path, pixels in zip(paths, images, strict=True):
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path.with_suffix(".part.npy"), pixels)
+            path.with_suffix(".part.npy").rename(path)
 
 
 def _digest(images: list[Image]) -> str:

@@ -94,7 +94,7 @@ def _make_python(adapter: Adapter, folder: Path, lock: Path) -> None:
         return
     _pip(folder, [one.replace(HERE, str(ROOT)) for one in adapter.dependencies or ()])
     frozen = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "freeze"],
+        [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "freeze", "--all"],
         check=True,
         capture_output=True,
         text=True,
@@ -131,8 +131,9 @@ def _run(call: list[str], cwd: Path | None = None) -> None:
 
 
 def _local(adapter: Adapter) -> list[str]:
-    """This repository itself, without extras: what these need is locked."""
-    return [str(ROOT)] if any(HERE in one for one in adapter.dependencies or ()) else []
+    """What is of this repository, without extras: what these need is locked."""
+    local = [one for one in adapter.dependencies or () if HERE in one]
+    return [one.replace(HERE, str(ROOT)).partition("[")[0] for one in local]
 
 
 def _digest(adapter: Adapter) -> str:

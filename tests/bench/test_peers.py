@@ -1,6 +1,7 @@
 """The harness beside other packages, with peers of which the answers are known."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from bench.peers import environments
 from bench.peers.asking import Peer, PeerFailedError
 from bench.peers.declared import entries, read_adapter, read_adapters
+from bench.peers.picture import frontier
 from bench.peers.scores import against_agreed, agreed, in_order
+from fer_edge.evaluation.robustness import FAULTS
 from tests.pictures import assert_picture
 
 ROOT = Path(__file__).parents[2]
@@ -59,13 +62,17 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """Fourteen faces of noise, two of each emotion, as FER2013's csv has them."""
+    """Fourteen faces of val, two of each emotion."""
+    return _faces(tmp_path / "fer2013.csv", [*range(7), *range(7)], "PublicTest")
+
+
+def _faces(path: Path, emotions: list[int], usage: str) -> Path:
+    """Faces of noise, as FER2013's csv has them."""
     rng = np.random.default_rng(0)
     rows = [
-        f"{emotion},{' '.join(map(str, rng.integers(0, 256, 48 * 48)))},PublicTest"
-        for emotion in [*range(7), *range(7)]
+        f"{emotion},{' '.join(map(str, rng.integers(0, 256, 48 * 48)))},{usage}"
+        for emotion in emotions
     ]
-    path = tmp_path / "fer2013.csv"
     path.write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
     return path
 
@@ -123,6 +130,34 @@ def test_answers_are_kept_until_the_adapter_changes(
     assert happy["accuracy"] == pytest.approx(1 / 7, abs=1e-4)
 
 
+def test_all_that_answer_are_asked_of_spoilt_faces(folder: Path, tmp_path: Path) -> None:
+    adapter = folder / "fake_adapter.py"
+    # In the dark it sees anger.
+    adapter.write_text(adapter.read_text().replace("0.6, 0.05,", "0.6, face.mean() < 100,"))
+    val = _faces(tmp_path / "val.csv", [HAPPY, HAPPY, HAPPY, 0], "PublicTest")
+    photos = _faces(tmp_path / "photos.csv", [HAPPY, 1], "Training")
+    out = tmp_path / "results" / "robustness.json"
+    command = [sys.executable, "-m", "bench.peers.robustness", "--data", val, "--photos", photos]
+    command += ["--adapters", folder, "--work", tmp_path / "work", "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(out.read_text())
+    assert told["command"].startswith("python -m bench.peers.robustness --data")
+    assert (told["val"], told["photos"]) == (4, 2)
+    happy, broken = told["classifiers"].values()
+    assert (happy["val"], happy["photos"]) == (0.75, 0.5)
+    assert happy["val_standard_error"] > 0
+    found = {(one["fault"], one["level"]): one["accuracy"] for one in happy["faults"]}
+    assert list(found) == [(name, one) for name, (*_, levels) in FAULTS.items() for one in levels]
+    assert found["rotated", 10] == 0.75
+    assert found["dark", 0.25] == 0.25
+    assert "| dark, 0.25 of the light | 25.0 % |" in done.stdout
+    # What cannot answer is asked once, and has no column.
+    assert broken["failed"] == "OSError: no such host: the weights are elsewhere"
+    assert done.stdout.count("without weights: classify") == 1
+    assert "| faces | fake, happy |" in done.stdout
+
+
 def test_a_peer_that_dies_is_told_by_its_last_words(folder: Path, tmp_path: Path) -> None:
     adapter = folder / "fake_adapter.py"
     adapter.write_text("import sys\nsys.exit('the library is not for this processor')\n")
@@ -176,7 +211,10 @@ def test_every_adapter_tells_what_it_is_and_has_its_versions_locked() -> None:
         assert adapter.dependencies
         assert adapter.licence
         assert entries([adapter])
-        assert environments.lock_of(adapter).is_file(), adapter.name
+        locked = environments.lock_of(adapter).read_text().lower()
+        for wanted in () if adapter.is_node else adapter.dependencies:
+            name = re.split(r"[\[=<]", wanted)[0].lower()
+            assert environments.HERE in wanted or f"{name}==" in locked, wanted
         if adapter.package != "fer-edge":
             number = environments.version(adapter)
             assert any(number in one for one in adapter.dependencies), adapter.name
@@ -187,3 +225,10 @@ def test_an_adapter_that_says_nothing_of_itself_is_refused(tmp_path: Path) -> No
     path.write_text("print('hello')\n")
     with pytest.raises(SystemExit, match="inline script metadata"):
         read_adapter(path)
+
+
+def test_on_the_frontier_nothing_is_faster_and_as_good() -> None:
+    slow_best, middle, fast = (1.0, 70.0), (10.0, 60.0), (100.0, 50.0)
+    beaten = [(9.0, 60.0), (1.0, 69.0), (50.0, 50.0)]
+    assert frontier([*beaten, fast, slow_best, middle]) == [slow_best, middle, fast]
+    assert frontier([]) == []

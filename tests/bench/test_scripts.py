@@ -25,7 +25,7 @@ BENCH = ROOT / "bench"
             ["--models", "compact", "--seconds", "0.1", "--samples", "70"],
             ["precisions.json"],
         ),
-        ("bench/robustness.py", ["--faces", "70"], ["robustness.json"]),
+        ("-m bench.robustness", ["--faces", "70"], ["robustness.json"]),
         ("bench/flicker.py", ["--seconds", "1", "--seeds", "2"], ["flicker.json", "flicker.png"]),
     ],
 )

@@ -1,13 +1,16 @@
 # /// script
-# dependencies = ["{root}[camera]"]
+# dependencies = ["{root}[camera]", "{root}/export/compact-camera"]
 #
 # [tool.peer]
 # package = "fer-edge"
 # licence = "Apache-2.0"
 # detectors = { "FP32" = "RetinaFace", "INT8" = "RetinaFace" }
-# classifiers = ["compact INT8", "compact FP32", "nano INT8", "nano FP32"]
+# classifiers = [
+#   "compact INT8", "compact FP32", "compact-camera INT8", "compact-camera FP32",
+#   "nano INT8", "nano FP32",
+# ]
 # ///
-"""FER-Edge itself, by the same way as the others: its detector, and its carried models."""
+"""FER-Edge itself, by the same way as the others: its detector and its models."""
 
 from protocol import serve
 
