@@ -192,10 +192,10 @@ def test_a_run_that_is_none_is_named(fer_edge: Command) -> None:
 
 def test_weights_that_are_none_are_named(fer_edge: Command, csv: Path) -> None:
     options = ("--batch", 35, "--out", "runs/x", "--weights")
-    assert (
-        "There is no model 'missing'"
-        in fer_edge("train", "--data", csv, *options, "missing").error()
-    )
+    error = fer_edge("train", "--data", csv, *options, "missing").error()
+    assert "There is no model 'missing'" in error
+    assert "the best.safetensors of a run" in error
+    assert "ONNX" not in error
     Path("text.safetensors").write_text("hello")
     error = fer_edge("train", "--data", csv, *options, "text.safetensors").error()
     assert "text.safetensors cannot be read as weights" in error
