@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fer_edge.metrics import AGREEMENT
-
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact, Score
     from fer_edge.data import FaceDataset
@@ -26,6 +24,9 @@ def wrong_order(score: "Score | None") -> Iterator[str]:
 
 def layers_at_fault(artifact: "Artifact", faces: "FaceDataset") -> Iterator[str]:
     """Lines that name the layers that INT8 changes most, where it changes many labels."""
+    # The command line shows its help without numpy.
+    from fer_edge.metrics import AGREEMENT
+
     score = artifact.manifest.scores.get("int8")
     agreement = score.agreement_with_fp32 if score else None
     if agreement is None or agreement >= AGREEMENT:
