@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from quantization import Comparison, model_arguments
-from recording import RESULTS, record, table
+from quantization import Comparison, model_arguments, score_table
+from recording import RESULTS, record
 from rich.progress import track
 
 from fer_edge.data import load_dataset
@@ -30,14 +30,11 @@ from fer_edge.export.quantization.table import CalibrationTable
 
 
 def main() -> None:
-    parser = model_arguments(__doc__)
-    parser.add_argument("--faces", type=int, help="so many of val only")
-    arguments = parser.parse_args()
+    arguments = model_arguments(__doc__).parse_args()
     val = load_dataset(arguments.data, "val")
     origin = open_source(arguments.model)
     observed = observe_ranges(origin.graph, origin.name, val)
-    scored = val if arguments.faces is None else val.subset(range(arguments.faces))
-    compare = Comparison(origin.graph, scored)
+    compare = Comparison(origin.graph, val)
 
     def score(graph: onnx.ModelProto) -> dict[str, Any]:
         return compare(OnnxRuntimeEngine(graph.SerializeToString()))
@@ -49,23 +46,14 @@ def main() -> None:
         rows[f"{method}, form for CPUs"] = score(cpu_form(origin.graph, one))
     result = {
         "model": origin.name,
-        "n": len(scored),
+        "n": len(val),
         "fp32_accuracy": compare.accuracy,
         "spread": spread(origin.graph, calibration_faces(val, 256, 0)),
         "rows": rows,
     }
     record(RESULTS / f"extreme-faces-{arguments.name}.json", result)
     print(f"FP32 {100 * compare.accuracy:.2f} %; spread {result['spread']}")
-    cells = [
-        [
-            name,
-            f"{100 * row['accuracy']:.2f}",
-            f"{100 * row['agreement']:.2f}",
-            f"{1e3 * row['divergence']:.2f}",
-        ]
-        for name, row in rows.items()
-    ]
-    print(table(["INT8", "val %", "same label %", "divergence, 1e-3 nats"], cells))
+    print(score_table("INT8", rows))
 
 
 def weights_rounded(model: onnx.ModelProto, calibration: CalibrationTable) -> onnx.ModelProto:

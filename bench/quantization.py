@@ -43,6 +43,7 @@ METHODS = methods()
 BATCHES = (1, 64)
 REACHES = (1.0, 1.25, 1.5, 255 / 127)
 """The last one has the steps of the graph of record."""
+COLUMNS = "val % | same label % | McNemar p | divergence, 1e-3 nats | largest loss of recall"
 
 
 def main() -> None:
@@ -274,16 +275,12 @@ def markdown(result: dict[str, Any]) -> str:
             for r in (rows[samples, method] for method in METHODS)
         ]
         lines.append(f"| {samples:,} | {' | '.join(cells)} |")
-    columns = "val % | same label % | McNemar p | divergence, 1e-3 nats | largest loss of recall |"
+    title = f"{result['chosen']['method']}, {DEFAULT_SAMPLES} faces"
+    lines += ["", score_table(title, result["switches"])]
     lines += [
         "",
-        f"| {result['chosen']['method']}, {DEFAULT_SAMPLES} faces | {columns}",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-        *(f"| {name} | {scores(r)} |" for name, r in result["switches"].items()),
-    ]
-    lines += [
-        "",
-        f"| runtime and graph | {columns} ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
+        f"| runtime and graph | {COLUMNS} "
+        "| ms, batch 1 | beside fp32 | ms, batch 64 | beside fp32 |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, r in result["runtimes"].items():
@@ -295,7 +292,14 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def score_table(title: str, rows: dict[str, dict[str, Any]]) -> str:
+    """What :class:`Comparison` says of each graph, in Markdown."""
+    lines = [f"| {title} | {COLUMNS} |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {scores(row)} |" for name, row in rows.items())])
+
+
 def scores(row: dict[str, Any]) -> str:
+    """The cells of :data:`COLUMNS`."""
     ((emotion, loss),) = row["largest_recall_loss"].items()
     return (
         f"{100 * row['accuracy']:.2f} | {100 * row['agreement']:.2f} | {row['mcnemar_p']:.2g} "

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from quantization import Comparison, model_arguments, scores
+from quantization import Comparison, model_arguments, score_table
 from recording import RESULTS, record
 from rich.progress import track
 from torch import Tensor
@@ -67,13 +67,7 @@ def main() -> None:
         "rows": rows,
     }
     record(RESULTS / f"rounding-{arguments.name}.json", result)
-    print(
-        "| graph of record | val % | same label % | McNemar p | divergence, 1e-3 nats | "
-        "largest loss of recall |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | --- |")
-    for name, row in rows.items():
-        print(f"| {name} | {scores(row)} |")
+    print(score_table("graph of record", rows))
 
 
 def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -16,7 +16,7 @@ from bench.frames import Image, read_photos, scenes
 from bench.peers.asking import Peer, PeerFailedError
 from bench.peers.declared import Entry
 from bench.peers.environments import HERE, lock_of
-from fer_edge.data import load_dataset
+from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.evaluation.detections import Boxes
 
 CHUNK = 100
@@ -39,8 +39,9 @@ class Questions:
 
     @classmethod
     def make(cls, arguments: argparse.Namespace) -> "Questions":
-        faces, labels = faces_of_val(arguments.data, arguments.faces)
-        images, truth = scenes(load_dataset(arguments.data, "val").faces, arguments.frames)
+        val = load_dataset(arguments.data, "val")
+        faces, labels = some_faces(val, arguments.faces)
+        images, truth = scenes(val.faces, arguments.frames)
         photos = list(read_photos(arguments.photos, arguments.frames)) if arguments.photos else []
         digests = {"detect": _digest([*images, *photos]), "classify": _digest([faces])}
         folder = arguments.work / "questions" / "-".join(one[:12] for one in digests.values())
@@ -59,9 +60,8 @@ class Questions:
         return cls([], [], path, [], labels, {"classify": digest})
 
 
-def faces_of_val(data: Path, count: int | None) -> tuple[Image, NDArray[np.integer]]:
-    """Faces and labels of val, all or so many at random: FER2013 comes sorted by emotion."""
-    val = load_dataset(data, "val")
+def some_faces(val: FaceDataset, count: int | None) -> tuple[Image, NDArray[np.integer]]:
+    """Faces and labels, all or so many at random: FER2013 comes sorted by emotion."""
     some = np.sort(np.random.default_rng(0).permutation(len(val.faces))[:count])
     return np.ascontiguousarray(val.faces[some]), np.asarray(val.labels)[some]
 

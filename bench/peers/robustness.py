@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.frames import Image
-from bench.peers.answers import Questions, ask_all, faces_of_val
+from bench.peers.answers import Questions, ask_all, some_faces
 from bench.peers.declared import Entry
 from bench.peers.prepared import Prepared, free_cores, options
 from bench.peers.scores import in_order
@@ -60,7 +60,7 @@ def _conditions(
     arguments: argparse.Namespace,
 ) -> Iterator[tuple[str, float, Image, NDArray[np.integer]]]:
     """Fault and level, or what the faces are and 0; the faces, and their labels."""
-    faces, labels = faces_of_val(arguments.data, arguments.faces)
+    faces, labels = some_faces(load_dataset(arguments.data, "val"), arguments.faces)
     yield "val", 0, faces, labels
     if arguments.photos:
         photos = load_dataset(arguments.photos, "train")

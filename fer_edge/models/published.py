@@ -46,7 +46,7 @@ def published_models() -> dict[str, Published]:
     return own | others
 
 
-def find_model(model: str | Path | None = None) -> Path:
+def find_model(model: str | Path | None = None, *, other: str = "an ONNX file") -> Path:
     """Where a model lies that a user names.
 
     Parameters
@@ -54,6 +54,8 @@ def find_model(model: str | Path | None = None) -> Path:
     model : str or Path, optional
         What exists is taken as it is; else a name of :func:`published_models`. None for
         :data:`DEFAULT`.
+    other : str
+        What else than an artifact is taken there, for the error's advice.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def find_model(model: str | Path | None = None) -> Path:
     raise ModelError(
         f"There is no model {str(path)!r}, neither here nor among the published models: "
         f"{', '.join(published) or 'none'}.",
-        hint="Name one of these, the folder of an exported model, or an ONNX file.",
+        hint=f"Name one of these, the folder of an exported model, or {other}.",
     )
 
 

@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import annotated_types
 
-from fer_edge.errors import ModelError
-
 
 @dataclass(frozen=True)
 class Option:
@@ -101,14 +99,7 @@ class Declared:
         if self.option.published:
             from fer_edge.models.published import find_model
 
-            try:
-                return str(find_model(path).resolve())
-            except ModelError as error:
-                raise ModelError(
-                    error.message,
-                    hint="Name one of these, the folder of an exported model, or the "
-                    "best.safetensors of a run.",
-                ) from error
+            return str(find_model(path, other="the best.safetensors of a run").resolve())
         return str(Path(path).resolve())
 
     def describe(self) -> str:

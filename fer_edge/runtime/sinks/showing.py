@@ -60,10 +60,10 @@ def _trouble(sink: Sink, moment: Moment) -> FerEdgeError | None:
         sink.show(moment)
     except FerEdgeError as error:
         return error
+    except OSError as error:
+        what, hint = error.strerror or error, "Check what it writes to; the other outputs go on."
     except Exception as error:  # whoever wrote it, the others go on
-        what = (error.strerror if isinstance(error, OSError) else None) or repr(error)
-        hint = "The other outputs go on."
-        if isinstance(error, OSError):
-            hint = f"Check what it writes to; {hint[0].lower()}{hint[1:]}"
-        return OutputError(f"{type(sink).__name__} failed: {what}.", hint=hint)
-    return None
+        what, hint = repr(error), "The other outputs go on."
+    else:
+        return None
+    return OutputError(f"{type(sink).__name__} failed: {what}.", hint=hint)
