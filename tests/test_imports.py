@@ -20,7 +20,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 def imported(path: Path, known: set[str]) -> Iterator[str]:
     """Modules of ``known`` that a file imports, inside functions and for types alone, too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

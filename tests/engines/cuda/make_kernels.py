@@ -11,6 +11,7 @@ the source, by which a test sees that both belong together.
 
 import ctypes
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def compiled(library: ctypes.CDLL, architecture: str) -> bytes:
     CompilationError
         The source is wrong, or NVRTC does not know the architecture.
     """
+    # NVRTC leaves its thread in the locale C, in which Python reads files as ASCII.
+    with ThreadPoolExecutor(1, "NVRTC") as own:
+        return own.submit(_compiled, library, architecture).result()
+
+
+def _compiled(library: ctypes.CDLL, architecture: str) -> bytes:
     program = ctypes.c_void_p()
     source = SOURCE.read_bytes()
     _check(

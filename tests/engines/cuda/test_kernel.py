@@ -1,6 +1,7 @@
 """The kernel itself: as C on this processor, and as the compilers of GPUs take it."""
 
 import ctypes
+import locale
 import os
 import shutil
 import subprocess
@@ -42,6 +43,16 @@ def test_the_ptx_is_made_of_the_source() -> None:
     library = make_kernels.nvrtc(make_kernels.MAKER)
     if library is not None:
         assert make_kernels.MADE.read_bytes() == make_kernels.made(library)
+
+
+@pytest.mark.skipif(not hasattr(locale, "nl_langinfo"), reason="Windows has no nl_langinfo")
+def test_a_compilation_leaves_the_encoding_of_files_alone() -> None:
+    library = make_kernels.nvrtc()
+    if library is None:
+        pytest.skip("needs NVRTC")
+    before = locale.nl_langinfo(locale.CODESET)
+    make_kernels.compiled(library, "compute_80")
+    assert locale.nl_langinfo(locale.CODESET) == before
 
 
 @pytest.mark.parametrize("architecture", NEW)
@@ -276,6 +287,7 @@ from fer_edge.contract import FER2013
 from fer_edge.pixels.crops import crop_faces
 from tests.engines.cuda.test_kernel import OnThisProcessor
 import ctypes
+import locale
 
 processor = OnThisProcessor(ctypes.CDLL("libcuda.so.1"))
 driver = cuda.driver.driver()
