@@ -202,8 +202,8 @@ class Manifest(SealedManifest):
     training: dict[str, Any] | None = None
     graphs: dict[Precision, GraphRecord] = {}
     parity: dict[str, float] = {}
-    """Largest difference of a probability: ``fp32`` from torch, ``half_weights`` from unrounded
-    weights, the other precisions from fp32."""
+    """Largest difference of a probability: ``fp32`` from torch, ``half_weights`` and
+    ``int8_weights`` from unrounded weights, the other precisions from fp32."""
     calibration: CalibrationRecord | None = None
     engines: list[EngineRecord] = []
     scores: dict[Precision, Score] = {}
@@ -225,6 +225,11 @@ class Manifest(SealedManifest):
             if found != wanted:
                 raise ValueError(f"input.{field} is {found}, not {wanted}")
         return contract
+
+    @property
+    def only_int8(self) -> bool:
+        """Whether the INT8 graph has the weights of the FP32 graph, which is left out."""
+        return "int8_weights" in self.parity and "fp32" not in self.graphs
 
     def named(self) -> list[str]:
         names = [name for graph in self.graphs.values() for name in (graph.file, graph.cpu_file)]
@@ -264,11 +269,12 @@ class Artifact(SealedFolder[Manifest]):
             return self.manifest.graphs[precision]
         except KeyError:
             have = ", ".join(self.manifest.graphs) or "none"
+            option = "" if precision == "fp32" else f" --{precision}"
             raise ArtifactError(
                 f"{self.folder} has no {precision} graph (it has: {have}).",
                 hint="Export the model again."
-                if precision == "fp32"
-                else f"Make it with: fer-edge export {self.folder} --{precision} --out FOLDER",
+                if precision == "fp32" and not self.manifest.only_int8
+                else f"Make it with: fer-edge export {self.folder}{option} --out FOLDER",
             ) from None
 
     def remade(self) -> str:

@@ -33,7 +33,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16, int8 or fp8. (default: fp32, of an ONNX file its own)"),
+        typer.Option(
+            help="fp32, fp16, int8 or fp8. (default: the widest there is, of an ONNX file its own)"
+        ),
     ] = None,
     processor: Processor,
     out: Annotated[
@@ -90,7 +92,7 @@ def evaluate(
         check_matplotlib()
     path = model_or_carried(model)
     name = model_name(path)
-    wanted = precision or ("auto" if path.suffix == ".onnx" else "fp32")
+    wanted = precision or _most_exact(path)
     with (
         open_engine(path, precision=wanted, **vars(processor)) as engine,
         staged_progress(quiet=json) as tell,
@@ -123,6 +125,16 @@ def evaluate(
         written = write_report(out, evaluation, faces, probabilities)
         if not json:
             typer.echo(f"In {out}: {', '.join(path.name for path in written)}")
+
+
+def _most_exact(path: Path) -> str:
+    """What is evaluated by default: FP32, or the widest that an artifact without it has."""
+    from fer_edge.artifact import Artifact
+
+    if path.suffix == ".onnx":
+        return "auto"
+    graphs = Artifact.load(path).manifest.graphs
+    return next((name for name in PRECISIONS if name in graphs), "fp32")
 
 
 def _render(evaluation: "Evaluation") -> "Group":

@@ -1,6 +1,6 @@
 """The export: from a run, an artifact or a graph to an artifact with graphs, table and engines."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,17 +18,13 @@ from fer_edge.artifact import (
 )
 from fer_edge.contract import LABELS_KEY, PRECISIONS, Precision
 from fer_edge.data import FaceDataset
-from fer_edge.engines import open_engine
 from fer_edge.engines.device_name import AUTO, gpu_of
-from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.engines.tensorrt import (
     TensorRTBackend,
     inspect_engine,
 )
 from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, UsageError
-from fer_edge.evaluation import score
-from fer_edge.evaluation.robustness import robustness
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.graph.view import GraphView, set_metadata
@@ -44,10 +40,12 @@ from fer_edge.export.quantization.forms.float16 import (
     store_half,
     to_float16,
 )
+from fer_edge.export.quantization.forms.int8_weights import check_restored, round_to_int8
 from fer_edge.export.quantization.forms.quantize import quantize
 from fer_edge.export.quantization.placement import kept_by_rule
 from fer_edge.export.quantization.search import search
 from fer_edge.export.quantization.table import CalibrationTable
+from fer_edge.export.scoring import score_graphs
 from fer_edge.export.targets.engine_file import write_engine
 from fer_edge.export.targets.engine_plan import BatchRange, Note, Planned, plan_engines
 from fer_edge.files import atomic_folder
@@ -76,13 +74,14 @@ def export_model(
     fp32_engine: bool = False,
     device: str = AUTO,
     half_weights: bool = False,
+    int8_weights: bool = False,
     max_drop: float | None = None,
     best_effort: bool = False,
     faults: bool = False,
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Artifact:
-    """Write an artifact folder; the FP32 graph is always in it.
+    """Write an artifact folder; the FP32 graph is in it unless ``int8_weights`` leaves it out.
 
     Parameters
     ----------
@@ -112,6 +111,11 @@ def export_model(
         GPU to build engines on and for, as :func:`fer_edge.engines.open_engine` has it.
     half_weights : bool
         Store weights as float16: half the size, rounded before anything else is derived.
+    int8_weights : bool
+        Round the weights of all layers that INT8 takes before anything else is derived, and leave
+        out the FP32 graph, which exports make again of the INT8 graph, to the last bit: a quarter
+        of the size. Without equalisation, which would round them otherwise. With ``data`` all
+        precisions are held against the unrounded graph. Needs ``"int8"``.
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
         :func:`fer_edge.export.quantization.search.search` has it; needs ``data``.
@@ -125,6 +129,8 @@ def export_model(
 
     Raises
     ------
+    UsageError
+        ``out`` is somebody else's or the source, or options exclude each other.
     CalibrationError
         INT8 or FP8 without data and without a table, or a table of another graph.
     BackendUnavailableError
@@ -138,19 +144,27 @@ def export_model(
     """
     tell = progress or (lambda _stage, _done: None)
     wanted = [p for p in PRECISIONS if p == "fp32" or p in set(precisions)]
+    if int8_weights and (half_weights or "int8" not in wanted):
+        raise UsageError(
+            "Weights in INT8 alone are those of the INT8 graph.",
+            hint="Ask for int8, and not for half_weights.",
+        )
     path = source.path if isinstance(source, Source) else source
     check_out(path, out)
     ordinal = gpu_of(device)
     planned = plan_engines(backends, wanted, fp32_engine=fp32_engine, ordinal=ordinal, note=note)
     tell("Graph", 0)
     origin = source if isinstance(source, Source) else open_source(source)
-    contract = origin.contract
+    contract, unrounded = origin.contract, origin.graph
     if data is not None:
         data.require(contract)
-    if half_weights:
-        rounded = round_weights(origin.graph)
-        origin.parity["half_weights"] = largest_difference(origin.graph, rounded, contract)
-        origin.graph = rounded
+    for asked, name, rounding in (
+        (half_weights, "half_weights", round_weights),
+        (int8_weights, "int8_weights", round_to_int8),
+    ):
+        if asked:
+            origin.graph = rounding(unrounded)
+            origin.parity[name] = largest_difference(unrounded, origin.graph, contract)
     tell("Graph", 1)
     manifest = Manifest(
         model=origin.name,
@@ -190,10 +204,15 @@ def export_model(
                     method=method,
                     samples=samples,
                     seed=seed,
+                    equalised=not int8_weights,
                     progress=tell,
                 )
             else:
-                table = _table(origin, data, calibration, method, samples, seed, tell)
+                table = _table(
+                    *(origin, data, calibration, method, samples, seed),
+                    equalised=not int8_weights,
+                    tell=tell,
+                )
             table.save(folder / CALIBRATION)
             manifest.calibration = CalibrationRecord(
                 file=CALIBRATION, method=table.method, samples=table.samples, data=table.data
@@ -204,6 +223,8 @@ def export_model(
         by_rule = kept_by_rule(GraphView(origin.graph))
         if "int8" in wanted:
             graphs["int8"] = quantize(origin.graph, table)
+            if int8_weights:
+                check_restored(graphs["int8"], origin.graph)
             kept["int8"] = table.kept | by_rule
             _write(cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin, "int8", "cpu")
         if "fp8" in wanted:
@@ -229,8 +250,10 @@ def export_model(
         )
         artifact = seal(folder, manifest)
         if data is not None:
-            _score(artifact, data, faults, tell)
-        if len(graphs) > 1:
+            score_graphs(artifact, data, faults, tell, unrounded if int8_weights else None)
+        if int8_weights:
+            (folder / manifest.graphs.pop("fp32").file).unlink()
+        if len(manifest.graphs) > 1:
             manifest.speeds = time_all(artifact, seconds=SPEED_S, device=device, progress=tell)
         artifact = seal(folder, manifest)
     return Artifact(out, artifact.manifest)
@@ -261,6 +284,8 @@ def _table(
     method: str,
     samples: int,
     seed: int,
+    *,
+    equalised: bool,
     tell: Progress,
 ) -> CalibrationTable:
     if calibration is not None:
@@ -279,6 +304,7 @@ def _table(
             method=method,
             samples=samples,
             seed=seed,
+            equalised=equalised,
             progress=tell,
         )
     if origin.table is None:
@@ -345,33 +371,3 @@ def _build(
                 record.not_inspected = error.message
         records.append(record)
     return records
-
-
-def _score(artifact: Artifact, data: FaceDataset, faults: bool, tell: Progress) -> None:
-    """Score what CPUs run, and hold the INT8 graph of record against its form for CPUs."""
-    reference = None
-    for precision, record in artifact.manifest.graphs.items():
-        with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
-            result, probabilities = score(
-                engine,
-                data,
-                reference=reference,
-                progress=_fraction(tell, f"Accuracy of {precision}"),
-            )
-            if faults:
-                spoilt = _fraction(tell, f"Accuracy of {precision} on spoilt faces")
-                result.faults = robustness(engine, data, progress=spoilt)
-        artifact.manifest.scores[precision] = result
-        if precision == "fp32":
-            reference = probabilities
-        if record.cpu_file is not None:
-            with OnnxRuntimeEngine(artifact.read(record.file)) as engine:
-                _, recorded = score(
-                    engine, data, progress=_fraction(tell, f"Agreement of {record.file}")
-                )
-            same = recorded.argmax(axis=1) == probabilities.argmax(axis=1)
-            record.cpu_agreement = float(same.mean())
-
-
-def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: tell(stage, done / total)

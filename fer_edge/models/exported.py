@@ -18,7 +18,7 @@ from fer_edge.models.weights import load_state
 
 
 def load_exported(folder: Path) -> nn.Module:
-    """Build the model of an artifact with the weights of its fp32 graph.
+    """Build the model of an artifact with the weights of its fp32 graph, or of its INT8 graph.
 
     Batch norms come back as identities that add the folded bias; temperature and logit adjustment
     stay in the classifier. In evaluation mode the module computes what the graph does.
@@ -28,16 +28,10 @@ def load_exported(folder: Path) -> nn.Module:
     ModelError
         The artifact is of a model that is not in the registry, or its graph is not one of ours.
     ArtifactError
-        It has no fp32 graph, or it is damaged.
+        It has neither graph, or is damaged.
     """
     artifact = Artifact.load(folder)
-    graph = onnx.load_model_from_string(artifact.read(artifact.graph("fp32").file)).graph
-    tensors = {
-        tensor.name.removesuffix(".half"): torch.from_numpy(
-            numpy_helper.to_array(tensor).astype(np.float32)
-        )
-        for tensor in graph.initializer
-    }
+    tensors = _tensors(artifact)
     model = build_model(artifact.manifest.model, artifact.contract)
     first = model_spec(artifact.manifest.model).first_convolution
     if first is None:
@@ -66,6 +60,26 @@ def load_exported(folder: Path) -> nn.Module:
                 assert module.bias is not None
                 module.bias.copy_(bias)
     return model
+
+
+def _tensors(artifact: Artifact) -> dict[str, Tensor]:
+    """Weights and biases by name, in float32."""
+    record = artifact.graph("int8" if artifact.manifest.only_int8 else "fp32")
+    graph = onnx.load_model_from_string(artifact.read(record.file)).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    tensors = {}
+    for name, value in stored.items():
+        wide = value.astype(np.float32)
+        if name.endswith(_STEPS):
+            scale = stored[f"{name.removesuffix(_STEPS)}/scale"]
+            # Layers of the registry have their output channels on axis 0.
+            wide *= scale.reshape(-1, *[1] * (wide.ndim - 1))
+        tensors[name.removesuffix(_STEPS).removesuffix(".half")] = torch.from_numpy(wide)
+    return tensors
+
+
+_STEPS = "/quantized"
+"""INT8 graphs call the integers of a weight so."""
 
 
 def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
@@ -140,6 +154,6 @@ def _norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 def _foreign(folder: Path, name: str) -> ModelError:
     return ModelError(
-        f"The fp32 graph of {folder} has no fitting {name}.",
+        f"The graph of {folder} has no fitting {name}.",
         hint="Only models of the registry, exported by fer-edge, can be loaded for training.",
     )

@@ -25,6 +25,7 @@ from fer_edge.export.graph.view import (
 from fer_edge.export.importing.source import Source
 from fer_edge.export.pipeline import export_model
 from fer_edge.export.quantization.forms.float16 import round_weights
+from fer_edge.export.quantization.forms.int8_weights import round_to_int8
 from fer_edge.export.targets.engine_plan import BatchRange
 from fer_edge.models.carried import carried_model
 from tests.export.conftest import run
@@ -125,6 +126,52 @@ def test_half_weights_halve_the_file_and_are_what_is_calibrated(source, residual
     assert table["graph"] == graph_hash(rounded)
     again = export_model(half.folder, tmp_path / "again", precisions=["int8"])
     assert again.manifest.files["int8.onnx"] == half.manifest.files["int8.onnx"]
+
+
+@pytest.fixture(scope="module")
+def small(source, faces, tmp_path_factory) -> Artifact:
+    out = tmp_path_factory.mktemp("build") / "int8 alone"
+    return export_model(
+        source, out, precisions=["int8"], data=faces, samples=140, int8_weights=True
+    )
+
+
+def test_int8_weights_leave_one_graph_that_all_others_are_made_of_again(small, residual, tmp_path):
+    assert set(small.manifest.graphs) == {"int8"}
+    assert set(small.manifest.files) == {"int8.onnx", "int8.cpu.onnx", "calibration.json"}
+    again = export_model(small.folder, tmp_path / "again", precisions=["fp16", "int8"])
+    for name in ("int8.onnx", "int8.cpu.onnx"):
+        assert again.manifest.files[name] == small.manifest.files[name]
+    float32 = load_graph(again.folder / "fp32.onnx")
+    assert graph_hash(float32) == graph_hash(round_to_int8(residual))
+
+
+def test_what_int8_weights_cost_is_held_against_the_network_as_it_was(small, residual, faces):
+    before = run(residual, faces.faces)[0].argmax(axis=1)
+    for precision, score in small.manifest.scores.items():
+        with open_engine(small, precision="int8", backend="onnxruntime-cpu") as engine:
+            now = run_all(engine, faces.faces).argmax(axis=1)
+        if precision == "int8":
+            assert score.agreement_with_fp32 == pytest.approx((now == before).mean())
+        else:
+            rounded = run(round_to_int8(residual), faces.faces)[0].argmax(axis=1)
+            assert score.agreement_with_fp32 == pytest.approx((rounded == before).mean())
+    assert set(small.manifest.scores) == {"fp32", "int8"}
+    assert small.manifest.parity["int8_weights"] > 0
+
+
+def test_an_artifact_of_int8_alone_says_how_float32_is_had(small):
+    with pytest.raises(ArtifactError, match=r"no fp32 graph.*fer-edge export .* --out FOLDER"):
+        open_engine(small, precision="fp32")
+
+
+@pytest.mark.parametrize("options", [{"precisions": ["fp16"]}, {"half_weights": True}])
+def test_int8_weights_are_those_of_an_int8_graph(options, source, faces, tmp_path):
+    with pytest.raises(UsageError, match="Ask for int8"):
+        export_model(
+            *(source, tmp_path / "out"),
+            **({"precisions": ["int8"], "data": faces, "int8_weights": True} | options),
+        )
 
 
 def test_engines_are_built_and_recorded(artifact, tmp_path):

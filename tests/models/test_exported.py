@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from fer_edge.artifact import Artifact, seal
+from fer_edge.data import synthetic_dataset
 from fer_edge.engines.ort import OnnxRuntimeEngine
 from fer_edge.errors import ArtifactError, ModelError
+from fer_edge.export.pipeline import export_model
 from fer_edge.models import build_model
 from fer_edge.models.exported import load_exported, start_from
 
@@ -20,6 +22,23 @@ def test_the_carried_model_computes_what_its_graph_does() -> None:
         wanted = engine.run(faces)
     with torch.no_grad():
         logits = load_exported(CARRIED).eval()((torch.from_numpy(faces).float() - 128) / 64)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-5)
+
+
+def test_a_model_that_is_stored_in_int8_alone_computes_what_its_float32_graph_does(
+    tmp_path: Path,
+) -> None:
+    small, whole = tmp_path / "small", tmp_path / "whole"
+    data = synthetic_dataset(140, seed=3, split="val")
+    export_model(
+        *(CARRIED, small), precisions=["int8"], data=data, method="minmax", int8_weights=True
+    )
+    export_model(small, whole)
+    faces = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48), np.uint8)
+    with OnnxRuntimeEngine((whole / "fp32.onnx").read_bytes()) as engine:
+        wanted = engine.run(faces)
+    with torch.no_grad():
+        logits = load_exported(small).eval()((torch.from_numpy(faces).float() - 128) / 64)
     np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-5)
 
 

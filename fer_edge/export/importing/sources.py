@@ -10,6 +10,7 @@ from fer_edge.errors import ExportError, MissingDependencyError, TrainingError
 from fer_edge.export.graph.view import GraphView, load_graph, read_contract
 from fer_edge.export.importing.source import Source
 from fer_edge.export.quantization.forms.float16 import widen
+from fer_edge.export.quantization.forms.int8_weights import without_pairs
 from fer_edge.export.quantization.table import CalibrationTable
 from fer_edge.file_kinds import file_kind
 from fer_edge.sealed import MANIFEST
@@ -44,9 +45,24 @@ def open_source(path: Path) -> Source:
     return source
 
 
+def float32_graph(artifact: Artifact) -> onnx.ModelProto:
+    """The float32 graph of an artifact, of its INT8 graph where that is all it has.
+
+    Raises
+    ------
+    ArtifactError
+        It has neither, or is damaged.
+    ExportError
+        The graph has lost float32.
+    """
+    if artifact.manifest.only_int8:
+        return without_pairs(load_graph(artifact.read(artifact.graph("int8").file)))
+    return _float32(load_graph(artifact.read(artifact.graph("fp32").file)), str(artifact.folder))
+
+
 def _artifact(artifact: Artifact) -> Source:
     manifest = artifact.manifest
-    graph = _float32(load_graph(artifact.read(artifact.graph("fp32").file)), str(artifact.folder))
+    graph = float32_graph(artifact)
     table = None
     if manifest.calibration is not None:
         file = manifest.calibration.file
@@ -55,7 +71,7 @@ def _artifact(artifact: Artifact) -> Source:
         manifest.model,
         graph,
         manifest.training,
-        {k: v for k, v in manifest.parity.items() if k in ("fp32", "half_weights")},
+        {k: v for k, v in manifest.parity.items() if k in ("fp32", "half_weights", "int8_weights")},
         table,
         {k: v for k, v in manifest.versions.items() if k == "torch"},
         artifact.contract,

@@ -13,6 +13,7 @@ from fer_edge.data import FaceDataset
 from fer_edge.errors import CalibrationError
 from fer_edge.export.graph.counting import layer_multiply_adds
 from fer_edge.export.graph.view import WEIGHTED, GraphView, load_graph
+from fer_edge.export.importing.sources import float32_graph
 from fer_edge.export.quantization.forms.float16 import widen
 from fer_edge.export.quantization.placement import main_branch, unquantised
 from fer_edge.export.quantization.sensitivity import measure_sensitivity
@@ -71,7 +72,7 @@ def _describe(
     artifact: Artifact, precision: Precision, table: CalibrationTable | None
 ) -> list[LayerReport]:
     record = artifact.graph(precision)
-    base = widen(load_graph(artifact.read(artifact.graph("fp32").file)))
+    base = float32_graph(artifact)
     graph = load_graph(artifact.read(record.file))
     computes = _precisions(graph)
     counts = layer_multiply_adds(base)
@@ -129,7 +130,7 @@ def measured_layers(
             f"{artifact.folder} has no calibration table, so nothing says what INT8 would be.",
             hint="Export it with --int8, or leave --data out.",
         )
-    base = widen(load_graph(artifact.read(artifact.graph("fp32").file)))
+    base = float32_graph(artifact)
     table.sensitivity = measure_sensitivity(base, table, data, progress=progress)
     return _describe(artifact, precision, table)
 

@@ -38,6 +38,7 @@ def search(
     method: str = "auto",
     samples: int = 512,
     seed: int = 0,
+    equalised: bool = True,
     progress: Progress | None = None,
 ) -> CalibrationTable:
     """Find the INT8 graph that loses at most ``max_drop`` points of accuracy at least cost.
@@ -61,7 +62,7 @@ def search(
         Where the budget cannot be met, return the graph that loses least.
     method
         As in :func:`fer_edge.export.quantization.calibration.choose_table`.
-    samples, seed
+    samples, seed, equalised
         As in :func:`fer_edge.export.quantization.observation.observe_ranges`.
     progress : callable, optional
 
@@ -98,7 +99,12 @@ def search(
         return trial
 
     start = calibrate(
-        model, name, data, method=method, samples=samples, seed=seed, progress=progress
+        *(model, name, data),
+        method=method,
+        samples=samples,
+        seed=seed,
+        equalised=equalised,
+        progress=progress,
     )
     whole = attempt(start)
     start.sensitivity = measure_sensitivity(
