@@ -1,8 +1,11 @@
 """The trained models that are installed on spoilt faces, and on photos that no training has seen.
 
 python -m bench.robustness --data fer2013.zip --photos expressions.zip
+python -m bench.robustness --data fer2013.zip --photos expressions.zip --model nano
 """
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from bench.recording import record, runtime_arguments, table
 from fer_edge.artifact import Artifact
+from fer_edge.bench.machine import describe_machine
 from fer_edge.data import FaceDataset, load_dataset
 from fer_edge.engines import open_engine
 from fer_edge.evaluation import score
@@ -21,15 +25,33 @@ def main() -> None:
     parser = runtime_arguments(__doc__)
     parser.add_argument("--photos", type=Path, help="a second data set")
     parser.add_argument("--faces", type=int, help="so many of val only")
+    parser.add_argument(
+        "--model", action="append", help="this one alone, into the record that there is; repeatable"
+    )
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
     if arguments.faces:
         val = val.subset(np.arange(len(val)) < arguments.faces)
     photos = load_dataset(arguments.photos, "train") if arguments.photos else None
-    models = {name: measure(one, val, photos) for name, one in published_models().items()}
     counts = {"faces": len(val), "photos": 0 if photos is None else len(photos)}
-    record(arguments.out / "robustness.json", {**counts, "models": models})
+    out = arguments.out / "robustness.json"
+    models = _recorded(parser, out, counts) if arguments.model else {}
+    for name, one in published_models().items():
+        if not arguments.model or name in arguments.model:
+            models[name] = {"cpu": describe_machine().cpu, **measure(one, val, photos)}
+    record(out, {**counts, "models": models})
     print(shown(models))
+
+
+def _recorded(
+    parser: argparse.ArgumentParser, path: Path, counts: dict[str, int]
+) -> dict[str, dict[str, Any]]:
+    """What a record on the same faces has, each model with the processor that it ran on."""
+    found = json.loads(path.read_text())
+    if {name: found[name] for name in counts} != counts:
+        parser.error(f"{path} is of other faces: run it for all models")
+    cpu = found["machine"]["cpu"]
+    return {name: {"cpu": cpu} | one for name, one in found["models"].items()}
 
 
 def measure(model: Published, val: FaceDataset, photos: FaceDataset | None) -> dict[str, Any]:

@@ -182,7 +182,8 @@ def export(
         raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,8,64")
     ranges = BatchRange(*sizes)
     origin = model_or_carried(source)
-    target = out or Path("build") / origin.resolve().name.removesuffix(".onnx")
+    # A package calls its folder otherwise than the model in it.
+    target = out or Path("build") / (source or origin).resolve().name.removesuffix(".onnx")
     # Before the data, which may take a minute to read.
     check_out(origin, target)
     if device == "cpu":

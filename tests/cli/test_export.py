@@ -16,6 +16,8 @@ from fer_edge.engines import backend_status
 from fer_edge.evaluation import verdict
 from fer_edge.export import pipeline
 from fer_edge.export.targets import engine_file
+from fer_edge.models import published
+from fer_edge.models.published import Published
 from tests.engines.graphs import make_graph
 from tests.engines.simulated_builder import BuildingTensorRT
 
@@ -208,6 +210,24 @@ def test_bad_data_is_named(fer_edge: Command, exported: Path, bad_data: tuple[Pa
     options = ("--int8", "--data", path, "--out", "build")
     assert says in fer_edge("export", exported, *options, *BARE).error()
     assert not Path("build").exists()
+
+
+def test_a_published_model_goes_by_its_name_into_build(
+    fer_edge: Command, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Published("large", exported, "large-model", "1.5", "MIT")
+    monkeypatch.setattr(published, "published_models", lambda: {"large": found})
+    result = fer_edge("export", "large", *BARE)
+    assert (result.code, result.err) == (0, "")
+    Artifact.load(Path("build/large")).verify()
+
+
+@pytest.mark.parametrize("options", [(), ("--int8", "--half-weights")])
+def test_int8_weights_are_refused_without_an_int8_graph_of_their_own(
+    fer_edge: Command, exported: Path, options: tuple[str, ...]
+) -> None:
+    error = fer_edge("export", exported, *options, "--int8-weights").error(2)
+    assert "Add --int8, and leave out --half-weights." in error
 
 
 def test_a_damaged_artifact_is_not_exported(fer_edge: Command, artifact: Path, edit: Edit) -> None:
