@@ -24,7 +24,7 @@ from fer_edge.engines.tensorrt import (
     inspect_engine,
 )
 from fer_edge.engines.tuning import time_all
-from fer_edge.errors import CalibrationError, EngineError, UsageError
+from fer_edge.errors import CalibrationError, EngineError, ExportError, UsageError
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
 from fer_edge.export.graph.view import GraphView, set_metadata
@@ -136,7 +136,8 @@ def export_model(
     BackendUnavailableError
         This GPU cannot have an engine that is asked for.
     ExportError
-        The graph cannot be exported or differs from its model.
+        The graph cannot be exported or differs from its model; or with ``int8_weights`` INT8 loses
+        more than noise on ``data``.
     EngineBuildError
         A builder refused a graph.
     StorageError
@@ -250,7 +251,13 @@ def export_model(
         )
         artifact = seal(folder, manifest)
         if data is not None:
-            score_graphs(artifact, data, faults, tell, unrounded if int8_weights else None)
+            base = score_graphs(artifact, data, faults, tell, unrounded if int8_weights else None)
+            loss = manifest.scores["int8"].loss_against(base) if int8_weights else None
+            if loss is not None:
+                raise ExportError(
+                    f"In INT8 alone {origin.name} {loss}, and no other graph would be left.",
+                    hint="Export without int8_weights, or train the network with them.",
+                )
         if int8_weights:
             (folder / manifest.graphs.pop("fp32").file).unlink()
         if len(manifest.graphs) > 1:

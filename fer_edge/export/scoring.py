@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import onnx
 
-from fer_edge.artifact import Artifact
+from fer_edge.artifact import Artifact, Score
 from fer_edge.data import FaceDataset
 from fer_edge.engines import open_engine
 from fer_edge.engines.ort import OnnxRuntimeEngine
@@ -19,7 +19,7 @@ def score_graphs(
     faults: bool,
     tell: Progress,
     unrounded: onnx.ModelProto | None,
-) -> None:
+) -> Score:
     """Score what CPUs run, into the manifest, and hold the INT8 graph of record against its form
     for CPUs.
 
@@ -32,12 +32,17 @@ def score_graphs(
     tell : callable
     unrounded : onnx.ModelProto, optional
         What the precisions are held against in the place of the FP32 graph.
+
+    Returns
+    -------
+    Score
+        Of what they are held against.
     """
-    reference = None
+    base = reference = None
     if unrounded is not None:
         with OnnxRuntimeEngine(unrounded.SerializeToString()) as engine:
             told = _fraction(tell, "Accuracy before weights were rounded")
-            _, reference = score(engine, data, progress=told)
+            base, reference = score(engine, data, progress=told)
     for precision, record in artifact.manifest.graphs.items():
         with open_engine(artifact, precision=precision, backend="onnxruntime-cpu") as engine:
             result, probabilities = score(
@@ -50,8 +55,8 @@ def score_graphs(
                 spoilt = _fraction(tell, f"Accuracy of {precision} on spoilt faces")
                 result.faults = robustness(engine, data, progress=spoilt)
         artifact.manifest.scores[precision] = result
-        if reference is None:
-            reference = probabilities
+        if base is None:
+            base, reference = result, probabilities
         if record.cpu_file is not None:
             with OnnxRuntimeEngine(artifact.read(record.file)) as engine:
                 _, recorded = score(
@@ -59,6 +64,8 @@ def score_graphs(
                 )
             same = recorded.argmax(axis=1) == probabilities.argmax(axis=1)
             record.cpu_agreement = float(same.mean())
+    assert base is not None
+    return base
 
 
 def _fraction(tell: Progress, stage: str) -> Callable[[int, int], None]:

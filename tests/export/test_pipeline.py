@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fer_edge.artifact import Artifact
+from fer_edge.artifact import Artifact, Score
 from fer_edge.engines import open_engine, run_all
 from fer_edge.errors import (
     ArtifactError,
@@ -158,6 +158,19 @@ def test_what_int8_weights_cost_is_held_against_the_network_as_it_was(small, res
             assert score.agreement_with_fp32 == pytest.approx((rounded == before).mean())
     assert set(small.manifest.scores) == {"fp32", "int8"}
     assert small.manifest.parity["int8_weights"] > 0
+
+
+def test_int8_that_loses_is_not_left_alone(source, faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(Score, "loss_against", lambda _score, _base: "changes 9 % of the labels")
+    with pytest.raises(ExportError, match=r"changes 9 % of the labels, and no other graph"):
+        export_model(
+            *(source, tmp_path / "out"),
+            precisions=["int8"],
+            data=faces,
+            method="minmax",
+            int8_weights=True,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_artifact_of_int8_alone_says_how_float32_is_had(small):
