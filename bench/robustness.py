@@ -29,6 +29,10 @@ def main() -> None:
         "--model", action="append", help="this one alone, into the record that there is; repeatable"
     )
     arguments = parser.parse_args()
+    published = published_models()
+    chosen = arguments.model or list(published)
+    if unknown := set(chosen) - published.keys():
+        parser.error(f"no model {', '.join(unknown)} is installed: {', '.join(published)} are")
     val = load_dataset(arguments.data, "val")
     if arguments.faces:
         val = val.subset(np.arange(len(val)) < arguments.faces)
@@ -36,9 +40,9 @@ def main() -> None:
     counts = {"faces": len(val), "photos": 0 if photos is None else len(photos)}
     out = arguments.out / "robustness.json"
     models = _recorded(parser, out, counts) if arguments.model else {}
-    for name, one in published_models().items():
-        if not arguments.model or name in arguments.model:
-            models[name] = {"cpu": describe_machine().cpu, **measure(one, val, photos)}
+    cpu = describe_machine().cpu
+    for name in chosen:
+        models[name] = {"cpu": cpu} | measure(published[name], val, photos)
     record(out, {**counts, "models": models})
     print(shown(models))
 

@@ -256,7 +256,7 @@ def export_model(
             if loss is not None:
                 raise ExportError(
                     f"In INT8 alone {origin.name} {loss}, and no other graph would be left.",
-                    hint="Export without int8_weights, or train the network with them.",
+                    hint="Leave out --int8-weights, or train with it, too.",
                 )
         if int8_weights:
             (folder / manifest.graphs.pop("fp32").file).unlink()

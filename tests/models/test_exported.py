@@ -16,13 +16,18 @@ from fer_edge.models.exported import load_exported, start_from
 CARRIED = Path("fer_edge/models/carried/compact")
 
 
-def test_the_carried_model_computes_what_its_graph_does() -> None:
+def check_computes(artifact: Path, graph: Path) -> None:
+    """What is loaded from ``artifact`` must compute what ``graph`` does."""
     faces = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48), np.uint8)
-    with OnnxRuntimeEngine((CARRIED / "fp32.onnx").read_bytes()) as engine:
+    with OnnxRuntimeEngine(graph.read_bytes()) as engine:
         wanted = engine.run(faces)
     with torch.no_grad():
-        logits = load_exported(CARRIED).eval()((torch.from_numpy(faces).float() - 128) / 64)
+        logits = load_exported(artifact).eval()((torch.from_numpy(faces).float() - 128) / 64)
     np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-5)
+
+
+def test_the_carried_model_computes_what_its_graph_does() -> None:
+    check_computes(CARRIED, CARRIED / "fp32.onnx")
 
 
 def test_a_model_that_is_stored_in_int8_alone_computes_what_its_float32_graph_does(
@@ -34,12 +39,7 @@ def test_a_model_that_is_stored_in_int8_alone_computes_what_its_float32_graph_do
         *(CARRIED, small), precisions=["int8"], data=data, method="minmax", int8_weights=True
     )
     export_model(small, whole)
-    faces = np.random.default_rng(0).integers(0, 256, (4, 1, 48, 48), np.uint8)
-    with OnnxRuntimeEngine((whole / "fp32.onnx").read_bytes()) as engine:
-        wanted = engine.run(faces)
-    with torch.no_grad():
-        logits = load_exported(small).eval()((torch.from_numpy(faces).float() - 128) / 64)
-    np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-5)
+    check_computes(small, whole / "fp32.onnx")
 
 
 def test_an_artifact_of_another_model_is_refused(tmp_path: Path) -> None:

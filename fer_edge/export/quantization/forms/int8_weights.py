@@ -77,7 +77,7 @@ def check_restored(quantised: onnx.ModelProto, model: onnx.ModelProto) -> None:
     if graph_hash(without_pairs(quantised)) != graph_hash(model):
         raise ExportError(
             "The float32 graph cannot be made again of the INT8 graph.",
-            hint="Export without int8_weights.",
+            hint="Leave out --int8-weights.",
         )
 
 
