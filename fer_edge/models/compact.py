@@ -80,6 +80,19 @@ class Compact(nn.Module):
         return logits
 
 
+def blocks_by_size(network: Compact) -> list[list[Block]]:
+    """Its blocks, a list for each size of the features."""
+    sizes: list[list[Block]] = [[]]
+    for block in network.stages:
+        assert isinstance(block, Block)
+        convolution = block.residual[0]
+        assert isinstance(convolution, nn.Conv2d)
+        if convolution.stride == (2, 2) and sizes[-1]:
+            sizes.append([])
+        sizes[-1].append(block)
+    return sizes
+
+
 def compact() -> nn.Module:
     """1.9 M parameters, 80 M multiply-adds a face; its stem sees the face at full resolution."""
     return Compact((32, 3, 1), (Stage(32), Stage(96, blocks=2), Stage(192), Stage(256)))

@@ -18,28 +18,41 @@ LARGEST = 127
 
 
 class Int8Weights(nn.Module):
-    """Rounds a weight to symmetric INT8 steps, one scale per output channel (axis 0)."""
+    """Rounds a weight to symmetric INT8 steps, one scale per output channel (axis 0).
+
+    Parameters
+    ----------
+    summed : bool
+        The weights on the input channels (axis 1) all see the same: it is their sum that lies on
+        the steps.
+    """
+
+    def __init__(self, *, summed: bool = False) -> None:
+        super().__init__()
+        self.summed = summed
 
     def forward(self, weight: Tensor) -> Tensor:
-        largest = weight.detach().abs().amax(tuple(range(1, weight.ndim)), keepdim=True)
+        seen = weight.detach()
+        if self.summed:
+            seen = seen.sum(1, keepdim=True)
+        largest = seen.abs().amax(tuple(range(1, seen.ndim)), keepdim=True)
         step = (largest / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-        rounded = (weight.detach() / step).round() * step
-        return weight + (rounded - weight).detach()
+        error = (seen / step).round() * step - seen
+        return weight + error / (weight.shape[1] if self.summed else 1)
 
 
 def round_weights(model: nn.Module, contract: Contract = FER2013) -> None:
     """Let ``model`` compute with rounded weights, in place, wherever the export quantises them.
 
-    The classifier stays as it is, and so does a first convolution that sees a gray face in three
-    channels: the export adds these up. Batch norms scale whole output channels, which moves no
-    weight between steps.
+    The classifier stays as it is. Of a first convolution that sees a gray face in three channels,
+    the sum over these is rounded: the export adds them up. Batch norms scale whole output channels,
+    which moves no weight between steps.
     """
     last = classifier(model, len(contract.labels))
     for module in list(model.modules()):
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3 > contract.channels:
-            continue
         if isinstance(module, nn.Conv2d | nn.Linear) and module is not last:
-            parametrize.register_parametrization(module, "weight", Int8Weights())
+            gray = isinstance(module, nn.Conv2d) and module.in_channels == 3 > contract.channels
+            parametrize.register_parametrization(module, "weight", Int8Weights(summed=gray))
 
 
 def keep_rounded(model: nn.Module) -> None:

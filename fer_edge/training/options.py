@@ -108,7 +108,7 @@ class TrainOptions:
     grow_from: Annotated[
         str | None,
         Option(
-            "Start a resnet50 as this compact (best.safetensors, artifact, or name).",
+            "Start a resnet50 or vgg19 as this compact or nano (best.safetensors, artifact, name).",
             "model",
             path=True,
             published=True,

@@ -16,9 +16,9 @@ from fer_edge.training.growth import grow
 CARRIED = Path("fer_edge/models/carried/compact")
 
 
-@pytest.fixture(scope="module")
-def compact() -> nn.Module:
-    return load_model(CARRIED).eval()
+@pytest.fixture(scope="module", params=["compact", "nano"])
+def compact(request: pytest.FixtureRequest) -> nn.Module:
+    return load_model(CARRIED.with_name(request.param)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,34 @@ def test_the_stem_comes_closer_to_the_first_stage_of_compact(
     assert distance(30) < 0.5 * distance(1)
 
 
+def test_the_head_of_a_vgg_passes_on_what_the_classifier_of_compact_reads(
+    compact: nn.Module, faces: Tensor
+) -> None:
+    model = build_model("vgg19", dropout=0.5)
+    grow(model, compact, lambda: faces, steps=1, autocast=nullcontext())
+    net = model.eval().network
+    with torch.no_grad():
+        features = net.avgpool(net.features(faces.expand(-1, 3, -1, -1))).flatten(1)
+        wanted = compact.classifier(features[:, : compact.classifier.in_features])
+        torch.testing.assert_close(model(faces), wanted)
+
+
+def test_a_vgg_comes_closer_to_compact(compact: nn.Module, faces: Tensor) -> None:
+    wanted = compact(faces[:8]).detach()
+
+    def distance(steps: int) -> float:
+        torch.manual_seed(0)
+        model = build_model("vgg19", dropout=0)
+        grow(model, compact, lambda: faces[:8], steps=steps, autocast=nullcontext())
+        with torch.no_grad():
+            return float((model.train()(faces[:8]) - wanted).square().mean())
+
+    assert distance(30) < 0.5 * distance(1)
+
+
 @pytest.mark.parametrize(("student", "source"), [("resnet14", "compact"), ("resnet50", "resnet14")])
 def test_other_models_do_not_grow(student: str, source: str, faces: Tensor) -> None:
-    with pytest.raises(ModelError, match="Only a ResNet-50 can grow, and only from a compact"):
+    with pytest.raises(ModelError, match="Only a ResNet-50 or a VGG-19 can grow, and only from"):
         grow(build_model(student), build_model(source), lambda: faces, autocast=nullcontext())
 
 

@@ -19,8 +19,8 @@ from fer_edge.engines.base import Faces
 from fer_edge.errors import CalibrationError
 from fer_edge.export.graph.bounds import attribute
 from fer_edge.export.graph.inner_tensors import observe
-from fer_edge.export.graph.view import GraphView, plain_gemms, set_constant
-from fer_edge.export.quantization.placement import place
+from fer_edge.export.graph.view import GraphView, copy_of, plain_gemms, set_constant
+from fer_edge.export.quantization.placement import place, quantised_layers
 from fer_edge.export.quantization.scales import row_maxima
 
 FACES = 256
@@ -31,6 +31,7 @@ _SCALABLE = ("Conv", "Gemm")
 """Layers whose weights have outputs first and inputs second."""
 _SMALLEST_ROW = 2.0**-6
 """Weights are not scaled below it: their steps are normal float16 numbers (:mod:`.scales`)."""
+_LARGEST_LIFT = 16
 _NEGLIGIBLE = 1
 """Exponents up to it are not worth moving weights off the steps on which training rounded them."""
 
@@ -114,6 +115,51 @@ def equalise(model: onnx.ModelProto, exponents: Mapping[str, Sequence[int]]) -> 
                 hint="Calibrate again with --data.",
             )
         weights.scale(streams[layer], found)
+    for name, value in weights.changed.items():
+        set_constant(out, name, value)
+    return out
+
+
+def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Scale whole streams such that fewer weights are too small for the steps of INT8.
+
+    Weights of an output channel below the smallest step (:mod:`.scales`) are rounded to few steps
+    or to none. A power of two moves magnitude between the layers that give a stream and those that
+    read it; the function and the rounding of all other weights are the same, bit for bit.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float32 graph.
+    """
+    out = plain_gemms(model)
+    view = GraphView(out)
+    weights, quantised = _Weights(view), set(quantised_layers(view))
+    streams = _streams(view)
+
+    def lifted(stream: _Stream) -> bool:
+        rows = [
+            (row_maxima(weights[node.input[1]]), sign)
+            for nodes, sign in ((stream.makers, 1), (stream.takers, -1))
+            for node in nodes
+            if node.name in quantised
+        ]
+
+        def too_small(exponent: int) -> int:
+            """Output channels that lie below the smallest row."""
+            scaled = ((found, found * 2.0 ** (sign * exponent)) for found, sign in rows)
+            return sum(np.count_nonzero((f > 0) & (s < _SMALLEST_ROW)) for f, s in scaled)
+
+        exponent = min(sorted(range(-_LARGEST_LIFT, _LARGEST_LIFT + 1), key=abs), key=too_small)
+        if exponent:
+            weights.scale(stream, [exponent] * len(weights[stream.makers[0].input[1]]))
+        return exponent != 0
+
+    # Each time fewer channels are too small than before, so this ends.
+    while any(lifted(stream) for stream in streams):
+        pass
+    if not weights.changed:
+        return copy_of(model)
     for name, value in weights.changed.items():
         set_constant(out, name, value)
     return out

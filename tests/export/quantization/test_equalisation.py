@@ -3,8 +3,14 @@ import onnx
 import pytest
 
 from fer_edge.errors import CalibrationError
-from fer_edge.export.graph.view import GraphView, copy_of, set_constant
-from fer_edge.export.quantization.equalisation import _streams, channel_exponents, equalise
+from fer_edge.export.graph.view import GraphView, copy_of, graph_hash, set_constant
+from fer_edge.export.quantization.equalisation import (
+    _streams,
+    channel_exponents,
+    equalise,
+    lift_small_weights,
+)
+from fer_edge.export.quantization.scales import quantized_weights
 from tests.export.conftest import run
 from tests.export.graphs import Builder, with_outliers
 
@@ -47,6 +53,29 @@ def test_even_channels_are_left_on_their_steps(residual, faces):
         np.testing.assert_array_equal(
             view.array(f"{layer}.weight"), equalised.array(f"{layer}.weight")
         )
+
+
+def test_a_layer_of_small_weights_is_lifted(residual, faces):
+    small = copy_of(residual)
+    for layer, factor in (("one.a", 2.0**10), ("one.b", 2.0**-10)):
+        for part in ("weight", "bias") if layer == "one.a" else ("weight",):
+            name = f"{layer}.{part}"
+            set_constant(small, name, GraphView(residual).array(name) * np.float32(factor))
+    lifted = lift_small_weights(small)
+    np.testing.assert_array_equal(
+        run(lifted, faces.faces, optimise=False)[0], run(residual, faces.faces, optimise=False)[0]
+    )
+    wanted = rounding_errors(residual, "one.b")
+    np.testing.assert_allclose(rounding_errors(lifted, "one.b"), wanted, rtol=1e-5)
+    assert rounding_errors(small, "one.b").max() > 2 * wanted.max()
+    assert graph_hash(lift_small_weights(lifted)) == graph_hash(lifted)
+
+
+def rounding_errors(model, layer):
+    """Of each output channel, in units of its largest weight."""
+    weights = GraphView(model).array(f"{layer}.weight")
+    largest = np.abs(weights).max(axis=(1, 2, 3))
+    return np.abs(quantized_weights(weights) - weights).max(axis=(1, 2, 3)) / largest
 
 
 def test_weights_are_not_scaled_below_their_smallest_steps(residual, faces):

@@ -14,6 +14,7 @@ from fer_edge.export.graph.view import (
     replace_nodes,
     set_constant,
 )
+from fer_edge.export.quantization.equalisation import lift_small_weights
 from fer_edge.export.quantization.placement import quantised_layers
 from fer_edge.export.quantization.scales import per_channel, quantized_weights
 
@@ -21,13 +22,15 @@ from fer_edge.export.quantization.scales import per_channel, quantized_weights
 def round_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     """The float32 graph whose weights are what INT8 makes of them, wherever INT8 takes a layer.
 
+    Before, magnitude is moved to weights that are too small for its steps.
+
     Parameters
     ----------
     model : onnx.ModelProto
         The float32 graph.
     """
-    out = copy_of(model)
-    view = GraphView(model)
+    out = lift_small_weights(model)
+    view = GraphView(copy_of(out))
     taken = set(quantised_layers(view))
     for node in view.nodes:
         if node.name in taken:

@@ -1,11 +1,10 @@
-"""Growing a ResNet-50 out of a trained compact, so that training starts where compact ended.
+"""Growing a ResNet-50 out of a trained compact.
 
 Every stage of compact fits into one of ResNet-50: a block of two 3x3 convolutions becomes two
 bottlenecks, or four where it is wide, whose 1x1 convolutions mostly select channels. Channels and
 blocks left over start without a say in the result (Chen et al. 2016, arXiv:1511.05641; Wei et al.
 2016, arXiv:1603.01670). The first stage of compact sees the face at a resolution that ResNet-50
-never has: stem and first stage of ResNet-50 are fitted to its output (Romero et al. 2015,
-arXiv:1412.6550).
+never has: stem and first stage of ResNet-50 are fitted to its output.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,73 +14,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.optim.lr_scheduler import OneCycleLR
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from fer_edge.errors import ModelError
-from fer_edge.models.compact import Block, Compact
-from fer_edge.models.gray import GrayInput
+from fer_edge.models.compact import Block, Compact, blocks_by_size
+from fer_edge.training.growth.faces import Batches
+from fer_edge.training.growth.features import fit
 
-STEPS = 2000
-"""Steps of the fit of the stem."""
-RATE = 3e-3
 TAIL = 1e-3
 """Share of the values that may be cut off where an offset keeps a branch above zero."""
 
 _Layer = tuple[nn.Conv2d, nn.BatchNorm2d]
 
-Batches = Callable[[], Tensor]
-"""Draws normalised, augmented faces: float32 (N, 1, 48, 48)."""
 
-
-def grow(
-    model: nn.Module,
-    source: nn.Module,
+def grow_bottlenecks(
+    network: ResNet,
+    source: Compact,
     faces: Batches,
-    *,
-    steps: int = STEPS,
+    steps: int,
     autocast: torch.autocast,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int], None] | None,
 ) -> None:
-    """Make ``model`` compute what ``source`` does, in place.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A ResNet-50 of the registry, freshly initialised.
-    source : torch.nn.Module
-        A trained compact.
-    faces : callable() -> float32 tensor, shape (N, 1, 48, 48)
-        What the networks will see in training; called ``steps`` times and once more.
-    steps : int
-        Of the fit of stem and first stage.
-    autocast : torch.autocast
-    on_step : callable(step, steps), optional
-
-    Raises
-    ------
-    ModelError
-        Two models that this is not made for.
-    """
-    if not (
-        isinstance(source, Compact)
-        and isinstance(model, GrayInput)
-        and isinstance(network := model.network, ResNet)
-        and _fits(source, network)
-    ):
-        raise ModelError(
-            "Only a ResNet-50 can grow, and only from a compact.",
-            hint="Train resnet50, and name best.safetensors or an artifact of a compact.",
-        )
-    source.eval()
-    _fit_stem(network, source, faces, steps, autocast, on_step)
+    """Fit the stem and first stage of ``network``, and write the rest of ``source`` into it."""
+    _quiet(network.layer1)
+    fit(
+        [nn.Sequential(network.conv1, network.bn1, network.relu, network.layer1)],
+        [nn.Sequential(source.stem, source.stages[0])],
+        faces,
+        steps=steps,
+        autocast=autocast,
+        on_step=on_step,
+    )
     with torch.no_grad():
         _embed(network, source, faces())
 
 
-def _fits(source: Compact, network: ResNet) -> bool:
+def fits_bottlenecks(source: Compact, network: ResNet) -> bool:
+    """Whether each stage of ``source`` has room in one of ``network``."""
     layers = (network.layer2, network.layer3, network.layer4)
-    stages = _stages(source)
+    _, *stages = blocks_by_size(source)
     return len(stages) == len(layers) and all(
         isinstance(layer[0], Bottleneck)
         and len(layer) >= sum(_bottlenecks(block, layer[0]) for block in blocks)
@@ -96,47 +66,6 @@ def _bottlenecks(block: Block, bottleneck: Bottleneck) -> int:
     if isinstance(block.skip, nn.Sequential):
         width += convolution.in_channels
     return 2 if width <= bottleneck.conv2.in_channels else 4
-
-
-def _stages(source: Compact) -> list[list[Block]]:
-    """Blocks of compact by stage, without the first stage; a stage begins where the size halves."""
-    stages: list[list[Block]] = []
-    for block in source.stages:
-        assert isinstance(block, Block)
-        if _pair(block.residual, 0)[0].stride == (2, 2):
-            stages.append([])
-        if stages:
-            stages[-1].append(block)
-    return stages[1:]
-
-
-def _fit_stem(
-    network: ResNet,
-    source: Compact,
-    faces: Batches,
-    steps: int,
-    autocast: torch.autocast,
-    on_step: Callable[[int, int], None] | None,
-) -> None:
-    """Fit stem and first stage of ``network``: its first channels become those of ``source``."""
-    _quiet(network.layer1)
-    student = nn.Sequential(network.conv1, network.bn1, network.relu, network.layer1).train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=RATE)
-    schedule = OneCycleLR(optimizer, RATE, total_steps=max(steps, 2))
-    for step in range(steps):
-        batch = faces().contiguous(memory_format=torch.channels_last)
-        with autocast:
-            with torch.no_grad():
-                wanted = source.stages[0](source.stem(batch)).float()
-            got = student(batch.expand(-1, 3, -1, -1))[:, : wanted.shape[1]].float()
-        spread = wanted.std((0, 2, 3), keepdim=True) + 1e-3
-        loss = functional.mse_loss(got / spread, wanted / spread)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if on_step:
-            on_step(step + 1, steps)
 
 
 @dataclass
@@ -194,7 +123,7 @@ def _embed(network: ResNet, source: Compact, faces: Tensor) -> None:
     writer = _Writer()
     x = source.stages[0](source.stem(faces))
     layers = (network.layer2, network.layer3, network.layer4)
-    for layer, blocks in zip(layers, _stages(source), strict=True):
+    for layer, blocks in zip(layers, blocks_by_size(source)[1:], strict=True):
         bottlenecks = iter(layer)
         used: list[Bottleneck] = []
         free = 0

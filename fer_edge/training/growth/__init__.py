@@ -1,0 +1,58 @@
+"""Growing a large network out of a trained compact, so that training starts where compact ended."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torchvision.models.resnet import ResNet
+from torchvision.models.vgg import VGG
+
+from fer_edge.errors import ModelError
+from fer_edge.models.compact import Compact
+from fer_edge.models.gray import GrayInput
+from fer_edge.training.growth.bottlenecks import fits_bottlenecks, grow_bottlenecks
+from fer_edge.training.growth.faces import Batches
+from fer_edge.training.growth.features import STEPS
+from fer_edge.training.growth.plain import fits_plain, grow_plain
+
+
+def grow(
+    model: nn.Module,
+    source: nn.Module,
+    faces: Batches,
+    *,
+    steps: int = STEPS,
+    autocast: torch.autocast,
+    on_step: Callable[[int, int], None] | None = None,
+) -> None:
+    """Make ``model`` compute what ``source`` does, as nearly as it can, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A ResNet-50 or VGG-19 of the registry, freshly initialised.
+    source : torch.nn.Module
+        A trained compact or nano.
+    faces : callable() -> float32 tensor, shape (N, 1, 48, 48)
+        What the networks will see in training; called ``steps`` times and once more.
+    steps : int
+        Of fitting features where weights do not fit.
+    autocast : torch.autocast
+    on_step : callable(step, steps), optional
+
+    Raises
+    ------
+    ModelError
+        Two models that this is not made for.
+    """
+    source.eval()
+    network = model.network if isinstance(model, GrayInput) else model
+    if isinstance(source, Compact):
+        if isinstance(network, ResNet) and fits_bottlenecks(source, network):
+            return grow_bottlenecks(network, source, faces, steps, autocast, on_step)
+        if isinstance(network, VGG) and fits_plain(source, network):
+            return grow_plain(network, source, faces, steps, autocast, on_step)
+    raise ModelError(
+        "Only a ResNet-50 or a VGG-19 can grow, and only from a compact or a nano.",
+        hint="Train resnet50 or vgg19, and name best.safetensors or an artifact of a compact.",
+    )

@@ -1,0 +1,85 @@
+"""Growing a VGG-19 out of a trained compact.
+
+It has neither residual adds nor strides, so no weights of compact fit. The convolutions between two
+of its max pools are fitted to the stage of compact that works at the same size, all together; then
+its fully connected layers pass on what compact's classifier reads.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torchvision.models.vgg import VGG
+
+from fer_edge.models.compact import Compact, blocks_by_size
+from fer_edge.training.growth.faces import Batches
+from fer_edge.training.growth.features import fit
+
+
+def fits_plain(source: Compact, network: VGG) -> bool:
+    """Whether there is a part of ``network`` for each size that ``source`` works at."""
+    stages = blocks_by_size(source)
+    read = source.classifier.in_features
+    wanted = [stage[-1].residual[-1].num_features for stage in stages] + [read]
+    widths = _widths(network)
+    return (
+        len(widths) == len(wanted)
+        and all(width >= least for width, least in zip(widths, wanted, strict=True))
+        and all(layer.out_features >= read for layer in _hidden(network))
+    )
+
+
+def grow_plain(
+    network: VGG,
+    source: Compact,
+    faces: Batches,
+    steps: int,
+    autocast: torch.autocast,
+    on_step: Callable[[int, int], None] | None,
+) -> None:
+    """Fit the features of ``network``, and write ``source``'s classifier into its head."""
+    fit(_parts(network), _stages(source), faces, steps=steps, autocast=autocast, on_step=on_step)
+    read = source.classifier
+    with torch.no_grad():
+        for layer in _hidden(network):
+            # What is not negative passes a ReLU as it is.
+            layer.weight[: read.in_features] = torch.eye(read.in_features, layer.in_features)
+            layer.bias[: read.in_features] = 0
+        last = network.classifier[-1]
+        nn.init.zeros_(last.weight)
+        last.weight[:, : read.in_features] = read.weight
+        last.bias.copy_(read.bias)
+
+
+def _parts(network: VGG) -> list[nn.Module]:
+    """Its convolutions by size, those before the first max pool with the next.
+
+    The last one is apart, with the pools behind it: it makes the average, which a max pool cannot.
+    """
+    parts: list[list[nn.Module]] = [[]]
+    for module in network.features:
+        if isinstance(module, nn.MaxPool2d):
+            parts.append([])
+        parts[-1].append(module)
+    first, second, *others, pool = parts
+    *others[-1], convolution, norm, relu = others[-1]
+    average = [convolution, norm, relu, *pool, network.avgpool]
+    return [nn.Sequential(*part) for part in ([*first, *second], *others, average)]
+
+
+def _stages(source: Compact) -> list[nn.Module]:
+    first, *others = blocks_by_size(source)
+    return [nn.Sequential(*part) for part in ([source.stem, *first], *others, [source.pool])]
+
+
+def _widths(network: VGG) -> list[int]:
+    """Channels of the parts."""
+    return [
+        [m.out_channels for m in part.modules() if isinstance(m, nn.Conv2d)][-1]
+        for part in _parts(network)
+    ]
+
+
+def _hidden(network: VGG) -> list[nn.Linear]:
+    """All fully connected layers but the last."""
+    return [module for module in network.classifier if isinstance(module, nn.Linear)][:-1]
