@@ -22,7 +22,7 @@ from fer_edge.engines.ort_cuda import has_cuda_provider, require_cuda_provider
 from fer_edge.engines.preference import prefer
 from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
 from fer_edge.errors import ArtifactError, BackendUnavailableError, EngineError, UsageError
-from fer_edge.files import storage_errors
+from fer_edge.external_data import read_graph
 
 if TYPE_CHECKING:
     from fer_edge.artifact import Artifact
@@ -116,7 +116,7 @@ def _checked(
     """Open a graph of the artifact; ArtifactError if it is of another precision."""
     path = artifact.folder / file
     with named(path):
-        engine = make(artifact.read(file))
+        engine = make(artifact.read_graph(file))
     if engine.describe().precision != precision:
         have = engine.describe().precision
         engine.close()
@@ -135,8 +135,7 @@ def open_file(
             f"{backend} runs serialised engines, and {path} is a graph.",
             hint="Build an engine from the run it came from with: fer-edge export",
         )
-    with storage_errors(path):
-        graph = path.read_bytes()
+    graph = read_graph(path)
     passed_over: list[EngineError] = []
 
     def opened(engine: Opened) -> Opened:

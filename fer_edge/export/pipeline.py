@@ -27,6 +27,7 @@ from fer_edge.engines.tuning import time_all
 from fer_edge.errors import CalibrationError, EngineError, ExportError, UsageError
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.probing import check_values, largest_difference, probe_faces
+from fer_edge.export.graph.shared_weights import share_weights
 from fer_edge.export.graph.view import GraphView, set_metadata
 from fer_edge.export.importing.source import Source
 from fer_edge.export.importing.sources import open_source
@@ -113,9 +114,10 @@ def export_model(
         Store weights as float16: half the size, rounded before anything else is derived.
     int8_weights : bool
         Round the weights of all layers that INT8 takes before anything else is derived, and leave
-        out the FP32 graph, which exports make again of the INT8 graph, to the last bit: a quarter
-        of the size. Without equalisation, which would round them otherwise. With ``data`` all
-        precisions are held against the unrounded graph. Needs ``"int8"``.
+        out the FP32 graph, which exports make again of the INT8 graph, to the last bit. The form
+        for CPUs has its weights in that file, too: all in a quarter of the size of float32. Without
+        equalisation, which would round them otherwise. With ``data`` all precisions are held
+        against the unrounded graph. Needs ``"int8"``.
     max_drop, best_effort
         Search for an INT8 graph inside this budget, in points of accuracy, as
         :func:`fer_edge.export.quantization.search.search` has it; needs ``data``.
@@ -227,13 +229,18 @@ def export_model(
             if int8_weights:
                 check_restored(graphs["int8"], origin.graph)
             kept["int8"] = table.kept | by_rule
-            _write(cpu_form(origin.graph, table), folder / "int8.cpu.onnx", origin, "int8", "cpu")
         if "fp8" in wanted:
             graphs["fp8"] = quantize_float8(origin.graph, table)
             kept["fp8"] = kept_from_float8(origin.graph, table) | by_rule
         for precision, graph in graphs.items():
             stored = store_half(graph) if precision == "fp32" and half_weights else graph
-            _write(stored, folder / f"{precision}.onnx", origin, precision, "record")
+            file = folder / f"{precision}.onnx"
+            _write(stored, file, origin, precision, "record")
+            if precision == "int8":
+                form = cpu_form(origin.graph, table)
+                if int8_weights:
+                    form = share_weights(form, file.read_bytes(), file.name)
+                _write(form, folder / "int8.cpu.onnx", origin, "int8", "cpu")
             manifest.graphs[precision] = GraphRecord(
                 file=f"{precision}.onnx",
                 cpu_file="int8.cpu.onnx" if precision == "int8" else None,

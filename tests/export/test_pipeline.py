@@ -3,10 +3,12 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, Score
 from fer_edge.engines import open_engine, run_all
+from fer_edge.engines.integer_products import integer_products
 from fer_edge.errors import (
     ArtifactError,
     CalibrationError,
@@ -140,10 +142,22 @@ def test_int8_weights_leave_one_graph_that_all_others_are_made_of_again(small, r
     assert set(small.manifest.graphs) == {"int8"}
     assert set(small.manifest.files) == {"int8.onnx", "int8.cpu.onnx", "calibration.json"}
     again = export_model(small.folder, tmp_path / "again", precisions=["fp16", "int8"])
-    for name in ("int8.onnx", "int8.cpu.onnx"):
-        assert again.manifest.files[name] == small.manifest.files[name]
+    assert again.manifest.files["int8.onnx"] == small.manifest.files["int8.onnx"]
+    assert again.read("int8.cpu.onnx") == small.read_graph("int8.cpu.onnx")
     float32 = load_graph(again.folder / "fp32.onnx")
     assert graph_hash(float32) == graph_hash(round_to_int8(residual))
+
+
+def test_the_form_for_cpus_has_its_weights_in_the_graph_of_record(small, faces):
+    path = small.folder / "int8.cpu.onnx"
+    assert len(small.read("int8.cpu.onnx")) < len(small.read_graph("int8.cpu.onnx")) - 3000
+    options = onnxruntime.SessionOptions()
+    integer_products().apply_to(options)
+    # As anyone would open it who does not know this project.
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"faces": faces.faces[:, None]})
+    with open_engine(path) as engine:
+        np.testing.assert_array_equal(run_all(engine, faces.faces), got)
 
 
 def test_what_int8_weights_cost_is_held_against_the_network_as_it_was(small, residual, faces):

@@ -148,7 +148,7 @@ def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         def too_small(exponent: int) -> int:
             """Output channels that lie below the smallest row."""
             scaled = ((found, found * 2.0 ** (sign * exponent)) for found, sign in rows)
-            return sum(np.count_nonzero((f > 0) & (s < _SMALLEST_ROW)) for f, s in scaled)
+            return sum(int(np.count_nonzero((f > 0) & (s < _SMALLEST_ROW))) for f, s in scaled)
 
         exponent = min(sorted(range(-_LARGEST_LIFT, _LARGEST_LIFT + 1), key=abs), key=too_small)
         if exponent:

@@ -71,7 +71,8 @@ def write_repository(artifact: Artifact, folder: Path, *, max_batch: int = 64) -
     for entry in entries:
         _check_replaceable(folder / entry.name)
     for entry in entries:
-        content = artifact.read(entry.file)
+        read = artifact.read_graph if entry.file.endswith(".onnx") else artifact.read
+        content = read(entry.file)
         with atomic_folder(folder / entry.name) as fresh:
             (fresh / "1").mkdir()
             (fresh / "1" / entry.target).write_bytes(content)

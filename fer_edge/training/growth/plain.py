@@ -18,14 +18,13 @@ from fer_edge.training.growth.features import fit
 
 def fits_plain(source: Compact, network: VGG) -> bool:
     """Whether there is a part of ``network`` for each size that ``source`` works at."""
-    stages = blocks_by_size(source)
-    read = source.classifier.in_features
-    wanted = [stage[-1].residual[-1].num_features for stage in stages] + [read]
-    widths = _widths(network)
+    wanted = [_width(stage) for stage in _stages(source)[:-1]]
+    wanted.append(source.classifier.in_features)
+    widths = [_width(part) for part in _parts(network)]
     return (
         len(widths) == len(wanted)
         and all(width >= least for width, least in zip(widths, wanted, strict=True))
-        and all(layer.out_features >= read for layer in _hidden(network))
+        and all(layer.out_features >= wanted[-1] for layer in _hidden(network))
     )
 
 
@@ -57,14 +56,14 @@ def _parts(network: VGG) -> list[nn.Module]:
     The last one is apart, with the pools behind it: it makes the average, which a max pool cannot.
     """
     parts: list[list[nn.Module]] = [[]]
-    for module in network.features:
+    for module in network.features.children():
         if isinstance(module, nn.MaxPool2d):
             parts.append([])
         parts[-1].append(module)
-    first, second, *others, pool = parts
-    *others[-1], convolution, norm, relu = others[-1]
-    average = [convolution, norm, relu, *pool, network.avgpool]
-    return [nn.Sequential(*part) for part in ([*first, *second], *others, average)]
+    last = parts[-2]
+    average = [*last[-3:], *parts[-1], network.avgpool]
+    sizes = [parts[0] + parts[1], *parts[2:-2], last[:-3], average]
+    return [nn.Sequential(*size) for size in sizes]
 
 
 def _stages(source: Compact) -> list[nn.Module]:
@@ -72,12 +71,9 @@ def _stages(source: Compact) -> list[nn.Module]:
     return [nn.Sequential(*part) for part in ([source.stem, *first], *others, [source.pool])]
 
 
-def _widths(network: VGG) -> list[int]:
-    """Channels of the parts."""
-    return [
-        [m.out_channels for m in part.modules() if isinstance(m, nn.Conv2d)][-1]
-        for part in _parts(network)
-    ]
+def _width(part: nn.Module) -> int:
+    """Channels that it gives."""
+    return [m.out_channels for m in part.modules() if isinstance(m, nn.Conv2d)][-1]
 
 
 def _hidden(network: VGG) -> list[nn.Linear]:

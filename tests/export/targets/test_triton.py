@@ -1,15 +1,18 @@
 """Repositories for Triton, held against Triton's own description of its configuration."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 
 from fer_edge.artifact import Artifact, EngineRecord, seal
 from fer_edge.errors import ArtifactError, UsageError
+from fer_edge.export.graph.shared_weights import share_weights
 from fer_edge.export.targets.triton import write_repository
 from fer_edge.models.carried import carried_model
 from tests.tiny import CONTRACTS, tiny_artifact
@@ -57,6 +60,22 @@ def built(folder: Path, backend: str, **changes: Any) -> Artifact:
         )
     )
     return seal(folder, artifact.manifest)
+
+
+def test_a_graph_is_whole_in_the_repository(tmp_path: Path) -> None:
+    source = Artifact.load(carried_model())
+    folder = tmp_path / "shared"
+    shutil.copytree(source.folder, folder)
+    path = folder / "int8.cpu.onnx"
+    whole = path.read_bytes()
+    graph = onnx.load_model_from_string(whole)
+    shared = share_weights(graph, (folder / "int8.onnx").read_bytes(), "int8.onnx")
+    path.write_bytes(shared.SerializeToString(deterministic=True))
+    assert path.stat().st_size < len(whole) / 5
+    names = write_repository(seal(folder, source.manifest), tmp_path / "repository")
+    (name,) = (name for name in names if name.endswith("_cpu"))
+    written = (tmp_path / "repository" / name / "1" / "model.onnx").read_bytes()
+    assert onnx.load_model_from_string(written) == graph
 
 
 def test_the_carried_model_as_triton_reads_it(protocol: ModuleType, tmp_path: Path) -> None:

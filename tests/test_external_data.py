@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx.external_data_helper import set_external_data
+
+from fer_edge.errors import ArtifactError
+from fer_edge.external_data import read_graph, with_external_data
+from tests.export.conftest import run
+from tests.export.graphs import residual_graph
+
+FACES = np.random.default_rng(0).integers(0, 256, (5, 1, 48, 48), np.uint8)
+
+
+@pytest.fixture
+def residual() -> onnx.ModelProto:
+    return residual_graph()
+
+
+def apart(model: onnx.ModelProto, file: str) -> tuple[onnx.ModelProto, bytes]:
+    """The graph with its weights in a file beside it, and what that file has."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    data = bytearray(b"begins with something else")
+    for tensor in out.graph.initializer:
+        raw = tensor.raw_data
+        set_external_data(tensor, file, len(data), len(raw))
+        tensor.ClearField("raw_data")
+        data += raw
+    return out, bytes(data)
+
+
+def test_the_bytes_are_put_back(residual: onnx.ModelProto) -> None:
+    model, data = apart(residual, "weights.bin")
+    asked: list[str] = []
+
+    def read(name: str) -> bytes:
+        asked.append(name)
+        return data
+
+    whole = onnx.load_model_from_string(with_external_data(model.SerializeToString(), read))
+    assert asked == ["weights.bin"]
+    assert whole == residual
+
+
+def test_a_whole_graph_is_left_as_it_is(residual: onnx.ModelProto) -> None:
+    graph = residual.SerializeToString()
+    assert with_external_data(graph, lambda name: pytest.fail(name)) is graph
+    residual.doc_string = "location"
+    graph = residual.SerializeToString()
+    assert with_external_data(graph, lambda name: pytest.fail(name)) == graph
+
+
+def test_a_file_with_data_beside_it_runs(residual: onnx.ModelProto, tmp_path: Path) -> None:
+    model, data = apart(residual, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(data)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    session = onnxruntime.InferenceSession(read_graph(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: FACES})
+    np.testing.assert_array_equal(got, run(residual, FACES)[0])
+
+
+@pytest.mark.parametrize("name", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "w\0"])
+def test_a_graph_gets_nothing_from_outside_its_folder(
+    residual: onnx.ModelProto, tmp_path: Path, name: str
+) -> None:
+    model, data = apart(residual, name)
+    (tmp_path / "weights.bin").write_bytes(data)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").mkdir()
+    path = tmp_path / "in" / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match="is damaged"):
+        read_graph(path)
+
+
+def test_data_that_is_cut_short_is_told(residual: onnx.ModelProto, tmp_path: Path) -> None:
+    model, data = apart(residual, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(data[:-1])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=rf"weights.bin has {len(data) - 1} bytes, not"):
+        read_graph(path)
+
+
+def test_a_graph_that_is_cut_short_is_told(residual: onnx.ModelProto) -> None:
+    model, data = apart(residual, "weights.bin")
+    graph = model.SerializeToString()
+    for size in range(1, len(graph), 97):
+        if b"location" in graph[:size]:
+            with pytest.raises(ValueError, match=r"ends in the middle|not an ONNX graph"):
+                with_external_data(graph[:size], lambda _name: data)
