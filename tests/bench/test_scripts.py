@@ -26,6 +26,7 @@ BENCH = ROOT / "bench"
             ["precisions.json"],
         ),
         ("-m bench.robustness", ["--faces", "70"], ["robustness.json"]),
+        ("-m bench.ensemble", ["compact", "nano"], ["ensemble.json"]),
         ("bench/flicker.py", ["--seconds", "1", "--seeds", "2"], ["flicker.json", "flicker.png"]),
     ],
 )
