@@ -31,7 +31,8 @@ _SCALABLE = ("Conv", "Gemm")
 """Layers whose weights have outputs first and inputs second."""
 _SMALLEST_ROW = 2.0**-6
 """Weights are not scaled below it: their steps are normal float16 numbers (:mod:`.scales`)."""
-_LARGEST_LIFT = 16
+_LIFTS = range(-8, 5)
+"""Exponents of a stream that is lifted: activations stay where float16 has normal numbers."""
 _NEGLIGIBLE = 1
 """Exponents up to it are not worth moving weights off the steps on which training rounded them."""
 
@@ -136,8 +137,10 @@ def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     view = GraphView(out)
     weights, quantised = _Weights(view), set(quantised_layers(view))
     streams = _streams(view)
+    lifts = dict.fromkeys(range(len(streams)), 0)
 
-    def lifted(stream: _Stream) -> bool:
+    def lifted(place: int) -> bool:
+        stream = streams[place]
         rows = [
             (row_maxima(weights[node.input[1]]), sign)
             for nodes, sign in ((stream.makers, 1), (stream.takers, -1))
@@ -150,13 +153,15 @@ def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             scaled = ((found, found * 2.0 ** (sign * exponent)) for found, sign in rows)
             return sum(int(np.count_nonzero((f > 0) & (s < _SMALLEST_ROW))) for f, s in scaled)
 
-        exponent = min(sorted(range(-_LARGEST_LIFT, _LARGEST_LIFT + 1), key=abs), key=too_small)
+        possible = sorted((lift - lifts[place] for lift in _LIFTS), key=abs)
+        exponent = min(possible, key=too_small)
         if exponent:
+            lifts[place] += exponent
             weights.scale(stream, [exponent] * len(weights[stream.makers[0].input[1]]))
         return exponent != 0
 
     # Each time fewer channels are too small than before, so this ends.
-    while any(lifted(stream) for stream in streams):
+    while any(lifted(place) for place in lifts):
         pass
     if not weights.changed:
         return copy_of(model)

@@ -71,6 +71,20 @@ def test_a_layer_of_small_weights_is_lifted(residual, faces):
     assert graph_hash(lift_small_weights(lifted)) == graph_hash(lifted)
 
 
+def test_what_no_lift_helps_stays_within_float16(residual, faces):
+    small = copy_of(residual)
+    for layer in ("stem", "one.a", "one.b", "two.a", "two.b", "two.skip"):
+        weights = GraphView(residual).array(f"{layer}.weight").copy()
+        weights[::2] *= np.float32(2.0**-14)
+        set_constant(small, f"{layer}.weight", weights)
+    lifted = lift_small_weights(small)
+    view = GraphView(lifted)
+    assert max(np.abs(view.array(name)).max() for name in view.constants) < 1000
+    np.testing.assert_array_equal(
+        run(lifted, faces.faces, optimise=False)[0], run(small, faces.faces, optimise=False)[0]
+    )
+
+
 def rounding_errors(model, layer):
     """Of each output channel, in units of its largest weight."""
     weights = GraphView(model).array(f"{layer}.weight")
