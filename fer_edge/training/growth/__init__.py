@@ -10,10 +10,10 @@ from torchvision.models.vgg import VGG
 from fer_edge.errors import ModelError
 from fer_edge.models.compact import Compact
 from fer_edge.models.gray import GrayInput
-from fer_edge.training.growth.bottlenecks import fits_bottlenecks, grow_bottlenecks
 from fer_edge.training.growth.faces import Batches
 from fer_edge.training.growth.features import STEPS
-from fer_edge.training.growth.plain import fits_plain, grow_plain
+from fer_edge.training.growth.resnet import fits_resnet, grow_resnet
+from fer_edge.training.growth.vgg import fits_vgg, grow_vgg
 
 
 def grow(
@@ -48,10 +48,10 @@ def grow(
     source.eval()
     network = model.network if isinstance(model, GrayInput) else model
     if isinstance(source, Compact):
-        if isinstance(network, ResNet) and fits_bottlenecks(source, network):
-            return grow_bottlenecks(network, source, faces, steps, autocast, on_step)
-        if isinstance(network, VGG) and fits_plain(source, network):
-            return grow_plain(network, source, faces, steps, autocast, on_step)
+        if isinstance(network, ResNet) and fits_resnet(source, network):
+            return grow_resnet(network, source, faces, steps, autocast, on_step)
+        if isinstance(network, VGG) and fits_vgg(source, network):
+            return grow_vgg(network, source, faces, steps, autocast, on_step)
     raise ModelError(
         "Only a ResNet-50 or a VGG-19 can grow, and only from a compact or a nano.",
         hint="Train resnet50 or vgg19, and name best.safetensors or an artifact of a compact.",

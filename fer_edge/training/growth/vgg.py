@@ -16,7 +16,7 @@ from fer_edge.training.growth.faces import Batches
 from fer_edge.training.growth.features import fit
 
 
-def fits_plain(source: Compact, network: VGG) -> bool:
+def fits_vgg(source: Compact, network: VGG) -> bool:
     """Whether there is a part of ``network`` for each size that ``source`` works at."""
     wanted = [_width(stage) for stage in _stages(source)[:-1]]
     wanted.append(source.classifier.in_features)
@@ -28,7 +28,7 @@ def fits_plain(source: Compact, network: VGG) -> bool:
     )
 
 
-def grow_plain(
+def grow_vgg(
     network: VGG,
     source: Compact,
     faces: Batches,

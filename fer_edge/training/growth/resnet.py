@@ -26,7 +26,7 @@ TAIL = 1e-3
 _Layer = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 
-def grow_bottlenecks(
+def grow_resnet(
     network: ResNet,
     source: Compact,
     faces: Batches,
@@ -48,7 +48,7 @@ def grow_bottlenecks(
         _embed(network, source, faces())
 
 
-def fits_bottlenecks(source: Compact, network: ResNet) -> bool:
+def fits_resnet(source: Compact, network: ResNet) -> bool:
     """Whether each stage of ``source`` has room in one of ``network``."""
     layers = (network.layer2, network.layer3, network.layer4)
     _, *stages = blocks_by_size(source)
