@@ -51,6 +51,8 @@ def with_external_data(graph: bytes, read: Callable[[str], bytes]) -> bytes:
                 parts.append(whole)
         if not told:
             return [data]
+        if "location" not in told:
+            raise ValueError("it does not say in which file its data are")
         name, start = told["location"], int(told.get("offset", 0))
         if name not in files:
             files[name] = read(name)

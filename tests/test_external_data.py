@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,15 @@ def test_a_graph_that_is_cut_short_is_told(residual: onnx.ModelProto) -> None:
         if b"location" in graph[:size]:
             with pytest.raises(ValueError, match=r"ends in the middle|not an ONNX graph"):
                 with_external_data(graph[:size], lambda _name: data)
+
+
+def test_damaged_bytes_are_an_error_or_a_graph(residual: onnx.ModelProto) -> None:
+    model, data = apart(residual, "weights.bin")
+    graph = bytearray(model.SerializeToString())
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = graph.copy()
+        for place in random.integers(0, len(graph), 5):
+            damaged[place] = random.integers(256)
+        with suppress(ValueError):
+            assert with_external_data(bytes(damaged), lambda _name: data)

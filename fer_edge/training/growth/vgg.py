@@ -61,14 +61,15 @@ def _parts(network: VGG) -> list[nn.Module]:
             parts.append([])
         parts[-1].append(module)
     last = parts[-2]
-    average = [*last[-3:], *parts[-1], network.avgpool]
+    average = last[-3:] + parts[-1] + [network.avgpool]
     sizes = [parts[0] + parts[1], *parts[2:-2], last[:-3], average]
-    return [nn.Sequential(*size) for size in sizes]
+    return [nn.Sequential(*modules) for modules in sizes]
 
 
 def _stages(source: Compact) -> list[nn.Module]:
-    first, *others = blocks_by_size(source)
-    return [nn.Sequential(*part) for part in ([source.stem, *first], *others, [source.pool])]
+    """Its blocks by size, the first with the stem, and the average."""
+    first, *others = (nn.Sequential(*blocks) for blocks in blocks_by_size(source))
+    return [nn.Sequential(source.stem, first), *others, source.pool]
 
 
 def _width(part: nn.Module) -> int:
