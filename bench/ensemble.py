@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument("--name", default="ensemble", help="of the record")
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
-    both = {Path(name).name: _both_ways(find_model(name), val) for name in arguments.models}
-    together = np.mean(list(both.values()), axis=0)
-    models = {name: measured(found, val) for name, found in (both | {"all": together}).items()}
+    both = {name: _both_ways(find_model(name), val) for name in arguments.models}
+    models = {name: measured(found, val) for name, found in both.items()}
+    models["all together"] = measured(np.mean(list(both.values()), axis=0), val)
     result = {"n": len(val), "models": models, "same_label": same_labels(both)}
     record(arguments.out / f"{arguments.name}.json", result)
     print(shown(models))

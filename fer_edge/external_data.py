@@ -11,10 +11,20 @@ from pathlib import Path
 from fer_edge.errors import ArtifactError
 from fer_edge.files import storage_errors
 
-_GRAPH, _INITIALIZER = 7, 5
-"""Fields of ModelProto and GraphProto."""
+_TENSOR = "tensor"
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: _TENSOR, 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: _TENSOR, 6: "graph", 10: _TENSOR, 11: "graph", 22: "sparse tensor"},
+    "sparse tensor": {1: _TENSOR, 2: _TENSOR},
+}
+"""By field number, which messages of a message have tensors in them."""
 _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14
 """Fields of TensorProto."""
+_EXTERNAL = 1
+"""The value of ``data_location`` that makes ``external_data`` count."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Wire types of https://protobuf.dev/programming-guides/encoding/."""
 
@@ -22,7 +32,7 @@ _Parts = list["memoryview | bytes"]
 
 
 def with_external_data(graph: bytes, read: Callable[[str], bytes]) -> bytes:
-    """A serialised ONNX graph with the bytes of its initializers inside.
+    """A serialised ONNX graph with the bytes of all its tensors inside.
 
     Parameters
     ----------
@@ -40,36 +50,38 @@ def with_external_data(graph: bytes, read: Callable[[str], bytes]) -> bytes:
         return graph
     files: dict[str, bytes] = {}
 
-    def tensor(data: memoryview) -> _Parts:
-        parts: _Parts = []
-        told: dict[str, str] = {}
-        for number, value, whole in _fields(data):
-            if number == _EXTERNAL_DATA:
-                key, text = (bytes(found).decode() for _, found, _ in _fields(value))
-                told[key] = text
-            elif number != _DATA_LOCATION:
-                parts.append(whole)
-        if not told:
-            return [data]
-        if "location" not in told:
-            raise ValueError("it does not say in which file its data are")
-        name, start = told["location"], int(told.get("offset", 0))
-        if name not in files:
-            files[name] = read(name)
-        end = start + int(told["length"]) if "length" in told else len(files[name])
-        if not 0 <= start <= end <= len(files[name]):
-            raise ValueError(f"{name} has {len(files[name])} bytes, not {end}")
-        return [*parts, *_field(_RAW_DATA, [memoryview(files[name])[start:end]])]
-
-    def rewritten(data: memoryview, field: int, inner: Callable[[memoryview], _Parts]) -> _Parts:
-        parts: _Parts = []
-        for number, value, whole in _fields(data):
-            parts += _field(number, inner(value)) if number == field else [whole]
+    def whole(data: memoryview, kind: str) -> _Parts:
+        if kind == _TENSOR:
+            return tensor(data)
+        inner, parts = _MESSAGES[kind], _Parts()
+        for number, value, field in _fields(data):
+            parts += _field(number, whole(value, inner[number])) if number in inner else [field]
         return parts
 
-    return b"".join(
-        rewritten(memoryview(graph), _GRAPH, lambda data: rewritten(data, _INITIALIZER, tensor))
-    )
+    def tensor(data: memoryview) -> _Parts:
+        fields = list(_fields(data))
+        if (_DATA_LOCATION, _EXTERNAL) not in [(n, v[0]) for n, v, _ in fields if len(v) == 1]:
+            return [data]
+        place = dict(_entry(value) for number, value, _ in fields if number == _EXTERNAL_DATA)
+        parts: _Parts = [f for n, _, f in fields if n not in (_EXTERNAL_DATA, _DATA_LOCATION)]
+        return [*parts, *_field(_RAW_DATA, [content(place)])]
+
+    def content(place: dict[str, str]) -> memoryview:
+        name = place.get("location", "")
+        if name not in files:
+            files[name] = read(name)
+        size = len(files[name])
+        offset = place.get("offset", "0")
+        length = place.get("length")
+        if not offset.isdecimal() or not (length is None or length.isdecimal()):
+            raise ValueError(f"it wants {length} bytes of {name} from {offset} on")
+        start = int(offset)
+        end = size if length is None else start + int(length)
+        if not start <= end <= size:
+            raise ValueError(f"{name} has {size} bytes, not {max(start, end)}")
+        return memoryview(files[name])[start:end]
+
+    return b"".join(whole(memoryview(graph), "model"))
 
 
 def read_graph(path: Path) -> bytes:
@@ -78,16 +90,21 @@ def read_graph(path: Path) -> bytes:
     Raises
     ------
     ArtifactError
-        It names a file outside its folder, or more bytes than are there.
+        It names a file that is not in its folder, or more bytes than are there.
     StorageError
         A file cannot be read.
     """
 
     def beside(name: str) -> bytes:
+        other = path.parent / name
         # A graph may come from anyone; what lies elsewhere is none of its business.
-        other = (path.parent / name).resolve()
-        if not other.is_relative_to(path.parent.resolve()):
+        if not name or "\0" in name or ".." in Path(name).parts or not _reached(other, path):
             raise ValueError(f"it wants {name!r}, which is no file beside it")
+        if not other.exists():
+            raise ArtifactError(
+                f"{path} has weights in {name}, which is not there.",
+                hint=f"Put {name} beside {path.name}.",
+            )
         with storage_errors(other):
             return other.read_bytes()
 
@@ -99,6 +116,12 @@ def read_graph(path: Path) -> bytes:
         raise ArtifactError(
             f"{path} is damaged: {error}.", hint="Export the model again, or copy it anew."
         ) from error
+
+
+def _reached(other: Path, path: Path) -> bool:
+    """Whether a file is in the folder of ``path``, or where links of a cache lead from there."""
+    folders = (path.parent.resolve(), path.resolve().parent)
+    return any(other.resolve().is_relative_to(folder) for folder in folders)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
@@ -123,6 +146,12 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
         position = end
 
 
+def _entry(data: memoryview) -> tuple[str, str]:
+    """Key and value of a StringStringEntryProto."""
+    found = {number: bytes(value).decode() for number, value, _ in _fields(data)}
+    return found.get(1, ""), found.get(2, "")
+
+
 def _field(number: int, parts: _Parts) -> _Parts:
     size = sum(len(part) for part in parts)
     return [_encoded(number << 3 | _BYTES) + _encoded(size), *parts]
@@ -130,14 +159,14 @@ def _field(number: int, parts: _Parts) -> _Parts:
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
-    while position < len(data):
+    while position < len(data) and shift < 64:
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
         shift += 7
-    raise ValueError("it ends in the middle")
+    raise ValueError("it ends in the middle" if shift < 64 else "it is not an ONNX graph")
 
 
 def _encoded(value: int) -> bytes:

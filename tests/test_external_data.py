@@ -64,6 +64,74 @@ def test_a_file_with_data_beside_it_runs(residual: onnx.ModelProto, tmp_path: Pa
     np.testing.assert_array_equal(got, run(residual, FACES)[0])
 
 
+def test_tensors_of_constant_nodes_are_put_back(residual: onnx.ModelProto) -> None:
+    tensor = onnx.numpy_helper.from_array(np.arange(6, dtype=np.float32))
+    data = tensor.raw_data
+    set_external_data(tensor, "weights.bin", 0, len(data))
+    tensor.ClearField("raw_data")
+    residual.graph.node.append(onnx.helper.make_node("Constant", [], ["six"], value=tensor))
+    whole = with_external_data(residual.SerializeToString(), lambda _name: data)
+    value = onnx.load_model_from_string(whole).graph.node[-1].attribute[0].t
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(value), np.arange(6))
+
+
+def test_entries_of_data_that_is_inside_do_not_count(residual: onnx.ModelProto) -> None:
+    tensor = residual.graph.initializer[0]
+    data = tensor.raw_data
+    set_external_data(tensor, "gone.bin", 0, len(data))
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    graph = residual.SerializeToString()
+    assert with_external_data(graph, lambda name: pytest.fail(name)) == graph
+
+
+def test_a_missing_file_is_told_with_what_wants_it(
+    residual: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(apart(residual, "weights.bin")[0].SerializeToString())
+    with pytest.raises(ArtifactError, match=r"model.onnx has weights in weights.bin, which is not"):
+        read_graph(path)
+
+
+def test_a_cache_of_links_is_followed(residual: onnx.ModelProto, tmp_path: Path) -> None:
+    """Hugging Face keeps files as links from snapshots to blobs."""
+    model, data = apart(residual, "weights.bin")
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "1"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    files = {"model.onnx": model.SerializeToString(), "weights.bin": data}
+    for number, (name, content) in enumerate(files.items()):
+        (blobs / str(number)).write_bytes(content)
+        (snapshot / name).symlink_to(blobs / str(number))
+    assert onnx.load_model_from_string(read_graph(snapshot / "model.onnx")) == residual
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("location", "", "wants '', which is no file beside it"),
+        ("offset", "abc", "bytes of weights.bin from abc on"),
+        ("length", "-1", "wants -1 bytes of weights.bin"),
+    ],
+)
+def test_entries_that_make_no_sense_are_told(
+    residual: onnx.ModelProto, tmp_path: Path, key: str, value: str, told: str
+) -> None:
+    model, data = apart(residual, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(data)
+    (entry,) = (e for e in model.graph.initializer[0].external_data if e.key == key)
+    entry.value = value
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=told):
+        read_graph(path)
+
+
+def test_a_number_without_end_is_no_graph() -> None:
+    with pytest.raises(ValueError, match="not an ONNX graph"):
+        with_external_data(b"\x0a\x08location" + b"\xff" * 10_000_000, lambda _name: b"")
+
+
 @pytest.mark.parametrize("name", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "w\0"])
 def test_a_graph_gets_nothing_from_outside_its_folder(
     residual: onnx.ModelProto, tmp_path: Path, name: str

@@ -11,6 +11,7 @@ import typer
 from fer_edge.cli.arguments import Finding, Following, Recognizing, model_name, model_or_carried
 from fer_edge.cli.console import complain, print_json, staged_progress
 from fer_edge.errors import UsageError
+from fer_edge.external_data import read_graph
 from fer_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ def _settings(
 
 def _digest(path: Path) -> str:
     """Of an ONNX file, or of the manifest, which has the hashes of an artifact's files."""
+    if path.suffix == ".onnx":
+        return hashlib.sha256(read_graph(path)).hexdigest()
     file = path if path.is_file() else path / "manifest.json"
     return hashlib.sha256(file.read_bytes()).hexdigest()
 

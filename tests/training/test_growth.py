@@ -122,6 +122,12 @@ def test_a_vgg_comes_closer_to_compact(compact: nn.Module, faces: Tensor) -> Non
     assert distance(30) < 0.5 * distance(1)
 
 
+def test_sizes_at_which_the_features_differ_are_refused(compact: nn.Module) -> None:
+    faces = torch.zeros(2, 1, 56, 56)
+    with pytest.raises(ModelError, match=r"Take a --size that 16 divides"):
+        grow(build_model("vgg19"), compact, lambda: faces, steps=1, autocast=nullcontext())
+
+
 @pytest.mark.parametrize(("student", "source"), [("resnet14", "compact"), ("resnet50", "resnet14")])
 def test_other_models_do_not_grow(student: str, source: str, faces: Tensor) -> None:
     with pytest.raises(ModelError, match="Only a ResNet-50 or a VGG-19 can grow, and only from"):

@@ -23,6 +23,7 @@ from fer_edge.contract import (
     split_labels,
 )
 from fer_edge.errors import ExportError
+from fer_edge.external_data import read_graph
 
 IR_VERSION = 9
 """The one of opset 19; older runtimes refuse newer ones."""
@@ -84,10 +85,12 @@ def load_graph(source: Path | bytes) -> onnx.ModelProto:
     ------
     ExportError
         Not ONNX, or another input or output.
+    ArtifactError, StorageError
+        A file of it cannot be read.
     """
     where = source if isinstance(source, Path) else "The graph"
+    data = read_graph(source) if isinstance(source, Path) else source
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
         model = onnx.load_from_string(data)
         onnx.checker.check_model(model)
         if any(not one.domain and one.version < _OLDEST for one in model.opset_import):

@@ -31,8 +31,9 @@ _SCALABLE = ("Conv", "Gemm")
 """Layers whose weights have outputs first and inputs second."""
 _SMALLEST_ROW = 2.0**-6
 """Weights are not scaled below it: their steps are normal float16 numbers (:mod:`.scales`)."""
-_LIFTS = range(-8, 5)
-"""Exponents of a stream that is lifted: activations stay where float16 has normal numbers."""
+_LIFTS = range(-5, 5)
+"""Exponents of a stream that is lifted: its activations, too, keep away from the smallest step and
+from the largest float16."""
 _NEGLIGIBLE = 1
 """Exponents up to it are not worth moving weights off the steps on which training rounded them."""
 
@@ -139,13 +140,15 @@ def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     streams = _streams(view)
     lifts = dict.fromkeys(range(len(streams)), 0)
 
-    def lifted(place: int) -> bool:
-        stream = streams[place]
+    def lifted(index: int) -> bool:
+        stream = streams[index]
+        both = {node.name for node in stream.makers} & {node.name for node in stream.takers}
         rows = [
             (row_maxima(weights[node.input[1]]), sign)
             for nodes, sign in ((stream.makers, 1), (stream.takers, -1))
             for node in nodes
-            if node.name in quantised
+            # What gives a stream and reads it is scaled back and forth.
+            if node.name in quantised - both
         ]
 
         def too_small(exponent: int) -> int:
@@ -153,15 +156,15 @@ def lift_small_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             scaled = ((found, found * 2.0 ** (sign * exponent)) for found, sign in rows)
             return sum(int(np.count_nonzero((f > 0) & (s < _SMALLEST_ROW))) for f, s in scaled)
 
-        possible = sorted((lift - lifts[place] for lift in _LIFTS), key=abs)
+        possible = sorted((lift - lifts[index] for lift in _LIFTS), key=abs)
         exponent = min(possible, key=too_small)
         if exponent:
-            lifts[place] += exponent
+            lifts[index] += exponent
             weights.scale(stream, [exponent] * len(weights[stream.makers[0].input[1]]))
         return exponent != 0
 
     # Each time fewer channels are too small than before, so this ends.
-    while any(lifted(place) for place in lifts):
+    while any(lifted(index) for index in lifts):
         pass
     if not weights.changed:
         return copy_of(model)
@@ -211,7 +214,8 @@ def _streams(view: GraphView) -> list[_Stream]:
     for node in view.nodes:
         inputs = [found[name] for name in node.input if name in found]
         stream = _Stream()
-        if node.op_type in _SCALABLE and view.is_layer(node):
+        constant = all(name in view.constants for name in node.input[1:] if name)
+        if node.op_type in _SCALABLE and constant:
             stream.makers.append(node)
             for read in inputs:
                 read.takers.append(node)

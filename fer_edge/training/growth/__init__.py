@@ -34,7 +34,7 @@ def grow(
     source : torch.nn.Module
         A trained compact or nano.
     faces : callable() -> float32 tensor, shape (N, 1, 48, 48)
-        What the networks will see in training; called ``steps`` times and once more.
+        What the networks will see in training; called at least ``steps`` times.
     steps : int
         Of fitting features where weights do not fit.
     autocast : torch.autocast
@@ -43,7 +43,7 @@ def grow(
     Raises
     ------
     ModelError
-        Two models that this is not made for.
+        Two models that this is not made for, or faces of a size at which they differ.
     """
     source.eval()
     network = model.network if isinstance(model, GrayInput) else model

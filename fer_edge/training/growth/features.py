@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
+from fer_edge.errors import ModelError
 from fer_edge.training.growth.faces import Batches
 
 STEPS = 2000
@@ -18,7 +19,7 @@ def fit(
     source: Sequence[nn.Module],
     faces: Batches,
     *,
-    steps: int = STEPS,
+    steps: int,
     autocast: torch.autocast,
     on_step: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -33,6 +34,11 @@ def fit(
     steps : int
     autocast : torch.autocast
     on_step : callable(step, steps), optional
+
+    Raises
+    ------
+    ModelError
+        At this size of faces, the features of the two differ in size.
     """
     trained = nn.ModuleList(student).train()
     optimizer = torch.optim.AdamW(trained.parameters(), lr=RATE)
@@ -46,6 +52,12 @@ def fit(
                 with torch.no_grad():
                     wanted = theirs(wanted)
                 got = ours(got)
+                if got.shape[2:] != wanted.shape[2:]:
+                    raise ModelError(
+                        f"The features of the two networks are of {got.shape[-1]} and of "
+                        f"{wanted.shape[-1]} pixels at this size of faces.",
+                        hint="Take a --size that 16 divides, such as 48 or 64.",
+                    )
                 first, whole = got[:, : wanted.shape[1]].float(), wanted.float()
                 spread = whole.std((0, 2, 3), keepdim=True) + 1e-3
                 loss = loss + functional.mse_loss(first / spread, whole / spread)
@@ -55,3 +67,4 @@ def fit(
         schedule.step()
         if on_step:
             on_step(step + 1, steps)
+    optimizer.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from fer_edge.contract import FER2013, Contract
-from fer_edge.errors import ExportError
+from fer_edge.errors import ExportError, StorageError
 from fer_edge.export.graph.counting import count_multiply_adds, count_parameters
 from fer_edge.export.graph.view import (
     copy_of,
@@ -33,8 +33,15 @@ def test_load_graph_refuses_what_is_no_onnx(content, tmp_path):
 
 
 def test_load_graph_names_a_missing_file():
-    with pytest.raises(ExportError, match=r"none\.onnx"):
+    with pytest.raises(StorageError, match=r"none\.onnx"):
         load_graph(Path("none.onnx"))
+
+
+def test_load_graph_reads_weights_from_a_file_beside_it(residual, tmp_path):
+    path = tmp_path / "apart.onnx"
+    kept = copy_of(residual)
+    onnx.save(kept, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert graph_hash(load_graph(path)) == graph_hash(residual)
 
 
 def test_load_graph_refuses_another_input(residual):

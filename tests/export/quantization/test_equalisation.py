@@ -85,6 +85,32 @@ def test_what_no_lift_helps_stays_within_float16(residual, faces):
     )
 
 
+def test_a_convolution_that_reads_what_it_gives_ends_no_lift_and_no_export(faces):
+    b = Builder(0)
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.relu(b.node("Add", [b.conv(x, "loop", 8, 8, 3, 1), x], "add"))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    model = b.model(b.gemm(x, "classifier", 8, 7))
+    weights = GraphView(model).array("loop.weight").copy()
+    weights[0] = 2.0**-10
+    set_constant(model, "loop.weight", weights)
+    np.testing.assert_array_equal(
+        run(lift_small_weights(model), faces.faces, optimise=False)[0],
+        run(model, faces.faces, optimise=False)[0],
+    )
+
+
+def test_a_layer_whose_bias_is_computed_is_not_scaled():
+    b = Builder(0)
+    x = b.relu(b.conv(b.centred(), "stem", 1, 8, 3, 2))
+    x = b.node("Flatten", [b.node("GlobalAveragePool", [x], "average")], "flat", axis=1)
+    bias = b.relu(b.gemm(x, "bias", 8, 16))
+    weight, _ = b.weights("both", (16, 8))
+    x = b.relu(b.node("Gemm", [x, weight, bias], "both", transB=1))
+    model = b.model(b.gemm(x, "classifier", 16, 7))
+    assert _streams(GraphView(model)) == []
+
+
 def rounding_errors(model, layer):
     """Of each output channel, in units of its largest weight."""
     weights = GraphView(model).array(f"{layer}.weight")

@@ -22,15 +22,23 @@ from fer_edge.export.quantization.scales import per_channel, quantized_weights
 def round_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     """The float32 graph whose weights are what INT8 makes of them, wherever INT8 takes a layer.
 
-    Before, magnitude is moved to weights that are too small for its steps.
+    Before, magnitude is moved to weights that are too small for its steps, unless all lie on their
+    steps already.
 
     Parameters
     ----------
     model : onnx.ModelProto
         The float32 graph.
     """
-    out = lift_small_weights(model)
-    view = GraphView(copy_of(out))
+    rounded = _rounded(model)
+    if graph_hash(rounded) == graph_hash(model):
+        return rounded
+    return _rounded(lift_small_weights(model))
+
+
+def _rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+    out = copy_of(model)
+    view = GraphView(model)
     taken = set(quantised_layers(view))
     for node in view.nodes:
         if node.name in taken:

@@ -36,6 +36,21 @@ def test_rounding_twice_is_rounding_once(residual: onnx.ModelProto) -> None:
     assert graph_hash(round_to_int8(once)) == graph_hash(once)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_twice_is_rounding_once_where_small_weights_are_left(
+    residual: onnx.ModelProto, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    spread = copy_of(residual)
+    for tensor in residual.graph.initializer:
+        if tensor.name.endswith(".weight"):
+            weights = onnx.numpy_helper.to_array(tensor)
+            rows = random.uniform(-16, 2, (len(weights), *[1] * (weights.ndim - 1)))
+            set_constant(spread, tensor.name, (weights * np.exp2(rows)).astype(np.float32))
+    once = round_to_int8(spread)
+    assert graph_hash(round_to_int8(once)) == graph_hash(once)
+
+
 def test_the_classifier_keeps_its_weights(residual: onnx.ModelProto) -> None:
     def classifier(model: onnx.ModelProto) -> np.ndarray:
         (found,) = (t for t in model.graph.initializer if t.name == "classifier.weight")
