@@ -1,5 +1,6 @@
 """fer-edge models"""
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from fer_edge.cli.arguments import Json
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from fer_edge.contract import Precision
     from fer_edge.engines import EngineInfo
     from fer_edge.models.published import Published
+
+_TIMED_S = 0.1
+"""At each batch size."""
 
 
 def models(json: Json = False) -> None:
@@ -93,7 +97,9 @@ def _row(model: "Published") -> dict[str, Any]:
 
 
 def _speed(artifact: "Artifact", info: "EngineInfo", precision: "Precision") -> float | None:
-    from fer_edge.engines.speed import cost, recorded_speed
+    from fer_edge.engines.preference import VARIABLE
+    from fer_edge.engines.speed import cost, recorded_speed, remember_speed
+    from fer_edge.engines.tuning import tune
 
     known = recorded_speed(
         artifact,
@@ -103,6 +109,10 @@ def _speed(artifact: "Artifact", info: "EngineInfo", precision: "Precision") -> 
         threads=None,
         device=info.device,
     )
+    if known is None and os.environ.get(VARIABLE) != "0":
+        # An artifact of one graph has nothing to choose, and is not timed when it opens.
+        known = tune(artifact, backend=info.backend, seconds=_TIMED_S).record
+        remember_speed(artifact, known)
     return None if known is None else cost(known.ms[precision])
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from fer_edge.engines import speed as speeds
 from fer_edge.models import carried
+from fer_edge.models.published import Published
+from tests.tiny import tiny_artifact
 
 from .conftest import Command
 
@@ -48,6 +50,19 @@ def test_the_speed_is_the_one_that_was_tuned(
     told = speed()
     assert told is not None
     assert told > 0
+
+
+def test_a_model_of_one_graph_is_timed(
+    fer_edge: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alone = tiny_artifact(tmp_path / "alone", "fp32")
+    published = Published("alone", alone.folder, "alone-model", "1.0", "MIT")
+    monkeypatch.setattr("fer_edge.models.published.published_models", lambda: {"alone": published})
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(speeds, "_in_process", {})
+    monkeypatch.setenv("FER_EDGE_TUNE", "1")
+    (row,) = json.loads(fer_edge("models", "--json").out)
+    assert row["ms_per_face"] > 0
 
 
 @pytest.mark.parametrize("command", ["info", "inspect", "bench", "tune", "export"])
