@@ -61,7 +61,7 @@ def _points(axes: Any, rows: list[Row], quality: Callable[[Row], float]) -> None
 def _own_style(name: str, models: dict[str, str]) -> dict[str, Any]:
     """Red, a marker for each model, hollow where it computes in FP32."""
     model, _, precision = name.rpartition(" ")
-    marker = models.setdefault(model, "*P^s"[len(models) % 4])
+    marker = models.setdefault(model, "*P^sD"[len(models) % 5])
     return {
         "marker": marker,
         "markersize": 13 if marker == "*" else 9,

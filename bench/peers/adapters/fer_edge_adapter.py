@@ -1,5 +1,8 @@
 # /// script
-# dependencies = ["{root}[camera]", "{root}/export/compact-camera"]
+# dependencies = [
+#   "{root}[camera]", "{root}/export/compact-camera", "{root}/export/resnet50",
+#   "{root}/export/vgg19",
+# ]
 #
 # [tool.peer]
 # package = "fer-edge"
@@ -7,7 +10,7 @@
 # detectors = { "FP32" = "RetinaFace", "INT8" = "RetinaFace" }
 # classifiers = [
 #   "compact INT8", "compact FP32", "compact-camera INT8", "compact-camera FP32",
-#   "nano INT8", "nano FP32",
+#   "nano INT8", "nano FP32", "resnet50 INT8", "vgg19 INT8",
 # ]
 # ///
 """FER-Edge itself, by the same way as the others: its detector and its models."""

@@ -1,0 +1,1 @@
+"""An artifact of FER-Edge: fer-edge finds it by the entry point of this package."""
