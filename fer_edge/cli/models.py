@@ -1,6 +1,5 @@
 """fer-edge models"""
 
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from fer_edge.cli.arguments import Json
@@ -97,7 +96,7 @@ def _row(model: "Published") -> dict[str, Any]:
 
 
 def _speed(artifact: "Artifact", info: "EngineInfo", precision: "Precision") -> float | None:
-    from fer_edge.engines.preference import VARIABLE
+    from fer_edge.engines.preference import may_time
     from fer_edge.engines.speed import cost, recorded_speed, remember_speed
     from fer_edge.engines.tuning import tune
 
@@ -109,7 +108,7 @@ def _speed(artifact: "Artifact", info: "EngineInfo", precision: "Precision") -> 
         threads=None,
         device=info.device,
     )
-    if known is None and os.environ.get(VARIABLE) != "0":
+    if known is None and may_time():
         # An artifact of one graph has nothing to choose, and is not timed when it opens.
         known = tune(artifact, backend=info.backend, seconds=_TIMED_S).record
         remember_speed(artifact, known)

@@ -1,6 +1,7 @@
 """Growing a large network out of a trained compact, so that training starts where compact ended."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,8 +11,7 @@ from torchvision.models.vgg import VGG
 from fer_edge.errors import ModelError
 from fer_edge.models.compact import Compact
 from fer_edge.models.gray import GrayInput
-from fer_edge.training.growth.faces import Batches
-from fer_edge.training.growth.features import STEPS
+from fer_edge.training.growth.features import STEPS, Batches, fit
 from fer_edge.training.growth.resnet import fits_resnet, grow_resnet
 from fer_edge.training.growth.vgg import fits_vgg, grow_vgg
 
@@ -47,11 +47,12 @@ def grow(
     """
     source.eval()
     network = model.network if isinstance(model, GrayInput) else model
+    fitted = partial(fit, faces=faces, steps=steps, autocast=autocast, on_step=on_step)
     if isinstance(source, Compact):
         if isinstance(network, ResNet) and fits_resnet(source, network):
-            return grow_resnet(network, source, faces, steps, autocast, on_step)
+            return grow_resnet(network, source, fitted, faces)
         if isinstance(network, VGG) and fits_vgg(source, network):
-            return grow_vgg(network, source, faces, steps, autocast, on_step)
+            return grow_vgg(network, source, fitted)
     raise ModelError(
         "Only a ResNet-50 or a VGG-19 can grow, and only from a compact or a nano.",
         hint="Train resnet50 or vgg19, and name best.safetensors or an artifact of a compact.",

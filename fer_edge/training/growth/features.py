@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
 from fer_edge.errors import ModelError
-from fer_edge.training.growth.faces import Batches
 
 STEPS = 2000
 RATE = 3e-3
+
+Batches = Callable[[], Tensor]
+"""Draws normalised, augmented faces: float32 (N, 1, 48, 48)."""
+Fit = Callable[[Sequence[nn.Module], Sequence[nn.Module]], None]
+""":func:`fit` on given faces: of the parts of a student to those of a source."""
 
 
 def fit(

@@ -7,7 +7,7 @@ blocks left over start without a say in the result (Chen et al. 2016, arXiv:1511
 never has: stem and first stage of ResNet-50 are fitted to its output.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from fer_edge.models.compact import Block, Compact, blocks_by_size
-from fer_edge.training.growth.faces import Batches
-from fer_edge.training.growth.features import fit
+from fer_edge.training.growth.features import Batches, Fit
 
 TAIL = 1e-3
 """Share of the values that may be cut off where an offset keeps a branch above zero."""
@@ -26,23 +25,12 @@ TAIL = 1e-3
 _Layer = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 
-def grow_resnet(
-    network: ResNet,
-    source: Compact,
-    faces: Batches,
-    steps: int,
-    autocast: torch.autocast,
-    on_step: Callable[[int, int], None] | None,
-) -> None:
+def grow_resnet(network: ResNet, source: Compact, fit: Fit, faces: Batches) -> None:
     """Fit the stem and first stage of ``network``, and write the rest of ``source`` into it."""
     _quiet(network.layer1)
     fit(
         [nn.Sequential(network.conv1, network.bn1, network.relu, network.layer1)],
         [nn.Sequential(source.stem, source.stages[0])],
-        faces,
-        steps=steps,
-        autocast=autocast,
-        on_step=on_step,
     )
     with torch.no_grad():
         _embed(network, source, faces())

@@ -5,15 +5,12 @@ of its max pools are fitted to the stage of compact that works at the same size,
 its fully connected layers pass on what compact's classifier reads.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from torchvision.models.vgg import VGG
 
 from fer_edge.models.compact import Compact, blocks_by_size
-from fer_edge.training.growth.faces import Batches
-from fer_edge.training.growth.features import fit
+from fer_edge.training.growth.features import Fit
 
 
 def fits_vgg(source: Compact, network: VGG) -> bool:
@@ -28,16 +25,9 @@ def fits_vgg(source: Compact, network: VGG) -> bool:
     )
 
 
-def grow_vgg(
-    network: VGG,
-    source: Compact,
-    faces: Batches,
-    steps: int,
-    autocast: torch.autocast,
-    on_step: Callable[[int, int], None] | None,
-) -> None:
+def grow_vgg(network: VGG, source: Compact, fit: Fit) -> None:
     """Fit the features of ``network``, and write ``source``'s classifier into its head."""
-    fit(_parts(network), _stages(source), faces, steps=steps, autocast=autocast, on_step=on_step)
+    fit(_parts(network), _stages(source))
     read = source.classifier
     with torch.no_grad():
         for layer in _hidden(network):
