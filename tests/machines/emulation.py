@@ -25,7 +25,8 @@ ARM_ONNXRUNTIME = "onnxruntime==1.24.1"
 ARM_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 _DEVICE_ONLY = ("numpy", "pillow", "platformdirs", "pydantic")
 _MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-
+# What was set for the processor here is not for another: OPENBLAS_CORETYPE=Haswell ends a Nehalem.
+_ENVIRONMENT = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
 
 _making = threading.Lock()
 
@@ -86,7 +87,7 @@ def answer(
     given, found = work / f"{name}-faces.npz", work / f"{name}.npz"
     np.savez(given, faces=faces)
     command = [*_python(machine), str(ANSWER), precision, str(given), str(found)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{name} ended with {ended.returncode}:\n{ended.stderr[-2000:]}")
     with np.load(found) as result:
