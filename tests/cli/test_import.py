@@ -131,7 +131,20 @@ def test_weights_beside_the_file_are_missed_by_name(fer_edge, tmp_path) -> None:
     NETWORKS["external data"].write(tmp_path / "far.onnx")
     Path("far.onnx.data").unlink()
     error = fer_edge("import", "far.onnx", "--scale", 255, "--labels", NAMES).error()
-    assert "The weights of far.onnx are in far.onnx.data" in error
+    assert "far.onnx has weights in far.onnx.data, which is not there" in error
+
+
+def test_weights_beside_the_file_are_found_through_the_links_of_a_cache(fer_edge, tmp_path) -> None:
+    """Hugging Face keeps files as links from snapshots to blobs."""
+    NETWORKS["external data"].write(tmp_path / "far.onnx")
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    for name in ("far.onnx", "far.onnx.data"):
+        Path(name).rename(blobs / name[::-1])
+        (snapshot / name).symlink_to(blobs / name[::-1])
+    made = fer_edge("import", snapshot / "far.onnx", "--scale", 255, "--labels", NAMES)
+    assert made.code == 0, made
 
 
 def _archive(path: Path, *names: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.external_data_helper
 import onnx.inliner
 import onnx.version_converter
 from google.protobuf.message import DecodeError
@@ -14,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fer_edge.errors import ExportError
 from fer_edge.export.graph.view import IR_VERSION, OPSET
 from fer_edge.export.importing.editing import FLOATS, Editable
+from fer_edge.external_data import read_graph
 from fer_edge.file_kinds import file_kind
 
 OLDEST_OPSET = 9
@@ -30,7 +30,9 @@ def read_model(path: Path) -> onnx.ModelProto:
     Raises
     ------
     ExportError
-        Another kind of file, damaged, or without the files that its weights are in.
+        Another kind of file, or damaged.
+    ArtifactError, StorageError
+        As of :func:`~fer_edge.external_data.read_graph`.
     """
     kind = file_kind(path)
     if kind.kind == "missing":
@@ -38,23 +40,14 @@ def read_model(path: Path) -> onnx.ModelProto:
     if kind.kind != "onnx":
         raise ExportError(f"{path} is {kind.what}.", hint=None if not kind.way else f"{kind.way}.")
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(read_graph(path))
         if not model.graph.node:
             raise ValueError("it has no graph")
         _single_names(model)
-    except (DecodeError, OSError, ValueError, RuntimeError) as error:
+    except (DecodeError, ValueError, RuntimeError) as error:
         raise ExportError(
             f"{path} cannot be read as ONNX: {_line(error)}.",
             hint="Copy or download it again; it may be cut short.",
-        ) from error
-    try:
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        files = sorted({_location(t) for t in model.graph.initializer} - {""})
-        raise ExportError(
-            f"The weights of {path} are in {', '.join(files) or 'another file'}, which cannot be "
-            f"read: {_line(error)}.",
-            hint=f"Put {'it' if len(files) < 2 else 'them'} beside {path.name}.",
         ) from error
     return model
 
@@ -239,10 +232,6 @@ def _one_float(graph: Editable) -> None:
         if value.type.tensor_type.elem_type in FLOATS:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     graph.touch()
-
-
-def _location(tensor: TensorProto) -> str:
-    return next((e.value for e in tensor.external_data if e.key == "location"), "")
 
 
 def _line(error: BaseException) -> str:
