@@ -1,4 +1,5 @@
-"""The trained models that are installed on spoilt faces, and on photos that no training has seen.
+"""The trained models that are installed on spoilt faces, and on photos that no training has seen:
+the half that trainings with ``--hold-out 0.5`` leave out.
 
 python -m bench.robustness --data fer2013.zip --photos expressions.zip
 python -m bench.robustness --data fer2013.zip --photos expressions.zip --model nano
@@ -14,11 +15,14 @@ import numpy as np
 from bench.recording import record, runtime_arguments, table
 from fer_edge.artifact import Artifact
 from fer_edge.bench.machine import describe_machine
-from fer_edge.data import FaceDataset, load_dataset
+from fer_edge.data import FaceDataset, hold_out, load_dataset
 from fer_edge.engines import open_engine
 from fer_edge.evaluation import score
 from fer_edge.evaluation.robustness import FAULTS, robustness
 from fer_edge.models.published import Published, published_models
+
+HELD_OUT = 0.5
+"""Share of the photos."""
 
 
 def main() -> None:
@@ -36,7 +40,9 @@ def main() -> None:
     val = load_dataset(arguments.data, "val")
     if arguments.faces:
         val = val.subset(np.arange(len(val)) < arguments.faces)
-    photos = load_dataset(arguments.photos, "train") if arguments.photos else None
+    photos = None
+    if arguments.photos:
+        photos = hold_out(load_dataset(arguments.photos, "train"), HELD_OUT)[1]
     counts = {"faces": len(val), "photos": 0 if photos is None else len(photos)}
     out = arguments.out / "robustness.json"
     models = _recorded(parser, out, counts) if arguments.model else {}

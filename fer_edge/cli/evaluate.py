@@ -31,6 +31,14 @@ def evaluate(
         typer.Argument(help="Artifact folder, its name, or ONNX file. (default: compact)"),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Only the faces that fer-edge train --hold-out SHARE keeps from a second data "
+            "set; with --split train, where that has no splits.",
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +86,7 @@ def evaluate(
     fer-edge evaluate build/r50 --data fer2013.zip --robustness
     fer-edge evaluate build/r50 --data faces/ --groups people.csv --out build/r50-audit
     """
-    from fer_edge.data import load_dataset
+    from fer_edge.data import hold_out, load_dataset
     from fer_edge.engines import open_engine
     from fer_edge.evaluation import evaluate
     from fer_edge.evaluation.groups import audit, read_groups
@@ -88,6 +96,8 @@ def evaluate(
 
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"--precision {precision}: choose from {', '.join(PRECISIONS)}.")
+    if held_out is not None and not 0 < held_out < 1:
+        raise UsageError(f"--held-out {held_out:g}: above 0 and below 1.")
     if out is not None:
         check_matplotlib()
     path = model_or_carried(model)
@@ -104,6 +114,8 @@ def evaluate(
             contract=engine.describe().contract,
             progress=counted(tell, "Reading faces"),
         )
+        if held_out is not None:
+            faces = hold_out(faces, held_out)[1]
         # Before what takes long.
         members = None if groups is None else read_groups(groups, faces)
         evaluation, probabilities = evaluate(

@@ -39,6 +39,16 @@ class TrainOptions:
             unset="1 each",
         ),
     ] = ()
+    hold_out: Annotated[
+        float,
+        Ge(0),
+        Lt(1),
+        Option(
+            "Share of each further --data that no training sees: fer-edge evaluate --held-out "
+            "scores it.",
+            "data",
+        ),
+    ] = 0.0
     labels: Annotated[
         str | None,
         Option(

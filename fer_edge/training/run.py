@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import FER2013
-from fer_edge.data import FaceDataset, load_dataset, mix
+from fer_edge.data import FaceDataset, hold_out, load_dataset, mix
 from fer_edge.data.report import DataReport, flagged
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import LAST, Progress
@@ -96,7 +96,8 @@ def _trainer(
     kept = _kept(config, train, load)
     if kept is not None and config.exclude_weight == 0:
         train, kept = train.subset(kept == 1), None
-    sets = [train, *(load(other, "train") for other in others)]
+    further = (hold_out(load(other, "train"), config.hold_out)[0] for other in others)
+    sets = [train, *further]
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.artifact import Artifact
+from fer_edge.data import hold_out, load_dataset
 
 from .conftest import Command, leftovers
 from .test_app import IMPORTED, imported
@@ -45,6 +46,17 @@ def test_the_files_are_named(fer_edge: Command, exported: Path, csv: Path) -> No
     assert "plain fp32 on train" in result.out
     named = result.out.splitlines()[-1].removeprefix("In errors: ").split(", ")
     assert sorted(named) == sorted(path.name for path in Path("errors").iterdir())
+
+
+def test_only_what_a_training_held_out_is_scored(
+    fer_edge: Command, exported: Path, csv: Path
+) -> None:
+    options = ("--data", csv, "--split", "train", "--held-out")
+    held = json.loads(fer_edge("evaluate", exported, *options, "0.5", "--json").out)
+    assert held["score"]["n"] == len(hold_out(load_dataset(csv, "train"), 0.5)[1])
+    assert "--held-out 1: above 0 and below 1" in fer_edge("evaluate", exported, *options, 1).error(
+        2
+    )
 
 
 def test_a_lone_graph_is_taken_at_its_own_precision(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fer_edge.contract import EMOTIONS
-from fer_edge.data import LegendReport, describe_source, load_dataset
+from fer_edge.data import FaceDataset, LegendReport, describe_source, hold_out, load_dataset
 from fer_edge.data import listing as listings
 from fer_edge.data.hold_out import choose_held_out, person
 from fer_edge.errors import DataError, FerEdgeError, UsageError
@@ -72,6 +72,26 @@ def test_nobody_is_in_two_splits() -> None:
     assert people.isdisjoint(person(name) for i, name in enumerate(names) if i not in held)
     assert 0.08 < len(held) / len(names) < 0.12
     assert {labels[i] for i in held} == {0, 1, 2}
+
+
+def test_half_is_held_out_with_its_copies_and_persons() -> None:
+    people = [f"images/{who}_{take:04d}.jpg" for who in _WHO for take in range(4)]
+    faces = np.arange(len(people), dtype=np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2)
+    faces[1::4] = faces[::4]  # the same picture under two names
+    faces[-1] = faces[2]  # and under the name of somebody else
+    labels = np.arange(len(people)) % 7
+    data = FaceDataset.from_arrays(faces, labels, "train", names=np.array(people))
+    trained, held = hold_out(data, 0.5)
+    assert len(trained) + len(held) == len(data)
+    assert 0.4 < len(held) / len(data) < 0.6
+    assert not {f.tobytes() for f in trained.faces} & {f.tobytes() for f in held.faces}
+    assert len({*map(person, map(str, trained.names)), *map(person, map(str, held.names))}) == 40
+    strangers = {person(str(n)) for n in trained.names} & {person(str(n)) for n in held.names}
+    assert len(strangers) <= 1  # who has a copy of another's picture
+    assert len(hold_out(data, 0)[1]) == 0
+
+
+_WHO = [f"{first}_{last}" for first in ("Ada", "Ben", "Al_De", "J.") for last in "ABCDEFGHIJ"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from fer_edge.data import FaceDataset
+from fer_edge.data import FaceDataset, hold_out
 from fer_edge.data.analysis import analyse
 from fer_edge.engines import open_engine
 from fer_edge.errors import StorageError, TrainingError, UsageError
@@ -262,6 +262,21 @@ def test_a_second_data_set_is_trained_on_and_not_validated_on(
     assert len(weights) == len(train_set) + 14
     assert weights[-14:] / weights[0] == pytest.approx(np.full(14, 0.5))
     assert len(trainer.val_labels) == len(val_set)
+
+
+def test_a_share_of_a_second_data_set_is_held_out(
+    config: Callable[..., TrainConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    train_set: FaceDataset,
+    val_set: FaceDataset,
+    tmp_path: Path,
+) -> None:
+    sets = {("a", "train"): train_set, ("a", "val"): val_set, ("b", "train"): train_set}
+    monkeypatch.setattr(runs, "load_dataset", lambda name, split, **__: sets[name, split])
+    trainer = runs._trainer(config(data=("a", "b"), hold_out=0.5), tmp_path / "run", False, None)
+    trained = hold_out(train_set, 0.5)[0]
+    assert 0 < len(trained) < len(train_set)
+    assert len(trainer.targets) == len(train_set) + len(trained)
 
 
 def test_a_training_goes_on_from_an_artifact(
