@@ -32,7 +32,8 @@ class TrainOptions:
     data_weights: Annotated[
         tuple[Weight, ...],
         Option(
-            "Weight of the faces of each --data in the loss.",
+            "Weight of the labels of each --data in the loss; what teachers say of its faces "
+            "counts alike.",
             "data",
             key="weights",
             flag="data_weight",
