@@ -16,7 +16,7 @@ from rich.progress import track
 from fer_edge.data import load_dataset
 from fer_edge.metrics import standard_error
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.epoch import METRICS, best_epoch
+from fer_edge.training.epoch import METRICS, kept_epoch
 from fer_edge.training.recipe import read_recipe
 from fer_edge.training.run import resume, start
 
@@ -69,7 +69,7 @@ def main() -> None:
     for name, change in track(list(changes.items())[: arguments.first], "Trainings"):
         run = arguments.runs / name.replace(" ", "-")
         train(TrainConfig.checked(**base | change), run)
-        best = best_epoch(run)
+        best = kept_epoch(run)
         rows[name] = {
             "changed": change,
             "accuracy": best["val_accuracy"],

@@ -134,9 +134,10 @@ def _training(artifact: "Artifact") -> str:
     training: dict[str, Any] = artifact.manifest.training or {}
     try:
         config, best = training["config"], training["best_epoch"]
+        how = "is kept, the last" if config.get("keep") == "last" else "was best on val"
         told = (
             f"{training['epochs_run']} epochs on {config['data']}, seed {config['seed']}; "
-            f"epoch {best['epoch']} was best on val ({100 * best['val_accuracy']:.2f} %)"
+            f"epoch {best['epoch']} {how} ({100 * best['val_accuracy']:.2f} %)"
         )
         # Older artifacts have none.
         if "temperature" in training:

@@ -124,7 +124,7 @@ def train(
     if not json and config is not None:
         for source in config.data:
             say_what_was_left_out(source, config.labels, config.contract)
-    report(run, json)
+    report(run, json, TrainConfig.load(run).keep)
 
 
 def _refuse_others(context: typer.Context) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -71,19 +71,20 @@ def line(epoch: "Epoch", elapsed: float) -> str:
     )
 
 
-def report(run: Path, json: bool) -> None:
-    """Tell the best epoch of a run, and what to do next."""
+def report(run: Path, json: bool, keep: Literal["best", "last"] = "best") -> None:
+    """Tell the epoch of a run that is kept, and what to do next."""
     from rich.console import Console
     from rich.table import Table
 
-    from fer_edge.training.epoch import best_epoch
+    from fer_edge.training.epoch import kept_epoch
 
-    best = best_epoch(run)
+    best = kept_epoch(run, keep)
     if json:
-        print_json({"run": str(run), "best": best})
+        print_json({"run": str(run), keep: best})
         return
     typer.echo(
-        f"Best epoch of {run}: {best['epoch']}, accuracy {100 * best['val_accuracy']:.2f} %, "
+        f"{keep.capitalize()} epoch of {run}: {best['epoch']}, "
+        f"accuracy {100 * best['val_accuracy']:.2f} %, "
         f"macro-F1 {100 * best['val_macro_f1']:.2f} % on val"
     )
     table = Table("", *best["val_recall"])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,10 @@ def val_figures(matrix: NDArray[np.int64], labels: Sequence[str] = EMOTIONS) -> 
     }
 
 
-def best_epoch(run: Path) -> dict[str, Any]:
-    """The line of ``metrics.jsonl`` with the highest val accuracy."""
-    lines = (run / METRICS).read_text().splitlines()
-    return max(map(json.loads, lines), key=lambda epoch: epoch["val_accuracy"])
+def kept_epoch(run: Path, keep: Literal["best", "last"] = "best") -> dict[str, Any]:
+    """The line of ``metrics.jsonl`` with the highest val accuracy, or the last."""
+    epochs = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    return epochs[-1] if keep == "last" else max(epochs, key=lambda one: one["val_accuracy"])
 
 
 def add_line(run: Path, epoch: Epoch) -> None:

@@ -270,6 +270,14 @@ class TrainOptions:
     seed: Annotated[
         int, Ge(0), Lt(2**32), Option("Decides weights, order and augmentation.", "run")
     ] = 0
+    keep: Annotated[
+        Literal["best", "last"],
+        Option(
+            "Publish the epoch that is best on val, or the last, which val did not choose: for "
+            "further data sets that val says nothing of.",
+            "run",
+        ),
+    ] = "best"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -248,7 +248,7 @@ class Trainer:
             self.progress.epoch = epoch.epoch
             if not self.workers.leads:
                 continue
-            if epoch.val_accuracy > self.progress.best_accuracy:
+            if self.config.keep == "last" or epoch.val_accuracy > self.progress.best_accuracy:
                 self.progress.best_accuracy = epoch.val_accuracy
                 self.progress.best_epoch = epoch.epoch
                 save_model(

@@ -28,6 +28,12 @@ def test_training_is_told(fer_edge: Command, artifact: Path, edit: Edit) -> None
     told = "5 epochs on fer2013.zip, seed 3; epoch 4 was best on val (68.25 %)"
     edit(lambda manifest: manifest.update(training=training))
     assert f"{told} " in " ".join(fer_edge("info", artifact).out.split())
+    training["config"]["keep"] = "last"
+    edit(lambda manifest: manifest.update(training=training))
+    kept = " ".join(fer_edge("info", artifact).out.split())
+    assert "epoch 4 is kept, the last (68.25 %)" in kept
+    assert "5 epochs; the last is kept." in fer_edge("info", artifact, "--card").out
+    del training["config"]["keep"]
     training["temperature"] = 1.25
     edit(lambda manifest: manifest.update(training=training))
     line = " ".join(fer_edge("info", artifact).out.split())

@@ -21,7 +21,7 @@ from fer_edge.training import plots
 from fer_edge.training import trainer as trainers
 from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, LAST, save_model
-from fer_edge.training.epoch import METRICS, best_epoch
+from fer_edge.training.epoch import METRICS, kept_epoch
 from fer_edge.training.trainer import Trainer, evaluation_batch
 
 STEPS = 4
@@ -52,7 +52,7 @@ def test_it_learns(trainer: Callable[..., Trainer]) -> None:
         erasing=0,
     )
     made.fit()
-    best = best_epoch(made.run)
+    best = kept_epoch(made.run)
     assert best["val_accuracy"] > 0.4  # chance is 0.14
     assert best["val_loss"] < 1.6  # chance is log 7 = 1.95
     assert rows(made.run)[-1]["train_loss"] < rows(made.run)[0]["train_loss"]
@@ -102,7 +102,7 @@ def test_best_holds_the_first_of_the_best_epochs(
         losses.append(epoch.val_loss)
 
     made.fit(on_epoch=on_epoch)
-    assert best_epoch(tmp_path)["epoch"] == 2
+    assert kept_epoch(tmp_path)["epoch"] == 2
     with safe_open(tmp_path / BEST, framework="pt") as file:
         facts = {k: json.loads(v) for k, v in file.metadata().items()}
     model = build_model("tiny").eval()
@@ -122,6 +122,21 @@ def test_best_holds_the_first_of_the_best_epochs(
         "labels": list(EMOTIONS),
         "temperature": pytest.approx(temperature, rel=1e-3),
     }
+
+
+def test_the_last_epoch_is_kept_where_asked(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scores = iter([0.8, 0.3])
+    monkeypatch.setattr(metrics, "accuracy", lambda _: next(scores))
+    made = trainer(epochs=2, ema=0.0, keep="last")
+    made.fit()
+    assert kept_epoch(tmp_path, "last")["epoch"] == 2
+    model = build_model("tiny").eval()
+    load_weights(model, tmp_path / BEST)
+    torch.testing.assert_close(copied(model), copied(made.model), rtol=0, atol=0)
+    with safe_open(tmp_path / BEST, framework="pt") as file:
+        assert (file.metadata()["epoch"], file.metadata()["val"]) == ("2", "0.3")
 
 
 def test_the_average_follows_weights_and_buffers(trainer: Callable[..., Trainer]) -> None:
