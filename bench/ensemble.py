@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="name or folder of an artifact, of gray faces")
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
-    both = {name: _both_ways(find_model(name), val) for name in arguments.models}
+    both = {Path(name).name: _both_ways(find_model(name), val) for name in arguments.models}
     models = {name: measured(found, val) for name, found in both.items()}
     models["all together"] = measured(np.mean(list(both.values()), axis=0), val)
     result = {"n": len(val), "models": models, "same_label": same_labels(both)}
