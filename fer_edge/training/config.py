@@ -42,6 +42,12 @@ class TrainConfig(TrainOptions):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _something_to_hold_out(self) -> "TrainConfig":
+        if self.hold_out and len(self.data) == 1:
+            raise ValueError("--hold-out is for further data sets: the first has val and test")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _one_start(self) -> "TrainConfig":
         starts = ("pretrained", "weights", "grow_from")
         if len(given := [name for name in starts if getattr(self, name)]) > 1:

@@ -81,6 +81,11 @@ def test_one_source_needs_no_list() -> None:
     assert TrainConfig.checked(data="a.zip").data == ("a.zip",)
 
 
+def test_nothing_is_held_out_of_the_first_data_set() -> None:
+    with pytest.raises(UsageError, match=r"^--hold-out is for further data sets"):
+        TrainConfig.checked(data="d", hold_out=0.5)
+
+
 def test_weights_are_as_many_as_data_sets() -> None:
     with pytest.raises(UsageError, match=r"^1 data_weights for 2 data"):
         TrainConfig.checked(data=("a", "b"), data_weights=(0.5,))
