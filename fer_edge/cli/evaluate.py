@@ -35,8 +35,8 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Only the faces that fer-edge train --hold-out SHARE keeps from a second data "
-            "set; with --split train, where that has no splits.",
+            help="With --split train: only the faces of a second data set that no training with "
+            "this --hold-out sees.",
         ),
     ] = None,
     precision: Annotated[

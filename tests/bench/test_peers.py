@@ -135,7 +135,7 @@ def test_all_that_answer_are_asked_of_spoilt_faces(folder: Path, tmp_path: Path)
     # In the dark it sees anger.
     adapter.write_text(adapter.read_text().replace("0.6, 0.05,", "0.6, face.mean() < 100,"))
     val = _faces(tmp_path / "val.csv", [HAPPY, HAPPY, HAPPY, 0], "PublicTest")
-    photos = _faces(tmp_path / "photos.csv", [HAPPY, 1], "Training")
+    photos = _faces(tmp_path / "photos.csv", [HAPPY, 1] * 4, "Training")
     out = tmp_path / "results" / "robustness.json"
     command = [sys.executable, "-m", "bench.peers.robustness", "--data", val, "--photos", photos]
     command += ["--adapters", folder, "--work", tmp_path / "work", "--out", out]
@@ -143,7 +143,7 @@ def test_all_that_answer_are_asked_of_spoilt_faces(folder: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     told = json.loads(out.read_text())
     assert told["command"].startswith("python -m bench.peers.robustness --data")
-    assert (told["val"], told["photos"]) == (4, 2)
+    assert (told["val"], told["photos"]) == (4, 4)  # half of the photos
     happy, broken = told["classifiers"].values()
     assert (happy["val"], happy["photos"]) == (0.75, 0.5)
     assert happy["val_standard_error"] > 0
