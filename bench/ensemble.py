@@ -20,13 +20,14 @@ from fer_edge.models.published import find_model
 def main() -> None:
     parser = runtime_arguments(__doc__)
     parser.add_argument("models", nargs="+", help="name or folder of an artifact, of gray faces")
+    parser.add_argument("--name", default="ensemble", help="of the record")
     arguments = parser.parse_args()
     val = load_dataset(arguments.data, "val")
     both = {Path(name).name: _both_ways(find_model(name), val) for name in arguments.models}
     models = {name: measured(found, val) for name, found in both.items()}
     models["all together"] = measured(np.mean(list(both.values()), axis=0), val)
     result = {"n": len(val), "models": models, "same_label": same_labels(both)}
-    record(arguments.out / "ensemble.json", result)
+    record(arguments.out / f"{arguments.name}.json", result)
     print(shown(models))
 
 

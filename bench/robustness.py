@@ -21,9 +21,6 @@ from fer_edge.evaluation import score
 from fer_edge.evaluation.robustness import FAULTS, robustness
 from fer_edge.models.published import Published, published_models
 
-HELD_OUT = 0.5
-"""Share of the photos."""
-
 
 def main() -> None:
     parser = runtime_arguments(__doc__)
@@ -40,9 +37,7 @@ def main() -> None:
     val = load_dataset(arguments.data, "val")
     if arguments.faces:
         val = val.subset(np.arange(len(val)) < arguments.faces)
-    photos = None
-    if arguments.photos:
-        photos = hold_out(load_dataset(arguments.photos, "train"), HELD_OUT)[1]
+    photos = held_out_photos(arguments.photos) if arguments.photos else None
     counts = {"faces": len(val), "photos": 0 if photos is None else len(photos)}
     out = arguments.out / "robustness.json"
     models = _recorded(parser, out, counts) if arguments.model else {}
@@ -51,6 +46,11 @@ def main() -> None:
         models[name] = {"cpu": cpu} | measure(published[name], val, photos)
     record(out, {**counts, "models": models})
     print(shown(models))
+
+
+def held_out_photos(source: Path) -> FaceDataset:
+    """The half of a second data set that no training has seen."""
+    return hold_out(load_dataset(source, "train"), 0.5)[1]
 
 
 def _recorded(

@@ -19,8 +19,8 @@ from bench.peers.prepared import Prepared, free_cores, options
 from bench.peers.scores import in_order
 from bench.peers.tables import OURS
 from bench.recording import record
-from bench.robustness import HELD_OUT, shown
-from fer_edge.data import hold_out, load_dataset
+from bench.robustness import held_out_photos, shown
+from fer_edge.data import load_dataset
 from fer_edge.evaluation.robustness import FAULTS, spoil
 from fer_edge.metrics import standard_error
 
@@ -63,7 +63,7 @@ def _conditions(
     faces, labels = some_faces(load_dataset(arguments.data, "val"), arguments.faces)
     yield "val", 0, faces, labels
     if arguments.photos:
-        photos = hold_out(load_dataset(arguments.photos, "train"), HELD_OUT)[1]
+        photos = held_out_photos(arguments.photos)
         yield "photos", 0, np.asarray(photos.faces), np.asarray(photos.labels)
     for fault, (_, _, levels) in FAULTS.items():
         for level in levels:

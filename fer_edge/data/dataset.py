@@ -96,6 +96,11 @@ class FaceDataset:
                 hint="Read them for it: load_dataset(..., contract=...).",
             )
 
+    def copies_of(self, other: "FaceDataset") -> NDArray[np.bool_]:
+        """Which faces are equal to one of another data set, pixel for pixel: bool (N,)."""
+        there = {face.tobytes() for face in other.faces}
+        return np.array([face.tobytes() in there for face in self.faces], np.bool_)
+
     def subset(self, indices: ArrayLike) -> "FaceDataset":
         """Copy the faces that ``indices`` (integers or a bool mask) select, in that order."""
         chosen = np.arange(len(self))[np.asarray(indices)]

@@ -31,11 +31,11 @@ def hold_out(data: FaceDataset, share: float) -> tuple[FaceDataset, FaceDataset]
         Of the faces of every label, 0 to 1; 0 holds nothing out.
     """
     held = np.zeros(len(data), np.bool_)
-    if share:
-        names = map(str, range(len(data)) if data.names is None else data.names)
-        held[list(choose_held_out(list(names), data.labels.tolist(), share))] = True
-        unseen = {face.tobytes() for face in data.faces[held]}
-        held |= np.array([face.tobytes() in unseen for face in data.faces], np.bool_)
+    if not share:
+        return data, data.subset(held)
+    names = map(str, range(len(data)) if data.names is None else data.names)
+    held[list(choose_held_out(list(names), data.labels.tolist(), share))] = True
+    held |= data.copies_of(data.subset(held))
     return data.subset(~held), data.subset(held)
 
 

@@ -51,8 +51,7 @@ def mix(
                 f"The weight of a data set is {weight:g}.", hint="Give a number above 0."
             )
     first, *others = datasets
-    unseen = {face.tobytes() for face in held_out.faces}
-    parts = [first, *(_without(data, unseen) for data in others)]
+    parts = [first, *(data.subset(~data.copies_of(held_out)) for data in others)]
     soft = any(part.soft_labels is not None for part in parts)
     names = [part.names for part in parts if part.names is not None]
     mixture = FaceDataset.from_arrays(
@@ -64,10 +63,6 @@ def mix(
         classes=first.classes,
     )
     return mixture, np.repeat(np.array(weights, np.float32), [len(part) for part in parts])
-
-
-def _without(data: FaceDataset, faces: set[bytes]) -> FaceDataset:
-    return data.subset(np.array([face.tobytes() not in faces for face in data.faces], np.bool_))
 
 
 def _soft_labels(data: FaceDataset) -> NDArray[np.float32]:

@@ -101,13 +101,11 @@ def _training(manifest: Manifest) -> Iterator[str]:
             yield from _table(("setting", "value"), [(f"`{k}`", str(v)) for k, v in values.items()])
     if isinstance(best, dict) and isinstance(best.get("val_accuracy"), float):
         yield ""
-        last = isinstance(config, dict) and config.get("keep") == "last"
-        chosen = "the last is kept" if last else "was best on val, on which epochs were chosen"
-        yield (
-            f"{_text(str(training.get('epochs_run', 'An unknown number of')))} epochs; "
-            + ("" if last else f"epoch {_text(str(best.get('epoch')))} ")
-            + f"{chosen}."
-        )
+        ran = _text(str(training.get("epochs_run", "An unknown number of")))
+        kept = f"epoch {_text(str(best.get('epoch')))} was best on val, on which epochs were chosen"
+        if isinstance(config, dict) and config.get("keep") == "last":
+            kept = "the last is kept"
+        yield f"{ran} epochs; {kept}."
     for key in ("license", "source"):
         if isinstance(training.get(key), str):
             yield f"\n{key.capitalize()}: {_text(training[key])}."

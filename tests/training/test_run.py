@@ -246,16 +246,27 @@ def test_flagged_faces_can_weigh_less(
     assert weights[flags] / weights[~flags].mean() == pytest.approx(np.full(flags.sum(), 0.25))
 
 
+@pytest.fixture
+def second(
+    monkeypatch: pytest.MonkeyPatch, train_set: FaceDataset, val_set: FaceDataset
+) -> Callable[[FaceDataset], None]:
+    """Make data set "b" of these faces, beside "a"."""
+
+    def make(more: FaceDataset) -> None:
+        sets = {("a", "train"): train_set, ("a", "val"): val_set, ("b", "train"): more}
+        monkeypatch.setattr(runs, "load_dataset", lambda name, split, **__: sets[name, split])
+
+    return make
+
+
 def test_a_second_data_set_is_trained_on_and_not_validated_on(
     config: Callable[..., TrainConfig],
-    monkeypatch: pytest.MonkeyPatch,
+    second: Callable[[FaceDataset], None],
     train_set: FaceDataset,
     val_set: FaceDataset,
     tmp_path: Path,
 ) -> None:
-    more = train_set.subset(range(14))
-    sets = {("a", "train"): train_set, ("a", "val"): val_set, ("b", "train"): more}
-    monkeypatch.setattr(runs, "load_dataset", lambda name, split, **__: sets[name, split])
+    second(train_set.subset(range(14)))
     values = {"data": ("a", "b"), "data_weights": (1, 0.5), "label_smoothing": 0.0}
     trainer = runs._trainer(config(**values), tmp_path / "run", False, None)
     weights = trainer.targets.sum(1).numpy()
@@ -266,13 +277,11 @@ def test_a_second_data_set_is_trained_on_and_not_validated_on(
 
 def test_a_share_of_a_second_data_set_is_held_out(
     config: Callable[..., TrainConfig],
-    monkeypatch: pytest.MonkeyPatch,
+    second: Callable[[FaceDataset], None],
     train_set: FaceDataset,
-    val_set: FaceDataset,
     tmp_path: Path,
 ) -> None:
-    sets = {("a", "train"): train_set, ("a", "val"): val_set, ("b", "train"): train_set}
-    monkeypatch.setattr(runs, "load_dataset", lambda name, split, **__: sets[name, split])
+    second(train_set)
     trainer = runs._trainer(config(data=("a", "b"), hold_out=0.5), tmp_path / "run", False, None)
     trained = hold_out(train_set, 0.5)[0]
     assert 0 < len(trained) < len(train_set)
