@@ -51,6 +51,7 @@ def train(
     try:
         from fer_edge.training.config import CONFIG, TrainConfig
         from fer_edge.training.distributed import Workers
+        from fer_edge.training.memory import keep_memory
         from fer_edge.training.recipe import find_sources, read_recipe
         from fer_edge.training.run import resume as go_on
         from fer_edge.training.run import start
@@ -61,6 +62,7 @@ def train(
         ) from error
     from fer_edge.models import model_spec
 
+    keep_memory()
     if resume is not None:
         _refuse_others(context)
         run, config = resume, None

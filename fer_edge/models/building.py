@@ -17,6 +17,7 @@ def build_model(
     *,
     pretrained: bool = False,
     weights: Path | None = None,
+    new_head: bool = False,
     dropout: float | None = None,
     drop_path: float = 0.0,
 ) -> "nn.Module":
@@ -39,6 +40,9 @@ def build_model(
     weights : Path, optional
         Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
         this model or of a shallower one, or from torchvision's or timm's file of ImageNet weights.
+    new_head : bool
+        Of ``weights``, leave out the linear layers after the last convolution: they stay as
+        initialised, and may be others than those of the file.
     dropout : float, optional
         Rate of every dropout layer, 0 to 1. Default: the model's own rates.
     drop_path : float
@@ -71,7 +75,7 @@ def build_model(
         from fer_edge.models.weights import load_imagenet, load_weights
 
         if weights is not None:
-            load_weights(model, weights, backbone=True)
+            load_weights(model, weights, backbone=True, new_head=new_head)
         else:
             load_imagenet(model, spec)
     return model

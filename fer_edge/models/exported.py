@@ -92,7 +92,7 @@ def _only_add(norm: nn.BatchNorm2d, bias: Tensor) -> None:
     norm.load_state_dict(state, strict=False)
 
 
-def start_from(model: nn.Module, folder: Path, faces: Tensor) -> None:
+def start_from(model: nn.Module, folder: Path, faces: Tensor, *, new_head: bool = False) -> None:
     """Give a model the weights of an artifact, in place, to be trained on.
 
     Batch norms get the statistics of its activations: the model computes what the artifact does,
@@ -106,13 +106,15 @@ def start_from(model: nn.Module, folder: Path, faces: Tensor) -> None:
     folder : Path
     faces : float32 tensor, shape (N, channels, H, W)
         What it will be trained on.
+    new_head : bool
+        Leave the linear layers after the last convolution as initialised.
 
     Raises
     ------
     ModelError, ArtifactError
         As :func:`load_exported`, or the artifact is of another model.
     """
-    load_state(model, load_exported(folder).state_dict(), str(folder))
+    load_state(model, load_exported(folder).state_dict(), str(folder), new_head=new_head)
     _restore_norms(model, faces)
 
 

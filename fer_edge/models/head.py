@@ -36,3 +36,25 @@ def classifier(model: nn.Module, classes: int = len(EMOTIONS)) -> nn.Linear:
             hint="End the network in one nn.Linear.",
         )
     return found[0]
+
+
+def head_tensors(model: nn.Module) -> list[str]:
+    """Names of the tensors of the linear layers that come after the last convolution.
+
+    Raises
+    ------
+    ModelError
+        There are none.
+    """
+    names: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            names = []
+        elif isinstance(module, nn.Linear):
+            names += [f"{name}.{tensor}" for tensor in module.state_dict()]
+    if not names:
+        raise ModelError(
+            "The network has no linear layer after its last convolution, so no head to renew.",
+            hint="Train it without --new-head.",
+        )
+    return names

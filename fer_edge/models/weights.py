@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from fer_edge.contract import Contract
 from fer_edge.errors import ModelError
 from fer_edge.models.gray import GrayInput
+from fer_edge.models.head import head_tensors
 from fer_edge.models.packaged import describe_package, packaged_state
 from fer_edge.models.registry import ModelSpec
 
 State = dict[str, Tensor]
 
 
-def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> None:
+def load_weights(
+    model: nn.Module, path: Path, *, backbone: bool = False, new_head: bool = False
+) -> None:
     """Load a whole model from ``.safetensors`` or a torch state dict (``weights_only=True``).
 
     Parameters
@@ -32,6 +35,8 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
     backbone : bool
         Take torchvision's own file for the network inside ``model``, too; its classifier stays
         as initialised.
+    new_head : bool
+        Leave the linear layers after the last convolution as initialised.
 
     Raises
     ------
@@ -43,7 +48,7 @@ def load_weights(model: nn.Module, path: Path, *, backbone: bool = False) -> Non
         _load_backbone(model.network, state, str(path))
     else:
         state = _renamed(model, state)
-        load_state(model, _grown(model, state), str(path))
+        load_state(model, _grown(model, state), str(path), new_head=new_head)
 
 
 @dataclass(frozen=True)
@@ -179,9 +184,14 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read as safetensors: {_line(error)}.") from error
 
 
-def load_state(model: nn.Module, state: State, source: str) -> None:
-    """Copy ``state`` into ``model``; ModelError names the first tensor that does not fit."""
+def load_state(model: nn.Module, state: State, source: str, *, new_head: bool = False) -> None:
+    """Copy ``state`` into ``model``; ModelError names the first tensor that does not fit.
+
+    With ``new_head`` the linear layers after the last convolution stay as they are.
+    """
     own = model.state_dict()
+    if new_head:
+        state = state | {name: own[name] for name in head_tensors(model)}
     for name, tensor in own.items():
         if name not in state:
             raise ModelError(

@@ -54,6 +54,12 @@ class TrainConfig(TrainOptions):
             raise ValueError(" and ".join(given) + " exclude each other")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _something_under_the_head(self) -> "TrainConfig":
+        if self.new_head and not self.weights:
+            raise ValueError("--new-head is of a network that --weights starts")
+        return self
+
     @classmethod
     def checked(cls, **values: object) -> "TrainConfig":
         """Build a config; UsageError says which value cannot be used and why."""

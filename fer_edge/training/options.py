@@ -116,6 +116,13 @@ class TrainOptions:
             published=True,
         ),
     ] = None
+    new_head: Annotated[
+        bool,
+        Option(
+            "Leave the fully connected layers of --weights out: train other ones, or these anew.",
+            "model",
+        ),
+    ] = False
     grow_from: Annotated[
         str | None,
         Option(

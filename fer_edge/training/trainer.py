@@ -16,13 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from fer_edge import metrics
 from fer_edge.contract import FACE_SIZE, Contract
 from fer_edge.data import FaceDataset
-from fer_edge.errors import ModelError, TrainingError, UsageError
+from fer_edge.errors import TrainingError, UsageError
 from fer_edge.evaluation.plots import plot_confusion
-from fer_edge.models import build_model
-from fer_edge.models.exported import start_from
 from fer_edge.models.head import classifier
-from fer_edge.models.trained import load_trained
-from fer_edge.models.trial import check_model
 from fer_edge.models.weights import contract_facts
 from fer_edge.training.augment import augment, mix, normalise, resized
 from fer_edge.training.checkpoint import (
@@ -35,12 +31,13 @@ from fer_edge.training.checkpoint import (
 )
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.degrade import degrade
+from fer_edge.training.depthwise import speed_up_depthwise
 from fer_edge.training.devices import amp_dtype, resolve_device
 from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
 from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
-from fer_edge.training.growth import grow
-from fer_edge.training.int8_weights import keep_rounded, round_weights
+from fer_edge.training.initial import initial_network
+from fer_edge.training.int8_weights import keep_rounded
 from fer_edge.training.loss import class_weights, logit_adjustment, soft_targets
 from fer_edge.training.optimiser import optimiser
 from fer_edge.training.plots import plot_curves
@@ -48,9 +45,6 @@ from fer_edge.training.schedule import face_size, learning_rate
 
 _EVALUATED_PIXELS = 256 * FACE_SIZE * FACE_SIZE
 """Of a batch that is scored: 256 faces of 48x48, as many fewer as they are larger."""
-GROWTH_BATCH = 64
-_MEASURED = 1024
-"""Faces that tell the statistics of batch norms which an artifact does not have."""
 _RANK_SEED = 7_919
 """Keeps the workers' random numbers apart."""
 
@@ -119,29 +113,20 @@ class Trainer:
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
         torch.manual_seed(config.seed)
-        start = Path(config.weights) if config.weights and not resume else None
-        artifact = start if start is not None and start.is_dir() else None
-        model = build_model(
-            config.model,
-            self.contract,
-            # A checkpoint holds all weights: resuming needs neither network nor file.
-            pretrained=config.pretrained and not resume,
-            weights=start if artifact is None else None,
-            dropout=config.dropout,
-            drop_path=config.drop_path,
-        )
-        for size in {self.contract.size, config.initial_size or self.contract.size}:
-            check_model(model, config.model, self.contract, size)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.amp = amp_dtype(config.precision, self.device)
         self.faces = _on_device(train, self.device)
         self.generator = torch.Generator(self.device)
-        if config.grow_from and not resume:
-            self._grow(Path(config.grow_from), on_grow)
-        if artifact:
-            start_from(self.model, artifact, self._seen(self._some(_MEASURED)))
-        if config.int8_weights:
-            round_weights(self.model, self.contract)
+        # For the faces that a network grows on.
+        self.generator.manual_seed(config.seed)
+        self.model = initial_network(
+            config,
+            self.device,
+            lambda count: self._seen(self._some(count)),
+            resume=resume,
+            autocast=self._autocast(),
+            on_grow=on_grow,
+        )
+        speed_up_depthwise(self.model)
         self.average = (
             AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
@@ -178,21 +163,6 @@ class Trainer:
                 wanted = self.teacher.stored(train, self.faces, on_ask)
             self.targets = torch.cat([self.targets, wanted], 1)
         self.steps_per_epoch = len(train) // config.batch
-
-    def _grow(self, path: Path, on_grow: Listener | None) -> None:
-        source, known = load_trained(path)
-        if known.color != self.contract.color:
-            raise ModelError(
-                f"{path} takes {known.color} faces, and this training has {self.contract.color}.",
-                hint=f"Train with --color {known.color}.",
-            )
-        source = source.to(self.device).to(memory_format=torch.channels_last)
-        self.generator.manual_seed(self.config.seed)
-
-        def faces() -> Tensor:
-            return self._seen(self._some(GROWTH_BATCH))
-
-        grow(self.model, source, faces, autocast=self._autocast(), on_step=on_grow)
 
     def _some(self, count: int) -> Tensor:
         """Indices of so many training faces, drawn at random."""

@@ -77,3 +77,13 @@ def test_the_script_of_the_service_measures(tmp_path: Path, fer2013: Path) -> No
     assert served["requests"] > 0
     assert served["bad_status"] == served["socket_errors"] == found["killed"]["wrong"] == 0
     assert found["killed"]["right"] > 0
+
+
+def test_the_script_of_training_speed_measures(tmp_path: Path) -> None:
+    command = [sys.executable, BENCH / "training_speed.py", "nano", "--batch", "4"]
+    command += ["--steps", "1", "--turns", "1", "--precision", "fp32", "--out", tmp_path]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    found = json.loads((tmp_path / "training-speed.json").read_text())
+    ways = found["faces_per_second"]["nano"]["fp32"]
+    assert list(ways) == ["torch", "memory kept", "memory kept, depthwise"]
+    assert all(speed > 0 for speed in ways.values())

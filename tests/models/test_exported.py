@@ -66,6 +66,15 @@ def test_a_model_starts_as_an_artifact_and_trains_on_from_there() -> None:
         torch.testing.assert_close(model.train()(faces), wanted, atol=0.05, rtol=0.05)
 
 
+def test_an_artifact_starts_a_model_with_a_new_head() -> None:
+    model = build_model("compact", dropout=0.0)
+    head = {name: value.clone() for name, value in model.classifier.state_dict().items()}
+    start_from(model, CARRIED, torch.randn(8, 1, 48, 48), new_head=True)
+    source = load_exported(CARRIED)
+    torch.testing.assert_close(model.classifier.state_dict(), head, rtol=0, atol=0)
+    assert torch.equal(model.stem[0].weight, source.stem[0].weight)
+
+
 def test_weights_of_another_models_artifact_are_refused() -> None:
     with pytest.raises(ModelError, match=r"has shape|belongs to another model"):
         start_from(build_model("nano"), CARRIED, torch.zeros(2, 1, 48, 48))

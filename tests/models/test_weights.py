@@ -13,7 +13,7 @@ from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ModelError
 from fer_edge.models import build_model
 from fer_edge.models.trained import load_model, load_trained
-from fer_edge.models.weights import contract_facts, load_weights
+from fer_edge.models.weights import contract_facts, load_state, load_weights
 from fer_edge.training.checkpoint import save_model
 
 
@@ -73,6 +73,32 @@ def test_weights_of_another_model_are_refused(trained: nn.Module, tmp_path: Path
     save_file(state, tmp_path / "eight.safetensors")
     with pytest.raises(ModelError, match=r"classifier\.weight has shape \(8, 256\).*\(7, 256\)"):
         build_model("compact", weights=tmp_path / "eight.safetensors")
+
+
+def test_a_new_head_keeps_the_features(tmp_path: Path) -> None:
+    """Of a network with another head, and of the same."""
+    linear = build_model("resnet50-linear")
+    save_file(linear.state_dict(), tmp_path / "linear.safetensors")
+    with pytest.raises(ModelError, match=r"no tensor network\.fc\.0\.weight"):
+        build_model("resnet50-fc", weights=tmp_path / "linear.safetensors")
+    for name in ("resnet50-fc", "resnet50-linear"):
+        model = build_model(name, weights=tmp_path / "linear.safetensors", new_head=True)
+        for tensor, value in linear.network.state_dict().items():
+            if not tensor.startswith("fc."):
+                assert torch.equal(value, model.network.state_dict()[tensor]), tensor
+    assert not torch.equal(model.network.fc.weight, linear.network.fc.weight)
+
+
+def test_a_new_head_is_of_the_same_features(trained: nn.Module, tmp_path: Path) -> None:
+    save_file(trained.state_dict(), tmp_path / "compact.safetensors")
+    with pytest.raises(ModelError, match="belongs to another model"):
+        build_model("resnet50-fc", weights=tmp_path / "compact.safetensors", new_head=True)
+
+
+def test_a_network_without_linear_layers_has_no_head_to_renew() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Conv2d(1, 7, 3))
+    with pytest.raises(ModelError, match=r"no head to renew\. Train it without --new-head"):
+        load_state(model, {}, "file", new_head=True)
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o, 2))])

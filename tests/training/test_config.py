@@ -89,3 +89,8 @@ def test_nothing_is_held_out_of_the_first_data_set() -> None:
 def test_weights_are_as_many_as_data_sets() -> None:
     with pytest.raises(UsageError, match=r"^1 data_weights for 2 data"):
         TrainConfig.checked(data=("a", "b"), data_weights=(0.5,))
+
+
+def test_a_new_head_is_of_weights() -> None:
+    with pytest.raises(UsageError, match="--new-head is of a network that --weights starts"):
+        TrainConfig.checked(data="d", new_head=True)

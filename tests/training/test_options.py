@@ -33,6 +33,13 @@ def test_none_is_left_out() -> None:
     assert len(keys) == len(set(keys))
 
 
+NEEDED: dict[str, dict[str, object]] = {
+    "hold_out": {"data": ("d", "e")},
+    "new_head": {"weights": "runs/other"},
+}
+"""Options that say something of another."""
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_a_recipe_has_it(option, tmp_path: Path) -> None:
     example = {bool: "true", int: "30", float: "0.25", str: '"runs/cosine"'}[option.kind]
@@ -44,8 +51,7 @@ def test_a_recipe_has_it(option, tmp_path: Path) -> None:
     )
     values = read_recipe(recipe).values
     assert list(values) == [option.name]
-    # Held out is a share of further data sets.
-    needed = {"data": ("d", "e") if option.name == "hold_out" else ("d",)} | values
+    needed = {"data": ("d",)} | NEEDED.get(option.name, {}) | values
     assert getattr(TrainConfig.checked(**needed), option.name) is not None
 
 
