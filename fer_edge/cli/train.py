@@ -62,7 +62,6 @@ def train(
         ) from error
     from fer_edge.models import model_spec
 
-    keep_memory()
     if resume is not None:
         _refuse_others(context)
         run, config = resume, None
@@ -91,6 +90,7 @@ def train(
                 raise
             raise UsageError(f"{recipe}: {error.message}", hint=error.hint) from error
         run = out or Path("runs") / (recipe.stem if recipe else config.model)
+    keep_memory()
     leads = Workers.from_environment().leads
     with staged_progress(quiet=json or not leads) as tell:
         started = time.monotonic()

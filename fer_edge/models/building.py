@@ -41,8 +41,8 @@ def build_model(
         Start from a safetensors file or a torch state dict (read with ``weights_only=True``) of
         this model or of a shallower one, or from torchvision's or timm's file of ImageNet weights.
     new_head : bool
-        Of ``weights``, leave out the linear layers after the last convolution: they stay as
-        initialised, and may be others than those of the file.
+        Of ``weights``, leave out the head (:func:`~fer_edge.models.head.head_tensors`): it stays as
+        initialised, and may be another than that of the file.
     dropout : float, optional
         Rate of every dropout layer, 0 to 1. Default: the model's own rates.
     drop_path : float

@@ -107,7 +107,7 @@ def start_from(model: nn.Module, folder: Path, faces: Tensor, *, new_head: bool 
     faces : float32 tensor, shape (N, channels, H, W)
         What it will be trained on.
     new_head : bool
-        Leave the linear layers after the last convolution as initialised.
+        Leave the head (:func:`~fer_edge.models.head.head_tensors`) as initialised.
 
     Raises
     ------

@@ -39,22 +39,20 @@ def classifier(model: nn.Module, classes: int = len(EMOTIONS)) -> nn.Linear:
 
 
 def head_tensors(model: nn.Module) -> list[str]:
-    """Names of the tensors of the linear layers that come after the last convolution.
+    """Names of the tensors of a network's head: its last linear layer, with the sequence around it.
 
-    Raises
-    ------
-    ModelError
-        There are none.
+    None where there is no linear layer.
     """
-    names: list[str] = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            names = []
-        elif isinstance(module, nn.Linear):
-            names += [f"{name}.{tensor}" for tensor in module.state_dict()]
-    if not names:
-        raise ModelError(
-            "The network has no linear layer after its last convolution, so no head to renew.",
-            hint="Train it without --new-head.",
-        )
-    return names
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        return []
+    around = linear[-1].rpartition(".")[0]
+    sequence = model.get_submodule(around)
+    features = (nn.Conv2d, nn.MultiheadAttention)
+    whole = (
+        around
+        and isinstance(sequence, nn.Sequential)
+        and not any(isinstance(module, features) for module in sequence.modules())
+    )
+    head = around if whole else linear[-1]
+    return [f"{head}.{name}" for name in model.get_submodule(head).state_dict()]

@@ -36,7 +36,7 @@ def load_weights(
         Take torchvision's own file for the network inside ``model``, too; its classifier stays
         as initialised.
     new_head : bool
-        Leave the linear layers after the last convolution as initialised.
+        Leave the head (:func:`~fer_edge.models.head.head_tensors`) as initialised.
 
     Raises
     ------
@@ -45,6 +45,8 @@ def load_weights(
     """
     state = read_state(path).tensors
     if backbone and isinstance(model, GrayInput) and not any(_bare(k) != k for k in state):
+        if new_head:
+            state = {k: v for k, v in state.items() if k not in head_tensors(model.network)}
         _load_backbone(model.network, state, str(path))
     else:
         state = _renamed(model, state)
@@ -187,22 +189,31 @@ def read_facts(path: Path) -> dict[str, Any]:
 def load_state(model: nn.Module, state: State, source: str, *, new_head: bool = False) -> None:
     """Copy ``state`` into ``model``; ModelError names the first tensor that does not fit.
 
-    With ``new_head`` the linear layers after the last convolution stay as they are.
+    With ``new_head`` the head stays as it is.
     """
     own = model.state_dict()
+    head = head_tensors(model)
     if new_head:
-        state = state | {name: own[name] for name in head_tensors(model)}
-    for name, tensor in own.items():
-        if name not in state:
+        if not head:
             raise ModelError(
-                f"{source} has no tensor {name}: it belongs to another model.",
-                hint="Name the model that it was trained as with --model.",
+                "The network has no linear layer, so no head to renew.",
+                hint="Train it without --new-head.",
             )
-        if state[name].shape != tensor.shape:
-            raise ModelError(
+        state = state | {name: own[name] for name in head}
+    wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+    if wrong:
+        name = wrong[0]
+        if name in state:
+            problem = (
                 f"{source}: {name} has shape {tuple(state[name].shape)}, "
-                f"the model wants {tuple(tensor.shape)}."
+                f"the model wants {tuple(own[name].shape)}."
             )
+        else:
+            problem = f"{source} has no tensor {name}: it belongs to another model."
+        hint = "Name the model that it was trained as with --model."
+        if set(wrong) <= set(head):
+            hint += " To go on from its features alone: fer-edge train --new-head."
+        raise ModelError(problem, hint=hint)
     model.load_state_dict({name: state[name] for name in own})
 
 

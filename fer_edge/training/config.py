@@ -57,7 +57,7 @@ class TrainConfig(TrainOptions):
     @pydantic.model_validator(mode="after")
     def _something_under_the_head(self) -> "TrainConfig":
         if self.new_head and not self.weights:
-            raise ValueError("--new-head is of a network that --weights starts")
+            raise ValueError("--new-head needs --weights, whose features it keeps")
         return self
 
     @classmethod

@@ -1,8 +1,8 @@
 """Gradients of depthwise convolutions in bfloat16 on a CPU, which torch leaves to slow code.
 
-oneDNN has fast kernels for a stride of 1, and for weights of 3 x 3. The rest is put in those
-terms: a stride is a gradient with zeros in between, and 5 x 5 weights are four overlapping blocks
-of 3 x 3. bench/training_speed.py measures what that gives.
+oneDNN has fast kernels of it for a stride of 1, and for the gradients of 3 x 3 weights. The rest is
+put in those terms: a stride is a gradient with zeros in between, and 5 x 5 weights are four
+overlapping blocks of 3 x 3. bench/training_speed.py measures what that gives.
 """
 
 from typing import Any
@@ -11,16 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_edge.engines.processor import instruction_sets
+
 
 def speed_up_depthwise(model: nn.Module) -> None:
-    """Give the depthwise 3 x 3 and 5 x 5 convolutions of ``model`` faster gradients, in place.
+    """Give the depthwise convolutions of ``model`` faster gradients in bfloat16, in place.
 
-    What they compute stays the same, and so do the names of their weights. It is a convolution of
-    torch wherever it does not run in bfloat16 on a CPU.
+    Those of 5 x 5, and of 3 x 3 with a stride. What they compute stays the same, and so do the
+    names of their weights; in another precision and on a GPU they are torch's. So they are on
+    processors without bfloat16, where oneDNN has no such kernels.
     """
+    if _NATIVE.isdisjoint(instruction_sets()):
+        return
     for module in model.modules():
         if type(module) is nn.Conv2d and _eligible(module):
             module.__class__ = _Depthwise
+
+
+_NATIVE = {"avx512_bf16", "amx_bf16"}
+"""Sets of x86. Arm was not measured."""
 
 
 def _eligible(conv: nn.Conv2d) -> bool:
@@ -29,6 +38,7 @@ def _eligible(conv: nn.Conv2d) -> bool:
         1 < conv.groups == conv.in_channels == conv.out_channels
         and conv.bias is None
         and conv.kernel_size in ((3, 3), (5, 5))
+        and (conv.kernel_size, conv.stride) != ((3, 3), (1, 1))
         and conv.padding == (kernel // 2, kernel // 2)
         and conv.padding_mode == "zeros"
         and conv.dilation == (1, 1)

@@ -13,6 +13,7 @@ from fer_edge.models.exported import start_from
 from fer_edge.models.trained import load_trained
 from fer_edge.models.trial import check_model
 from fer_edge.training.config import TrainConfig
+from fer_edge.training.depthwise import speed_up_depthwise
 from fer_edge.training.growth import grow
 from fer_edge.training.int8_weights import round_weights
 
@@ -69,6 +70,8 @@ def initial_network(
         grow(network, source, lambda: faces(GROWTH_BATCH), autocast=autocast, on_step=on_grow)
     if artifact:
         start_from(network, artifact, faces(_MEASURED), new_head=config.new_head)
+    # Before weights are rounded, which changes the classes of layers.
+    speed_up_depthwise(network)
     if config.int8_weights:
         round_weights(network, config.contract)
     return network

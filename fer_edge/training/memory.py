@@ -7,16 +7,16 @@ _MMAP_MAX, _TRIM_THRESHOLD = -4, -1
 """Of mallopt, in glibc's malloc.h."""
 
 
-def keep_memory() -> bool:
+def keep_memory() -> None:
     """Have the process keep memory that it frees, for the tensors of its next step.
 
     glibc takes blocks over 32 MiB from the kernel and gives them back at once, so every layer of
-    every step waits for zeroed pages. The process stays as large as its largest step. False where
-    the C library is not glibc, and nothing changes.
+    every step waits for zeroed pages. The process stays as large as its largest step. Other C
+    libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
-        return False
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, -1)

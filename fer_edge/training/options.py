@@ -119,7 +119,7 @@ class TrainOptions:
     new_head: Annotated[
         bool,
         Option(
-            "Leave the fully connected layers of --weights out: train other ones, or these anew.",
+            "Take the features of --weights alone: the layers after them start at random.",
             "model",
         ),
     ] = False

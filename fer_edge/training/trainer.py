@@ -31,7 +31,6 @@ from fer_edge.training.checkpoint import (
 )
 from fer_edge.training.config import TrainConfig
 from fer_edge.training.degrade import degrade
-from fer_edge.training.depthwise import speed_up_depthwise
 from fer_edge.training.devices import amp_dtype, resolve_device
 from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
@@ -116,7 +115,7 @@ class Trainer:
         self.amp = amp_dtype(config.precision, self.device)
         self.faces = _on_device(train, self.device)
         self.generator = torch.Generator(self.device)
-        # For the faces that a network grows on.
+        # For the faces that a network grows on, or that tell the statistics of an artifact's norms.
         self.generator.manual_seed(config.seed)
         self.model = initial_network(
             config,
@@ -126,7 +125,6 @@ class Trainer:
             autocast=self._autocast(),
             on_grow=on_grow,
         )
-        speed_up_depthwise(self.model)
         self.average = (
             AveragedModel(
                 self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True

@@ -54,6 +54,8 @@ def _environment(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FER_EDGE_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # It is for good, and the tests after this one are in the same process.
+    monkeypatch.setattr("fer_edge.training.memory.keep_memory", lambda: None)
     monkeypatch.chdir(tmp_path)
     yield
     # Its width was read from this test's environment.

@@ -110,6 +110,18 @@ def test_a_recipe_gives_the_values_and_options_come_first(
     assert "--lr is nothing for the SVM of svm.toml" in error
 
 
+def test_a_training_keeps_its_memory(
+    fer_edge: Command, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr("fer_edge.training.memory.keep_memory", lambda: kept.append(True))
+    run = tmp_path / "run"
+    small = ("--model", "nano", "--epochs", 1, "--batch", 35)
+    assert fer_edge("train", "--data", csv, "--out", run, *small).code == 0
+    assert fer_edge("train", "--resume", run).code == 0
+    assert kept == [True, True]
+
+
 def test_a_recipe_may_name_a_size(fer_edge: Command, csv: Path, tmp_path: Path) -> None:
     large = RECIPE.replace('"compact"', '"compact"\nsize = 64').replace("epochs = 3", "epochs = 1")
     Path("large.toml").write_text(large)

@@ -7,11 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import resnet
 
 from fer_edge.contract import FER2013, Contract
 from fer_edge.errors import ModelError
 from fer_edge.models import build_model
+from fer_edge.models.head import head_tensors
 from fer_edge.models.trained import load_model, load_trained
 from fer_edge.models.weights import contract_facts, load_state, load_weights
 from fer_edge.training.checkpoint import save_model
@@ -79,7 +81,7 @@ def test_a_new_head_keeps_the_features(tmp_path: Path) -> None:
     """Of a network with another head, and of the same."""
     linear = build_model("resnet50-linear")
     save_file(linear.state_dict(), tmp_path / "linear.safetensors")
-    with pytest.raises(ModelError, match=r"no tensor network\.fc\.0\.weight"):
+    with pytest.raises(ModelError, match=r"no tensor network\.fc\.0\.weight.*train --new-head"):
         build_model("resnet50-fc", weights=tmp_path / "linear.safetensors")
     for name in ("resnet50-fc", "resnet50-linear"):
         model = build_model(name, weights=tmp_path / "linear.safetensors", new_head=True)
@@ -87,16 +89,46 @@ def test_a_new_head_keeps_the_features(tmp_path: Path) -> None:
             if not tensor.startswith("fc."):
                 assert torch.equal(value, model.network.state_dict()[tensor]), tensor
     assert not torch.equal(model.network.fc.weight, linear.network.fc.weight)
+    # A file with the names of torchvision, whose head would fit.
+    save_file(linear.network.state_dict(), tmp_path / "bare.safetensors")
+    model = build_model("resnet50-linear", weights=tmp_path / "bare.safetensors", new_head=True)
+    assert torch.equal(model.network.conv1.weight, linear.network.conv1.weight)
+    assert not torch.equal(model.network.fc.weight, linear.network.fc.weight)
 
 
 def test_a_new_head_is_of_the_same_features(trained: nn.Module, tmp_path: Path) -> None:
     save_file(trained.state_dict(), tmp_path / "compact.safetensors")
-    with pytest.raises(ModelError, match="belongs to another model"):
+    with pytest.raises(ModelError, match="belongs to another model") as refused:
         build_model("resnet50-fc", weights=tmp_path / "compact.safetensors", new_head=True)
+    assert "--new-head" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "head"),
+    [
+        (lambda: build_model("resnet50-linear"), "network.fc."),
+        (lambda: build_model("resnet50-fc"), "network.fc."),
+        (lambda: build_model("vgg19"), "network.classifier."),
+        (lambda: build_model("compact"), "classifier."),
+        (lambda: models.convnext_tiny(), "classifier."),
+        (lambda: models.vit_b_16(), "heads."),
+        (lambda: models.swin_t(), "head."),
+        # The last layer alone of a network that is one sequence.
+        (lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8, 7)), "2."),
+        (lambda: nn.Sequential(nn.Conv2d(1, 7, 3)), None),
+    ],
+)
+def test_the_head_is_what_comes_after_the_features(
+    network: Callable[[], nn.Module], head: str | None
+) -> None:
+    with torch.device("meta"):
+        model = network()
+    wanted = [name for name in model.state_dict() if head and name.startswith(head)]
+    assert head_tensors(model) == wanted
 
 
 def test_a_network_without_linear_layers_has_no_head_to_renew() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Conv2d(1, 7, 3))
+    model = nn.Sequential(nn.Conv2d(1, 7, 3))
     with pytest.raises(ModelError, match=r"no head to renew\. Train it without --new-head"):
         load_state(model, {}, "file", new_head=True)
 

@@ -92,5 +92,5 @@ def test_weights_are_as_many_as_data_sets() -> None:
 
 
 def test_a_new_head_is_of_weights() -> None:
-    with pytest.raises(UsageError, match="--new-head is of a network that --weights starts"):
+    with pytest.raises(UsageError, match="--new-head needs --weights"):
         TrainConfig.checked(data="d", new_head=True)

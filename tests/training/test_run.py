@@ -125,10 +125,13 @@ def test_a_finished_run_is_resumed_without_training(
     assert results(tmp_path / "run") == before
 
 
-def test_resuming_needs_no_weights_file(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+@pytest.mark.parametrize("new_head", [False, True])
+def test_resuming_needs_no_weights_file(
+    new_head: bool, config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
     start(config(epochs=1), tmp_path / "first")
     weights = tmp_path / "first" / BEST
-    start(config(epochs=1, weights=str(weights)), tmp_path / "second")
+    start(config(epochs=1, weights=str(weights), new_head=new_head), tmp_path / "second")
     weights.unlink()
     assert resume(tmp_path / "second").epoch == 1
 
