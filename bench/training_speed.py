@@ -1,6 +1,6 @@
 """Faces per second of a training step on a CPU, with and without what fer-edge does for it.
 
-python bench/training_speed.py efficientnet-lite0 compact vgg19 resnet50
+python bench/training_speed.py efficientnet-lite0 compact
 
 Each figure is the median of several steps in a process of its own; the ways take turns.
 """
@@ -48,6 +48,13 @@ def main() -> None:
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         ways = found.setdefault(model, {}).setdefault(precision, {})
         ways.setdefault(way, []).append(float(told))
+    medians = {
+        model: {
+            precision: {way: statistics.median(speeds) for way, speeds in ways.items()}
+            for precision, ways in by_precision.items()
+        }
+        for model, by_precision in found.items()
+    }
     record(
         arguments.out / "training-speed.json",
         {
@@ -55,19 +62,13 @@ def main() -> None:
             "size": arguments.size,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "faces_per_second": {
-                model: {
-                    precision: {way: statistics.median(runs) for way, runs in ways.items()}
-                    for precision, ways in by_precision.items()
-                }
-                for model, by_precision in found.items()
-            },
+            "faces_per_second": medians,
             "runs": found,
         },
     )
     rows = [
-        [model, precision, *(f"{statistics.median(runs):.0f}" for runs in ways.values())]
-        for model, by_precision in found.items()
+        [model, precision, *(f"{speed:.0f}" for speed in ways.values())]
+        for model, by_precision in medians.items()
         for precision, ways in by_precision.items()
     ]
     print(table(["model", "precision", *WAYS], rows))

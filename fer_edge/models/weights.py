@@ -45,8 +45,8 @@ def load_weights(
     """
     state = read_state(path).tensors
     if backbone and isinstance(model, GrayInput) and not any(_bare(k) != k for k in state):
-        if new_head:
-            state = {k: v for k, v in state.items() if k not in head_tensors(model.network)}
+        left_out = head_tensors(model.network) if new_head else []
+        state = {name: tensor for name, tensor in state.items() if name not in left_out}
         _load_backbone(model.network, state, str(path))
     else:
         state = _renamed(model, state)

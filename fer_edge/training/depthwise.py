@@ -72,13 +72,10 @@ class _Convolution(torch.autograd.Function):
             spread = torch.zeros_like(faces)
             spread[:, :, :: ctx.stride, :: ctx.stride] = gradient
             gradient = spread
-        padding = weight.shape[-1] // 2
-        of_faces = None
-        if ctx.needs_input_grad[0]:
-            of_faces, _ = _gradients(gradient, faces, weight, padding, (True, False))
-        if weight.shape[-1] == 3:
-            _, of_weight = _gradients(gradient, faces, weight, padding, (False, True))
-        else:
+        kernel = weight.shape[-1]
+        wanted = (ctx.needs_input_grad[0], kernel == 3)
+        of_faces, of_weight = _gradients(gradient, faces, weight, kernel // 2, wanted)
+        if of_weight is None:
             of_weight = _by_blocks(gradient, faces, weight)
         return of_faces, of_weight, None
 
@@ -93,13 +90,15 @@ def _by_blocks(gradient: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
             seen = padded[:, :, top : top + height + 2, left : left + width + 2]
             seen = seen.contiguous(memory_format=torch.channels_last)
             _, found = _gradients(gradient, seen, block, 0, (False, True))
+            assert found is not None
             total[:, :, top : top + 3, left : left + 3] = found
     return total
 
 
 def _gradients(
     gradient: Tensor, faces: Tensor, weight: Tensor, padding: int, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of ``faces`` and ``weight``, None where not wanted, of a convolution of stride 1."""
     of_faces, of_weight, _ = torch.ops.aten.convolution_backward(
         gradient,
         faces,

@@ -17,7 +17,7 @@ from fer_edge.training.depthwise import speed_up_depthwise
 from fer_edge.training.growth import grow
 from fer_edge.training.int8_weights import round_weights
 
-GROWTH_BATCH = 64
+_GROWTH_BATCH = 64
 _MEASURED = 1024
 """Faces that tell the statistics of batch norms which an artifact does not have."""
 
@@ -67,7 +67,7 @@ def initial_network(
     if config.grow_from and not resume:
         source = _source(Path(config.grow_from), config.contract).to(device)
         source = source.to(memory_format=torch.channels_last)
-        grow(network, source, lambda: faces(GROWTH_BATCH), autocast=autocast, on_step=on_grow)
+        grow(network, source, lambda: faces(_GROWTH_BATCH), autocast=autocast, on_step=on_grow)
     if artifact:
         start_from(network, artifact, faces(_MEASURED), new_head=config.new_head)
     # Before weights are rounded, which changes the classes of layers.

@@ -80,6 +80,7 @@ def test_the_script_of_the_service_measures(tmp_path: Path, fer2013: Path) -> No
 
 
 def test_the_script_of_training_speed_measures(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs pip install 'fer-edge[train]'")
     command = [sys.executable, BENCH / "training_speed.py", "nano", "--batch", "4"]
     command += ["--steps", "1", "--turns", "1", "--precision", "fp32", "--out", tmp_path]
     subprocess.run(command, check=True, timeout=300, capture_output=True)

@@ -60,9 +60,9 @@ def test_the_gradients_are_those_of_the_convolution(
     wanted, torchs = gradients(conv, faces, exact=True), gradients(conv, faces)
     speed_up_depthwise(conv)
     assert is_fast(conv, faces)
-    for one, native, exact in zip(gradients(conv, faces), torchs, wanted, strict=True):
+    for one, torchs_own, exact in zip(gradients(conv, faces), torchs, wanted, strict=True):
         # Sums are in float32 and rounded once; without bf16 in oneDNN torch's own are further off.
-        allowed = max(ROUNDING * exact.abs().max(), (native - exact).abs().max())
+        allowed = max(ROUNDING * exact.abs().max(), (torchs_own - exact).abs().max())
         assert (one - exact).abs().max() <= allowed
 
 

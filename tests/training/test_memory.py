@@ -25,7 +25,10 @@ def faults(mode: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="the C library is not glibc",
+)
 def test_a_second_step_takes_no_new_pages() -> None:
     # 16,384 pages of 4 KiB, or 32 of 2 MiB.
     assert faults("keep") < faults("give back") / 2
