@@ -79,13 +79,11 @@ def detector(
         raise UsageError("--calibration is for INT8.", hint="Drop --no-int8.")
     if data is not None and calibration is not None:
         raise UsageError("--data and --calibration both tell the ranges.", hint="Choose one.")
-    if device == "cpu":
-        raise UsageError("Engines are built for GPUs.", hint="Leave --engine out.")
     counts = batches(batch)
     if len(counts) != 3:
         raise UsageError(f"--batch {batch}: give smallest,best,largest, for example 1,1,4")
     ranges = BatchRange(*counts)
-    backends = engine_backends(engine or ["none"])
+    backends = engine_backends(engine or ["none"], device)
     asked: dict[Precision, bool] = {"fp32": True, "fp16": fp16, "int8": int8}
     with staged_progress(quiet=json) as tell:
         faces = (

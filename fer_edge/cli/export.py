@@ -186,9 +186,7 @@ def export(
     target = out or Path("build") / (source or origin).resolve().name.removesuffix(".onnx")
     # Before the data, which may take a minute to read.
     check_out(origin, target)
-    if device == "cpu":
-        raise UsageError("Engines are built for GPUs.", hint="Say --engine none, or --device cuda")
-    backends = engine_backends(engine)
+    backends = engine_backends(engine, device)
     notes: list[str] = []
     with staged_progress(quiet=json) as tell:
         opened = open_source(origin)
@@ -255,14 +253,17 @@ def _precisions(fp16: bool, int8: bool, fp8: bool) -> list[Precision]:
     return [precision for precision, wanted in asked.items() if wanted]
 
 
-def engine_backends(named: list[str] | None) -> list["TensorRTBackend"]:
-    """The TensorRT flavours to build for; one that is named must be able to."""
+def engine_backends(named: list[str] | None, device: str) -> list["TensorRTBackend"]:
+    """The TensorRT flavours to build for, none on the CPU; one that is named must be able to."""
+    from fer_edge.engines.device_name import CPU
     from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
     from fer_edge.engines.trial import try_to_build
     from fer_edge.errors import BackendUnavailableError, EngineError
 
-    if named == ["none"]:
+    if named == ["none"] or (device == CPU and named is None):
         return []
+    if device == CPU:
+        raise UsageError("Engines are built for GPUs.", hint="Drop --device cpu, or --engine.")
     for name in named or ():
         if name not in TENSORRT_BACKENDS:
             raise UsageError(

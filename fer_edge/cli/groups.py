@@ -95,8 +95,8 @@ def _group_of_dataclass(made: type) -> Group:
 def _parameter(option: Declared) -> inspect.Parameter:
     kind: Any = Path if option.path else option.kind
     optional = option.many or option.default is None
-    # A bool that is on has an option that turns it off, too, which Typer makes of its name.
-    names: tuple[str, ...] = () if option.default is True else (option.flag,)
+    # Of a bool's name Typer makes an option that turns it off, too: a recipe may turn it on.
+    names: tuple[str, ...] = () if option.kind is bool else (option.flag,)
     if option.option.short:
         names += (option.option.short,)
     what = typer.Option(*names, help=option.describe(), rich_help_panel=option.table.capitalize())

@@ -165,7 +165,7 @@ def model_spec(name: str) -> ModelSpec:
     close = get_close_matches(name, names, 1)
     raise UsageError(
         f"There is no model {name!r}.",
-        hint=f"Did you mean {close[0]}?" if close else f"Models: {', '.join(names)}.",
+        hint=(f"Did you mean {close[0]}? " if close else "") + f"Models: {', '.join(names)}.",
     )
 
 

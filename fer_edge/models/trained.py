@@ -39,7 +39,10 @@ def load_trained(path: Path) -> Trained:
     if path.is_dir():
         return Trained(load_exported(path), Artifact.load(path).contract)
     if not path.is_file():
-        raise ModelError(f"There is no weights file {path}.")
+        raise ModelError(
+            f"There is no weights file {path}.",
+            hint="Train it first, or give an artifact or a name of fer-edge models.",
+        )
     facts = read_facts(path)
     if (name := facts.get("model")) is None:
         raise ModelError(

@@ -38,7 +38,9 @@ class TrainConfig(TrainOptions):
     @pydantic.model_validator(mode="after")
     def _as_many_weights_as_sources(self) -> "TrainConfig":
         if self.data_weights and len(self.data_weights) != len(self.data):
-            raise ValueError(f"{len(self.data_weights)} data_weights for {len(self.data)} data")
+            raise ValueError(
+                f"{len(self.data_weights)} of --data-weight for {len(self.data)} of --data"
+            )
         return self
 
     @pydantic.model_validator(mode="after")
@@ -49,8 +51,12 @@ class TrainConfig(TrainOptions):
 
     @pydantic.model_validator(mode="after")
     def _one_start(self) -> "TrainConfig":
-        starts = ("pretrained", "weights", "grow_from")
-        if len(given := [name for name in starts if getattr(self, name)]) > 1:
+        starts = {
+            "--pretrained": self.pretrained,
+            "--weights": self.weights,
+            "--grow-from": self.grow_from,
+        }
+        if len(given := [flag for flag, value in starts.items() if value]) > 1:
             raise ValueError(" and ".join(given) + " exclude each other")
         return self
 

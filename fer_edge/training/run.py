@@ -43,7 +43,8 @@ def start(
     Raises
     ------
     TrainingError
-        There is a run in the folder, or the training diverges.
+        There is a run in the folder, or the training diverges. What fails in its first epoch
+        leaves no run.
     DataError, ModelError, UsageError
         The data, the weights or a value of the config cannot be used.
     """
@@ -56,7 +57,13 @@ def start(
     trainer = _trainer(config, run, False, on_load, on_grow, on_ask)
     if trainer.workers.leads:
         config.save(run)
-    return trainer.fit(on_step, on_epoch)
+    try:
+        return trainer.fit(on_step, on_epoch)
+    except Exception:
+        # Nothing to go on from: other options may be tried in the same folder.
+        if trainer.workers.leads and not trainer.progress.epoch:
+            (run / CONFIG).unlink(missing_ok=True)
+        raise
 
 
 def resume(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge import metrics
 from fer_edge.contract import FACE_SIZE, Contract
@@ -21,6 +20,7 @@ from fer_edge.evaluation.plots import plot_confusion
 from fer_edge.models.head import classifier
 from fer_edge.models.weights import contract_facts
 from fer_edge.training.augment import augment, mix, normalise, resized
+from fer_edge.training.averaging import MovingAverage
 from fer_edge.training.checkpoint import (
     BEST,
     LAST,
@@ -35,6 +35,7 @@ from fer_edge.training.devices import amp_dtype, resolve_device
 from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
 from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
+from fer_edge.training.failures import failures_told
 from fer_edge.training.initial import initial_network
 from fer_edge.training.int8_weights import keep_rounded
 from fer_edge.training.loss import class_weights, logit_adjustment, soft_targets
@@ -111,6 +112,8 @@ class Trainer:
         self.run = run
         self.device = resolve_device(config.device, self.workers.local_rank)
         self.workers.join(self.device)
+        # Before what takes time: it may not be there.
+        self.teacher = Teacher.load(config, self.device) if config.teachers else None
         torch.manual_seed(config.seed)
         self.amp = amp_dtype(config.precision, self.device)
         self.faces = _on_device(train, self.device)
@@ -125,13 +128,7 @@ class Trainer:
             autocast=self._autocast(),
             on_grow=on_grow,
         )
-        self.average = (
-            AveragedModel(
-                self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
-            )
-            if config.ema
-            else None
-        )
+        self.average = MovingAverage(self.model, config.ema) if config.ema else None
         self.optimizer = optimiser(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
@@ -155,7 +152,6 @@ class Trainer:
         classes = len(self.contract.labels)
         self.weights = class_weights(self.labels, config.class_balance, classes)
         self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
-        self.teacher = Teacher.load(config, self.device) if config.teachers else None
         if self.teacher is not None and config.soft_labels:
             with self._autocast():
                 wanted = self.teacher.stored(train, self.faces, on_ask)
@@ -204,15 +200,11 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The loss is no longer finite, or the GPU's memory is full.
+            The loss is no longer finite, the GPU's memory is full, or torch.compile fails.
         """
         while self.progress.epoch < self.config.epochs:
-            try:
+            with failures_told(self.device):
                 epoch, logits = self._epoch(self.progress.epoch, on_step)
-            except torch.OutOfMemoryError as error:
-                raise TrainingError(
-                    f"The memory of {self.device} is full.", hint="Choose a smaller --batch."
-                ) from error
             self.progress.epoch = epoch.epoch
             if not self.workers.leads:
                 continue
@@ -354,7 +346,7 @@ def _check_finite(part: str, loss: float, epoch: int) -> None:
     if not np.isfinite(loss):
         raise TrainingError(
             f"The {part} loss became {loss} in epoch {epoch}.",
-            hint="Lower --lr, or train with --precision fp32.",
+            hint="Train into a new --out with a lower --lr, or with --precision fp32 if it is not.",
         )
 
 

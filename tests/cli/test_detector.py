@@ -66,7 +66,7 @@ def test_tensorrt_rtx_builds_its_engines(fer_edge: Command):
         (("--size", "big"), "--size big is not width and height"),
         (("--no-int8", "--calibration", "x.json"), "--calibration is for INT8"),
         (("--batch", "1,2"), "--batch 1,2: give smallest,best,largest"),
-        (("--device", "cpu"), "Engines are built for GPUs"),
+        (("--device", "cpu", "--engine", "tensorrt-rtx"), "Engines are built for GPUs"),
         (("--engine", "none-such"), "--engine none-such: choose from"),
     ],
 )

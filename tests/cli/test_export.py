@@ -420,9 +420,10 @@ class TestEngines:
 
     @pytest.mark.usefixtures("building_tensorrt")
     def test_devices(self, fer_edge: Command, exported: Path) -> None:
-        assert "Engines are built for GPUs" in fer_edge(
-            "export", exported, "--device", "cpu"
-        ).error(2)
+        named = fer_edge("export", exported, "--device", "cpu", "--engine", "tensorrt")
+        assert "Engines are built for GPUs. Drop --device cpu, or --engine" in named.error(2)
+        assert fer_edge("export", exported, "--device", "cpu", "--out", "a").code == 0
+        assert not Artifact.load(Path("a")).manifest.engines
         assert "Unknown device 'gpu0'" in fer_edge("export", exported, "--device", "gpu0").error(2)
 
 

@@ -110,6 +110,16 @@ def test_a_recipe_gives_the_values_and_options_come_first(
     assert "--lr is nothing for the SVM of svm.toml" in error
 
 
+def test_what_a_recipe_turns_on_can_be_turned_off(
+    fer_edge: Command, csv: Path, tmp_path: Path
+) -> None:
+    Path("mine.toml").write_text(RECIPE + "\n[run]\ncompile = true\n")
+    options = ("--recipe", "mine.toml", "--data", csv, "--epochs", 1, "--no-compile")
+    assert fer_edge("train", *options).code == 0
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
+    assert config["compile"] is False
+
+
 def test_a_training_keeps_its_memory(
     fer_edge: Command, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_edge.errors import StorageError, TrainingError
+from fer_edge.training.averaging import MovingAverage
 from fer_edge.training.checkpoint import LAST, Progress, load_state, save_model, save_state
 
 from .conftest import tiny
@@ -19,7 +19,7 @@ from .conftest import tiny
 @dataclass
 class State:
     model: nn.Module
-    average: nn.Module | None
+    average: MovingAverage | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
@@ -48,11 +48,7 @@ class State:
 def fresh() -> Callable[..., State]:
     def make(momentum: float = 0.9, ema: float = 0.5, steps: int = 0) -> State:
         model = tiny().to(memory_format=torch.channels_last)
-        average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
-            if ema
-            else None
-        )
+        average = MovingAverage(model, ema) if ema else None
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum, nesterov=momentum > 0)
         state = State(model, average, optimizer, torch.amp.GradScaler("cpu"))
         for _ in range(steps):

@@ -87,7 +87,7 @@ def test_nothing_is_held_out_of_the_first_data_set() -> None:
 
 
 def test_weights_are_as_many_as_data_sets() -> None:
-    with pytest.raises(UsageError, match=r"^1 data_weights for 2 data"):
+    with pytest.raises(UsageError, match=r"^1 of --data-weight for 2 of --data"):
         TrainConfig.checked(data=("a", "b"), data_weights=(0.5,))
 
 

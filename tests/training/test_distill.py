@@ -11,6 +11,7 @@ from fer_edge.contract import FER2013, Contract
 from fer_edge.data import FaceDataset
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import build_model
+from fer_edge.training import trainer as trainers
 from fer_edge.training.augment import in_color, normalise
 from fer_edge.training.checkpoint import save_model
 from fer_edge.training.config import TrainConfig
@@ -134,6 +135,14 @@ def test_a_student_of_teachers_alone_comes_to_agree(
     before = distance()
     made.fit()
     assert distance() < 0.7 * before
+
+
+def test_a_teacher_that_is_not_there_is_missed_before_a_network_grows(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers, "initial_network", None)
+    with pytest.raises(ModelError, match=r"no weights file .*there\.safetensors\. Train it first"):
+        trainer(teachers=["there.safetensors"])
 
 
 def test_a_teacher_that_does_not_say_what_it_is_is_refused(

@@ -135,5 +135,5 @@ def test_other_models_do_not_grow(student: str, source: str, faces: Tensor) -> N
 
 
 def test_a_model_starts_from_one_thing() -> None:
-    with pytest.raises(UsageError, match="weights and grow_from exclude each other"):
+    with pytest.raises(UsageError, match="--weights and --grow-from exclude each other"):
         TrainConfig.checked(data="made up", weights="w.safetensors", grow_from=str(CARRIED))

@@ -173,6 +173,15 @@ def test_a_folder_with_a_run_is_not_trained_into(
     assert f"--resume {tmp_path}" in caught.value.hint
 
 
+def test_what_fails_before_an_epoch_is_finished_can_be_tried_anew_in_its_folder(
+    config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match="in epoch 1"):
+        start(config(lr=1e30), run)
+    assert start(config(epochs=1), run).epoch == 1
+
+
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_what_is_no_run_is_not_resumed(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

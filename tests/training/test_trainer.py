@@ -40,7 +40,8 @@ def rows(run: Path) -> list[dict[str, object]]:
     return [json.loads(line, parse_constant=refuse) for line in lines]
 
 
-def test_it_learns(trainer: Callable[..., Trainer]) -> None:
+@pytest.mark.parametrize("ema", [0.9, 0.999])
+def test_it_learns(trainer: Callable[..., Trainer], ema: float) -> None:
     made = trainer(
         synthetic_dataset(980),
         synthetic_dataset(140, split="val"),
@@ -50,6 +51,7 @@ def test_it_learns(trainer: Callable[..., Trainer]) -> None:
         shift=0.02,
         scale=0,
         erasing=0,
+        ema=ema,
     )
     made.fit()
     best = kept_epoch(made.run)
@@ -140,7 +142,7 @@ def test_the_last_epoch_is_kept_where_asked(
 
 
 def test_the_average_follows_weights_and_buffers(trainer: Callable[..., Trainer]) -> None:
-    made = trainer(ema=0.75, epochs=1)
+    made = trainer(ema=0.2, epochs=1)
     expected: dict[str, Tensor] = {}
 
     def follow(step: int, _: int) -> None:
@@ -148,7 +150,8 @@ def test_the_average_follows_weights_and_buffers(trainer: Callable[..., Trainer]
             if step == 1:
                 expected[name] = value.double()
             else:
-                expected[name] = 0.75 * expected[name] + 0.25 * value
+                decay = min(0.2, step / (step + 9))
+                expected[name] = decay * expected[name] + (1 - decay) * value
 
     made.fit(follow)
     for name, value in made.average.module.state_dict().items():
@@ -341,6 +344,17 @@ def test_a_full_gpu_asks_for_a_smaller_batch(
     monkeypatch.setattr(made, "_step", full)
     with pytest.raises(TrainingError, match=r"memory of cpu is full.*smaller --batch"):
         made.fit()
+
+
+def test_a_compiler_that_is_not_there_is_a_training_error(trainer: Callable[..., Trainer]) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin any place")
+
+    made = trainer()
+    made.forward = torch.compile(made.model, backend=broken)
+    with pytest.raises(TrainingError, match=r"failed: No working C\+\+ compiler found\.") as caught:
+        made.fit()
+    assert "--no-compile" in caught.value.hint
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
