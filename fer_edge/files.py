@@ -8,12 +8,12 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import platformdirs
 
-from fer_edge.errors import StorageError
+from fer_edge.errors import StorageError, UsageError
 
 CHUNK = 1 << 20
 CACHE_VARIABLE = "FER_EDGE_CACHE"
@@ -50,6 +50,12 @@ def sha256(path: Path) -> str:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_apart(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise UsageError where ``out`` is one of the files that are read, by whatever name."""
+    if out.exists() and any(out.samefile(one) for one in inputs if one.exists()):
+        raise UsageError(f"{out} is what is read.", hint="Choose another name for what is made.")
 
 
 def is_full(error: OSError) -> bool:

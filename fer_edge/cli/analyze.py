@@ -18,6 +18,7 @@ from fer_edge.cli.arguments import (
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
 from fer_edge.cli.groups import grouped
 from fer_edge.errors import CaptureError, UsageError
+from fer_edge.files import check_apart
 from fer_edge.version import __version__
 
 
@@ -117,7 +118,7 @@ def _analyze_one(
     picture = out.with_suffix(".png") if plot is None else plot
     check_rows(out)
     check_plot(picture)
-    finder = following.make(recognizing.device)
+    finder = following.make(recognizing.device, recognizing.threads)
     detect_every = following.detect_every or 1
     path = model_or_carried(model)
     name = model_name(path)
@@ -126,6 +127,8 @@ def _analyze_one(
         recognizing.recognizer(path) as recognizer,
         staged_progress(quiet=json) as tell,
     ):
+        for made in (out, picture):
+            check_apart(made, camera.files)
         engine = recognizer.describe()
         labels = recognizer.contract.labels
         summary = Summary(labels)

@@ -152,7 +152,7 @@ def camera(
             raise OutputError(
                 error.message, hint="Use --headless, --web 8080 or --record out.mp4 instead."
             ) from error
-    finder = following.make(recognizing.device)
+    finder = following.make(recognizing.device, recognizing.threads)
     with contextlib.ExitStack() as stack:
         recognizer = stack.enter_context(recognizing.recognizer(model))
         opened = stack.enter_context(contextlib.ExitStack())

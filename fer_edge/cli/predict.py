@@ -46,9 +46,9 @@ def predict(
     """
     from fer_edge.runtime.photos import read_photos
 
-    if not find and (finding.detector is not None or finding.detector_size is not None):
+    if not find and finding != Finding():
         raise UsageError("There is no detector without --find.", hint="Add --find.")
-    finder = finding.make(recognizing.device) if find else None
+    finder = finding.make(recognizing.device, recognizing.threads) if find else None
     failed = 0
     with (
         recognizing.recognizer(model) as recognizer,

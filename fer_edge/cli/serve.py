@@ -1,5 +1,6 @@
 """fer-edge serve"""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,7 +102,7 @@ def serve(
         for name, path in map(_named, model or [""])
     ]
     limits = Limits(queue, photos, megabytes, megapixels, timeout)
-    finder, reason = _detector(finding)
+    finder, reason = _detector(finding, running)
     with Service(sources, host, port, token, limits=limits, detector=finder) as service:
         for served in service.models.values():
             info = served.current.info
@@ -132,12 +133,15 @@ def _own_name(path: Path) -> str:
     return path.resolve().name.removesuffix(".onnx")
 
 
-def _detector(finding: Finding) -> "tuple[Callable[[], Detector] | None, str | None]":
+def _detector(
+    finding: Finding, running: Running
+) -> "tuple[Callable[[], Detector] | None, str | None]":
     """What makes detectors, or why there is none; what was asked for by name must be there."""
+    make = functools.partial(finding.make, running.device, running.threads)
     try:
-        finding.make()
+        make()
     except MissingDependencyError as error:
         if finding.detector is not None or finding.detector_size is not None:
             raise
         return None, str(error)
-    return finding.make, None
+    return make, None

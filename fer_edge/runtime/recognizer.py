@@ -205,6 +205,9 @@ class Recognizer:
             nothing: Future[Prediction] = Future()
             nothing.set_result(self._prediction(self._classify(faces)))
             return nothing
+        if isinstance(images, np.ndarray) and np.may_share_memory(faces, images):
+            # The caller's buffer may hold the next face before the engine has read this one.
+            faces = faces.copy()
         return self._batcher.submit(faces, source=source, live=live)
 
     def find(

@@ -54,7 +54,7 @@ def analyze(
         Called from as many threads at a time as it allows with ``at_once``.
     detect_every : int
         Frames from one detection to the next; between them faces are expected where they were
-        heading.
+        heading. Images without a time are looked at one and all.
     smooth_seconds : float
         As ``seconds`` of :class:`fer_edge.runtime.smoothing.Smoother`.
     fps : float, optional
@@ -155,9 +155,7 @@ def _analyze(
         waiting.clear()
         crops.clear()
 
-    for frame, detections in _detected(recording, detector, detect_every):
-        if fps is not None and frame.position is None:
-            frame = dataclasses.replace(frame, position=frame.index / fps)
+    for frame, detections in _detected(recording, detector, detect_every, fps):
         found = follower.follow(frame, detections)
         waiting.append(found)
         crops.append(crop_faces(frame.image, found.boxes, contract))
@@ -168,7 +166,7 @@ def _analyze(
 
 
 def _detected(
-    recording: Camera, detector: Detector, every: int
+    recording: Camera, detector: Detector, every: int, fps: float | None
 ) -> Iterator[tuple[Frame, list[Detection] | None]]:
     """Frames in order with what the detector found; None where it was not asked."""
     workers = frames_at_once(detector)
@@ -180,7 +178,10 @@ def _detected(
 
     with ThreadPoolExecutor(workers, "fer-edge detection") as pool:
         for frame in recording:
-            asked = frame.index % every == 0
+            if fps is not None and frame.position is None:
+                frame = dataclasses.replace(frame, position=frame.index / fps)
+            # An image without a time has none before it whose faces it could follow.
+            asked = frame.index % every == 0 or frame.position is None
             ahead.append((frame, pool.submit(detect, detector, frame.image) if asked else None))
             if len(ahead) > 2 * workers:
                 yield next_one()

@@ -58,6 +58,18 @@ def test_json_tells_the_sum(fer_edge: Command, exported: Path, film: Path, tmp_p
     )
 
 
+def test_a_photo_is_not_replaced_by_its_picture(
+    fer_edge: Command, exported: Path, face: Path
+) -> None:
+    own = Path("face.png")
+    own.write_bytes(face.read_bytes())
+    arguments = ("analyze", own, "--out", "face.csv", "-m", exported)
+    assert "face.png is what is read" in fer_edge(*arguments).error(2)
+    assert own.read_bytes() == face.read_bytes()
+    assert not Path("face.csv").exists()
+    assert fer_edge(*arguments, "--plot", "plot.png").code == 0
+
+
 @pytest.mark.parametrize(("options", "times"), [([], [None] * 3), (["--fps", 2], [0, 0.5, 1])])
 def test_a_folder_of_images(
     fer_edge: Command, exported: Path, tmp_path: Path, options: list, times: list

@@ -219,7 +219,9 @@ def test_a_photo_without_a_face(
     assert json.loads(told) == [{"image": str(photo), "faces": []}]
 
 
-@pytest.mark.parametrize("option", [("--detector", "retinaface"), ("--detector-size", "320")])
+@pytest.mark.parametrize(
+    "option", [("--detector", "retinaface"), ("--detector-size", "320"), ("--min-score", "0.1")]
+)
 def test_a_detector_is_for_finding(fer_edge: Command, face: Path, option: tuple[str, str]) -> None:
     assert "no detector without --find. Add --find" in fer_edge("predict", face, *option).error(2)
 

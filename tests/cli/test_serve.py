@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_edge.cli.arguments import Finding
 from fer_edge.contract import Contract
+from fer_edge.errors import MissingDependencyError
 from tests.tiny import RGB, classify, tiny_artifact
 
 from .conftest import Command
@@ -196,6 +198,20 @@ def test_what_cannot_be_served(
     assert result.code == code
     assert says in result.err.splitlines()[-1]
     assert result.err.splitlines()[-1].startswith("error: ")
+
+
+def test_the_detector_runs_where_the_models_do(
+    tiny: Path, fer_edge: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(_: object, device: str, threads: int) -> None:
+        made.append((device, threads))
+        raise MissingDependencyError("No detector.")
+
+    monkeypatch.setattr(Finding, "make", make)
+    fer_edge("serve", "-m", tiny, "--device", "cpu", "--threads", 1, "--host", "192.0.2.1")
+    assert made == [("cpu", 1)]
 
 
 def test_without_a_detector_photos_are_said_to_be_off(

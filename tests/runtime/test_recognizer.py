@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_threads_share_batches(fake):
     for part, prediction in zip(parts, found, strict=True):
         np.testing.assert_allclose(prediction.probabilities, classify(part), atol=1e-5)
     assert len(engine.batches) < 64
+
+
+def test_a_buffer_may_be_used_again_once_its_faces_are_handed_in(fake):
+    engine, recognizer = fake(delay=0.3)
+    buffer = FACES[:2].copy()
+    with recognizer:
+        recognizer.submit(FACES)
+        while not engine.batches:
+            time.sleep(0.001)
+        waiting = recognizer.submit(buffer)  # The engine is busy, and reads it later.
+        buffer[:] = 0
+        found = waiting.result(10)
+    np.testing.assert_allclose(found.probabilities, classify(FACES[:2]), atol=1e-5)
 
 
 def test_handing_in_no_faces_answers_as_a_call_does(fake):

@@ -115,6 +115,18 @@ def test_images_without_a_time_are_each_for_itself(tmp_path: Path) -> None:
         assert (other.faces[0].probabilities != other.faces[0].raw).any()
 
 
+def test_images_without_a_time_are_looked_at_one_and_all(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("RGB", (60, 60)).save(tmp_path / f"{i}.png")
+    one_face: Callable = lambda _: [Detection(Box(5, 10, 40, 40), 0.9)]  # noqa: E731
+    found = {}
+    for fps in (None, 10):
+        with Camera(tmp_path) as camera:
+            moments = list(analyze(classify, camera, one_face, detect_every=3, fps=fps))
+        found[fps] = [[face.score for face in moment.faces] for moment in moments]
+    assert found == {None: [[0.9]] * 4, 10: [[0.9], [None], [None], [0.9]]}
+
+
 def test_no_frame_and_no_face() -> None:
     with film(0) as camera:
         assert list(analyze(classify, camera, detect)) == []

@@ -1,8 +1,9 @@
 """What every kind of source has in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -75,3 +76,5 @@ class Source:
     """Raises CaptureError where that fails."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """What is there and is no image, per kind; of a folder."""
+    files: Sequence[Path] = ()
+    """That it reads: a recording, or the images of a folder."""

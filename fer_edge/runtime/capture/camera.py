@@ -5,7 +5,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -145,6 +145,11 @@ class Camera:
     def skipped(self) -> Mapping[str, int]:
         """How much of a folder is no image, per ending or ``folder``."""
         return self._source.skipped
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """That it reads: a recording, or the images of a folder."""
+        return self._source.files
 
     @property
     def state(self) -> State:

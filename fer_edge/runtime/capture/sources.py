@@ -105,13 +105,13 @@ def _named(text: str, size: tuple[int, int] | None, fps: float | None, *, is_pat
     _refuse(str(path), size=size)
     if path.is_dir():
         images, skipped = list_images(path)
-        return Source(str(path), False, lambda: FolderReader(images, fps), skipped)
+        return Source(str(path), False, lambda: FolderReader(images, fps), skipped, images)
     if not path.is_file():
         raise CaptureError(
             f"There is no file {path}.",
             hint="Give a camera's number, an address, a recording or a folder of images.",
         )
-    return Source(str(path), False, lambda: open_file(path, fps))
+    return Source(str(path), False, lambda: open_file(path, fps), files=(path,))
 
 
 def _address(text: str, scheme: str) -> Source:

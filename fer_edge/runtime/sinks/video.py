@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import RecordingStoppedError, UsageError
-from fer_edge.files import storage_errors
+from fer_edge.files import check_apart, storage_errors
 from fer_edge.runtime.av_library import load_av
 from fer_edge.runtime.capture import Camera, Frame
 from fer_edge.runtime.grid import fit
@@ -58,7 +58,7 @@ class Video:
     MissingDependencyError
         PyAV is not installed.
     UsageError
-        Another ending.
+        Another ending, or a file that one of the cameras reads.
     """
 
     def __init__(self, path: Path, cameras: Sequence[Camera]) -> None:
@@ -70,6 +70,8 @@ class Video:
         paths = [path]
         if len(cameras) > 1:
             paths = [path.with_stem(f"{path.stem}-{n}") for n in range(1, len(cameras) + 1)]
+        for one in paths:
+            check_apart(one, [file for camera in cameras for file in camera.files])
         self._files = {
             camera.name: _File(av, one, camera.live)
             for camera, one in zip(cameras, paths, strict=True)

@@ -92,6 +92,22 @@ def test_several_cameras_have_a_file_each(tmp_path: Path) -> None:
     assert len(frames(tmp_path / "out-3.mp4")[0]) == 3
 
 
+@pytest.mark.parametrize(
+    ("out", "sources"), [("a.mp4", ["a.mp4"]), ("a.mp4", ["other.mkv", "a-1.mp4"])]
+)
+def test_what_is_read_is_not_written_over(tmp_path: Path, out: str, sources: list[str]) -> None:
+    for name in sources:
+        (tmp_path / name).write_bytes(b"a film")
+    (tmp_path / "same").symlink_to(tmp_path)
+    cameras = [
+        Camera(Source(name, False, Nothing, files=[tmp_path / name]), reconnect=False)
+        for name in sources
+    ]
+    with pytest.raises(UsageError, match=r"mp4 is what is read\. Choose another name"):
+        Video(tmp_path / "same" / out, cameras)
+    assert {(tmp_path / name).read_bytes() for name in sources} == {b"a film"}
+
+
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     video = Video(tmp_path / "file" / "out.mp4", [camera()])
