@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--first", type=int, help="so many rows of the table only")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument(
-        "--ema", type=float, default=0.98, help="short runs end before a long average has begun"
-    )
+    parser.add_argument("--ema", type=float, default=0.98, help="as of fer-edge train")
     parser.add_argument("--precision", default="auto", help="as of fer-edge train")
     parser.add_argument(
         "--teacher", default="fer_edge/models/carried/compact", help="run's weights or artifact"

@@ -64,11 +64,6 @@ def declared_options(declaration: type) -> Group:
     return Group([_parameter(option) for option in declared], gather)
 
 
-def flags(declaration: type) -> dict[str, str]:
-    """What the options of a declaration are called on the command line, by their names."""
-    return {option.name: option.flag for option in declared_in(declaration)}
-
-
 def _group_of(hint: Any) -> Group | None:
     metadata = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     for one in metadata:

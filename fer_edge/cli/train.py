@@ -9,9 +9,10 @@ import typer
 
 from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import counted, staged_progress, stderr
-from fer_edge.cli.groups import declared_options, flags, grouped
+from fer_edge.cli.groups import declared_options, grouped
 from fer_edge.cli.training import fit_svm, given, line, report, say_what_was_left_out
 from fer_edge.errors import MissingDependencyError, TrainingError, UsageError
+from fer_edge.training.declaration import flags
 from fer_edge.training.options import TrainOptions
 
 if TYPE_CHECKING:

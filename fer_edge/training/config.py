@@ -12,10 +12,11 @@ from fer_edge.errors import TrainingError, UsageError
 from fer_edge.files import write_text
 from fer_edge.models import model_contract, model_spec
 from fer_edge.models.weights import imagenet_source
-from fer_edge.training.declaration import Declared, declared_in
+from fer_edge.training.declaration import Declared, flags
 from fer_edge.training.options import TrainOptions
 
 CONFIG = "config.json"
+_FLAGS = flags(TrainOptions)
 _RULES = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -51,12 +52,8 @@ class TrainConfig(TrainOptions):
 
     @pydantic.model_validator(mode="after")
     def _one_start(self) -> "TrainConfig":
-        starts = {
-            "--pretrained": self.pretrained,
-            "--weights": self.weights,
-            "--grow-from": self.grow_from,
-        }
-        if len(given := [flag for flag, value in starts.items() if value]) > 1:
+        starts = ("pretrained", "weights", "grow_from")
+        if len(given := [_FLAGS[name] for name in starts if getattr(self, name)]) > 1:
             raise ValueError(" and ".join(given) + " exclude each other")
         return self
 
@@ -69,7 +66,6 @@ class TrainConfig(TrainOptions):
     @classmethod
     def checked(cls, **values: object) -> "TrainConfig":
         """Build a config; UsageError says which value cannot be used and why."""
-        flags = {option.name: option.flag for option in declared_in(TrainOptions)}
         try:
             return _reader().validate_python(values)
         except pydantic.ValidationError as error:
@@ -77,7 +73,7 @@ class TrainConfig(TrainOptions):
             if not problem["loc"]:
                 raise UsageError(f"{problem['msg'].removeprefix('Value error, ')}.") from error
             name = str(problem["loc"][0])
-            flag = flags.get(name, "--" + name.replace("_", "-"))
+            flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
             raise UsageError(f"{flag} {problem['input']}: {problem['msg'].lower()}.") from error
 
     @property

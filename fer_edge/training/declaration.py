@@ -130,6 +130,11 @@ def declared_in(declaration: type) -> tuple[Declared, ...]:
     )
 
 
+def flags(declaration: type) -> dict[str, str]:
+    """What the options of a declaration are called on the command line, by their names."""
+    return {option.name: option.flag for option in declared_in(declaration)}
+
+
 def _bare(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 

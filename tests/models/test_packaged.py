@@ -33,7 +33,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedWeights:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lite0-weights\nVersion: 2.5\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    weights = PackagedWeights("lite0-weights", FILE, sha256(tmp_path / FILE), "MIT", norm_eps=0.25)
+    weights = PackagedWeights(
+        "lite0-weights", "1.0", FILE, sha256(tmp_path / FILE), "MIT", norm_eps=0.25
+    )
     spec = replace(MODELS["efficientnet-lite0"], packaged_weights=weights)
     monkeypatch.setitem(MODELS, spec.name, spec)
     return weights
@@ -67,8 +69,12 @@ def test_batch_norms_compute_what_they_did_with_their_own_epsilon(
 
 def test_another_file_than_the_known_one_is_refused(package: PackagedWeights) -> None:
     network = efficientnet.efficientnet_lite0()
-    with pytest.raises(ModelError, match=r"lite0-weights 2\.5 has other weights .*lite0\.pth"):
+    with pytest.raises(
+        ModelError, match=r"lite0-weights 2\.5 has other weights .*lite0\.pth"
+    ) as told:
         packaged_state(network, replace(package, sha256="0" * 64))
+    # The one that is known, and not the newest.
+    assert told.value.hint.endswith("--no-deps lite0-weights==1.0")
     with pytest.raises(ModelError, match="has other weights"):
         packaged_state(network, replace(package, file="lite0_weights/gone.pth"))
     with pytest.raises(ModelError, match="tensors, and the network"):
@@ -76,7 +82,7 @@ def test_another_file_than_the_known_one_is_refused(package: PackagedWeights) ->
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:
-    missing = PackagedWeights("no-such-weights", "x", "0", "MIT", 0.0)
+    missing = PackagedWeights("no-such-weights", "1", "x", "0", "MIT", 0.0)
     with pytest.raises(MissingDependencyError, match=r"in no-such-weights, .*fer-edge\[pretrained"):
         describe_package(missing)
 

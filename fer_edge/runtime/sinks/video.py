@@ -70,8 +70,9 @@ class Video:
         paths = [path]
         if len(cameras) > 1:
             paths = [path.with_stem(f"{path.stem}-{n}") for n in range(1, len(cameras) + 1)]
+        read = [file for camera in cameras for file in camera.files]
         for one in paths:
-            check_apart(one, [file for camera in cameras for file in camera.files])
+            check_apart(one, read)
         self._files = {
             camera.name: _File(av, one, camera.live)
             for camera, one in zip(cameras, paths, strict=True)
