@@ -339,9 +339,10 @@ def test_ctrl_c_reaches_a_build(
 
 def test_backends_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.engines.trial.try_to_build", lambda _: None)
-    assert command.engine_backends(None) == ["tensorrt", "tensorrt-rtx"]
-    assert command.engine_backends(["tensorrt-rtx", "tensorrt"]) == ["tensorrt", "tensorrt-rtx"]
-    assert command.engine_backends(["none"]) == []
+    both = ["tensorrt", "tensorrt-rtx"]
+    assert command.engine_backends(None, "auto") == both
+    assert command.engine_backends(both[::-1], "auto") == both
+    assert command.engine_backends(["none"], "auto") == []
 
 
 def test_a_budget_is_searched_for_and_recorded(
