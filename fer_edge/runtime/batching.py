@@ -161,29 +161,38 @@ class Batcher(Generic[Result]):
         if len(faces) == 0:
             raise InputError("A request needs a face at least.", hint="Skip frames without faces.")
         request: _Request[Result] = _Request(faces, live, time.monotonic())
-        with self._lock:
-            if live:
-                self._make_room(len(faces))
-            elif threading.current_thread() is not self._thread:
-                self._room.wait_for(lambda: self._closed or self._fits(len(faces)))
-            self._check_open()
-            if live and not self._fits(len(faces)):
-                self._give_up(request)
-                return request.future
-            if self._thread is None:
-                # A thread that comes out of an engine while Python ends aborts the program.
-                atexit.register(self.close)
-                thread = threading.Thread(target=self._work, name="fer-edge batches", daemon=True)
-                thread.start()  # where Ctrl-C may strike
-                self._thread = thread
-            self._requests.add(request)
-            key = threading.get_ident() if source is None else source
-            self._queues.setdefault(key, deque()).append(request)
-            self._waiting += len(faces)
-            self._missing.discard(key)
-            # Waking the thread for every request costs more than the request.
-            if not self._collecting or self._complete():
-                self._news.notify()
+        given_up: list[_Request[Result]] = []
+        try:
+            with self._lock:
+                if live:
+                    given_up += self._make_room(len(faces))
+                elif threading.current_thread() is not self._thread:
+                    self._room.wait_for(lambda: self._closed or self._fits(len(faces)))
+                self._check_open()
+                if live and not self._fits(len(faces)):
+                    self.dropped += 1
+                    given_up.append(request)
+                    return request.future
+                if self._thread is None:
+                    # A thread that comes out of an engine while Python ends aborts the program.
+                    atexit.register(self.close)
+                    thread = threading.Thread(
+                        target=self._work, name="fer-edge batches", daemon=True
+                    )
+                    thread.start()  # where Ctrl-C may strike
+                    self._thread = thread
+                self._requests.add(request)
+                key = threading.get_ident() if source is None else source
+                self._queues.setdefault(key, deque()).append(request)
+                self._waiting += len(faces)
+                self._missing.discard(key)
+                # Waking the thread for every request costs more than the request.
+                if not self._collecting or self._complete():
+                    self._news.notify()
+        finally:
+            # Without the lock: the callbacks of a cancelled future run here, and may submit again.
+            for one in given_up:
+                one.future.cancel()
         return request.future
 
     def answer(self, faces: Faces | Crops, *, live: bool = False) -> Result:
@@ -242,22 +251,22 @@ class Batcher(Generic[Result]):
     def _fits(self, faces: int) -> bool:
         return self._waiting == 0 or self._waiting + faces <= self._max_pending
 
-    def _make_room(self, faces: int) -> None:
+    def _make_room(self, faces: int) -> list[_Request[Result]]:
+        """Take the oldest live requests out of the queue; the caller cancels their futures."""
+        given_up = []
         while not self._fits(faces):
             live = [queue for queue in self._queues.values() if any(r.live for r in queue)]
             if not live:
-                return
+                break
             oldest = min(
                 ((next(r for r in queue if r.live), queue) for queue in live),
                 key=lambda pair: pair[0].entered,
             )
             oldest[1].remove(oldest[0])
             self._waiting -= len(oldest[0].faces)
-            self._give_up(oldest[0])
-
-    def _give_up(self, request: _Request[Result]) -> None:
-        self.dropped += 1
-        request.future.cancel()
+            self.dropped += 1
+            given_up.append(oldest[0])
+        return given_up
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:

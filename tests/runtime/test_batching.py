@@ -1,6 +1,7 @@
+import atexit
 import threading
 import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -245,6 +246,30 @@ def test_a_callback_may_submit_though_the_queue_is_full(engine: Engine) -> None:
         wait_until(lambda: len(again) == 2)
         np.testing.assert_allclose(again[0].result(10), classify(FACES[:2]), atol=1e-5)
         np.testing.assert_allclose(again[1], classify(FACES[:3]), atol=1e-5)
+
+
+def test_a_callback_of_what_is_given_up_may_submit_again(engine: Engine) -> None:
+    again: list[Future[np.ndarray]] = []
+    batcher = Batcher(engine, np.asarray, max_pending=2, max_delay_ms=0)
+
+    def ask(source: str) -> None:
+        again.append(batcher.submit(FACES[1:2], source=source, live=True))
+
+    engine.busy(batcher)
+    live = [batcher.submit(FACES[:1], source=i, live=True) for i in range(2)]
+    live[0].add_done_callback(lambda _: ask("again"))
+    asking = threading.Thread(target=ask, args=["new"], daemon=True)
+    asking.start()
+    asking.join(10)
+    if asking.is_alive():
+        atexit.unregister(batcher.close)  # which would hang, too
+        pytest.fail("it hangs")
+    with batcher:
+        assert [future.cancelled() for future in live] == [True, True]
+        assert batcher.dropped == 2
+        engine.go.set()
+        for future in again:
+            np.testing.assert_allclose(future.result(10), classify(FACES[1:2]), atol=1e-5)
 
 
 def test_a_caller_who_is_alone_runs_the_engine_itself(engine: Engine) -> None:
