@@ -66,8 +66,10 @@ def opened(stream: BinaryIO, most_pixels: int | None = None) -> Iterator["PIL.Im
     try:
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
-        image = _open(stream)
-        _check_size(image.width * image.height, most_pixels)
+        image, limit = _open(stream, most_pixels)
+        pixels = image.width * image.height
+        if limit is not None and pixels > limit:
+            raise _too_large(f" of {pixels} pixels", limit)
         if image.mode[0] in "IF":  # Pillow would clip the values at 255
             raise ImageFileError("it has more than 8 bits a channel", "Convert it to 8 bits.")
         # Under the same name: the pixels as they lay take as much memory again.
@@ -82,35 +84,37 @@ def opened(stream: BinaryIO, most_pixels: int | None = None) -> Iterator["PIL.Im
         raise _explained(stream, error) from error
 
 
-def _open(stream: BinaryIO) -> "PIL.Image.Image":
+def _open(stream: BinaryIO, most_pixels: int | None) -> "tuple[PIL.Image.Image, int | None]":
+    """The image, and the most pixels that it may have."""
     from PIL import Image
 
     stream.seek(0)
     if _is_heif(stream.read(12)):
         _register_heif()
     stream.seek(0)
-    # Filters of warnings and Pillow's limit, which is below what phones take, are the process's:
-    # two threads would leave each other's behind.
+    # Filters of warnings and Pillow's limit are the process's: two threads would leave each other's
+    # behind, or read a limit that the other has lifted.
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        pillows = Image.MAX_IMAGE_PIXELS
+        limit = most_pixels
+        if limit is None:
+            limit = MOST_PIXELS if pillows == _PILLOWS_LIMIT else pillows
         try:
-            return Image.open(stream)
+            # Lifted for all threads: only where it is below what is wanted, as Pillow's own is
+            # below what phones take.
+            if limit is not None and pillows is not None and limit > pillows:
+                Image.MAX_IMAGE_PIXELS = None
+            return Image.open(stream), limit
+        except Image.DecompressionBombError as error:
+            raise _too_large("", limit) from error
         finally:
-            Image.MAX_IMAGE_PIXELS = limit
+            if Image.MAX_IMAGE_PIXELS is None:
+                Image.MAX_IMAGE_PIXELS = pillows
 
 
-def _check_size(pixels: int, limit: int | None) -> None:
-    from PIL import Image
-
-    if limit is None:
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit == _PILLOWS_LIMIT:
-            limit = MOST_PIXELS
-    if limit is not None and pixels > limit:
-        raise ImageSizeError(
-            f"its size of {pixels} pixels exceeds limit of {limit} pixels", "Scale it down."
-        )
+def _too_large(size: str, limit: int | None) -> ImageSizeError:
+    return ImageSizeError(f"its size{size} exceeds limit of {limit} pixels", "Scale it down.")
 
 
 def _upright(image: "PIL.Image.Image") -> "PIL.Image.Image":

@@ -91,6 +91,39 @@ def test_what_is_larger_than_any_photo_is_refused(monkeypatch: pytest.MonkeyPatc
         assert image.size == (20_000, 20_000)
 
 
+def test_a_limit_that_a_program_has_set_holds_for_all_its_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    during: list[int | None] = []
+    pillows = Image.open
+
+    def watched(stream: io.BytesIO) -> Image.Image:
+        during.append(Image.MAX_IMAGE_PIXELS)
+        return pillows(stream)
+
+    monkeypatch.setattr(Image, "open", watched)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    for data in (encode("PNG"), large(40, 26)):  # above it, and above where Pillow refuses
+        with pytest.raises(ImageSizeError, match="exceeds limit of 500 pixels"):
+            size_of(data)
+    assert (during, Image.MAX_IMAGE_PIXELS) == ([500, 500], 500)
+
+
+def test_a_limit_that_another_thread_has_lifted_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opening:
+        """The other thread takes its turn as soon as this one has had its own."""
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *exc: object) -> None:
+            Image.MAX_IMAGE_PIXELS = None
+
+    monkeypatch.setattr(image_file, "_OPENING", Opening())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(ImageSizeError, match="600 pixels exceeds limit of 500"):
+        size_of(encode("PNG"))
+
+
 def test_a_limit_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened_bytes(large(40, 25), 1000) as image:
         assert image.size == (40, 25)
@@ -101,6 +134,10 @@ def test_a_limit_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
         opened_bytes(large(41, 25), 1000),
     ):
         raise AssertionError("opened")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with opened_bytes(large(40, 25), 1000) as image:
+        assert image.size == (40, 25)
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
