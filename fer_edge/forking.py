@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fer_edge.errors import FerEdgeError
 
-_HINT = (
+HINT = (
     "Open it after the fork: in gunicorn without --preload or in post_fork, in multiprocessing or "
     "a PyTorch DataLoader in the worker; or start children with the method spawn."
 )
@@ -44,11 +44,16 @@ class ForkGuard:
     error : type of FerEdgeError
     keep : object
         Has threads: never freed in a child, not even when it ends.
+    hint : str
+        What to do instead.
     """
 
-    def __init__(self, what: str, error: type[FerEdgeError], *keep: object) -> None:
+    def __init__(
+        self, what: str, error: type[FerEdgeError], *keep: object, hint: str = HINT
+    ) -> None:
         self._what = what
         self._error = error
+        self._hint = hint
         self._keep: tuple[object, ...] = keep
         self.forked = False
         """Whether this is such a child."""
@@ -60,7 +65,7 @@ class ForkGuard:
             raise self._error(
                 f"{self._what} was opened by the process that this one was forked from, and its "
                 "threads are left there.",
-                hint=_HINT,
+                hint=self._hint,
             )
 
     def let_go(self) -> None:

@@ -128,6 +128,49 @@ print(worker.exitcode)
     assert lines == ["0 done 1", "0 done 1", "done 1", "0"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_openvino_refuses_in_a_child_of_a_process_that_has_used_it(precision: str) -> None:
+    pytest.importorskip("openvino")
+    lines = run(
+        f"""
+def own(backend="openvino"):
+    with Recognizer(precision="{precision}", backend=backend, threads=2) as mine:
+        return mine(FACES)
+used = Recognizer(precision="{precision}", backend="openvino", threads=2)
+used(FACES)
+child(lambda: used(FACES))
+used.close()
+child(own)
+child(own, os._exit)
+child(lambda: own("onnxruntime-cpu"))
+print(told(own))
+"""
+    )
+    assert [line.partition(", and its")[0] for line in lines] == [
+        f"0 InferenceError: This engine {REFUSED}",
+        *[f"0 BackendUnavailableError: OpenVINO {REFUSED}"] * 2,
+        "0 done 1",
+        "done 1",
+    ]
+    assert all("spawn, or take the backend onnxruntime-cpu" in line for line in lines[:3])
+
+
+def test_openvino_that_has_compiled_nothing_is_the_childs_own() -> None:
+    pytest.importorskip("openvino")
+    lines = run(
+        """
+from fer_edge.engines.openvino import shared_core
+shared_core()
+def own():
+    with Recognizer(precision="fp32", backend="openvino", threads=2) as mine:
+        return mine(FACES)
+child(own)
+print(told(own))
+"""
+    )
+    assert lines == ["0 done 1", "done 1"]
+
+
 def test_a_child_of_a_process_that_only_imported_it_ends() -> None:
     assert run("import onnxruntime\nchild(lambda: [])") == ["0 done 0"]
 

@@ -12,7 +12,7 @@ from fer_edge.engines.on_gpu import OnGpu
 from fer_edge.engines.picking import Pick
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import InferenceError, InputError
-from fer_edge.forking import ForkGuard
+from fer_edge.forking import HINT, ForkGuard
 
 Array = NDArray[Any]
 
@@ -58,10 +58,13 @@ class Network(ABC):
         What has threads, and is not freed in a forked child.
     """
 
+    fork_hint = HINT
+    """What to do instead of running, in a child, what its parent opened."""
+
     def __init__(self, handle: object, info: NetworkInfo, *keep: object) -> None:
         self._handle: Any = handle
         self._info = info
-        self._guard = ForkGuard("This engine", InferenceError, *keep)
+        self._guard = ForkGuard("This engine", InferenceError, *keep, hint=self.fork_hint)
 
     def describe(self) -> NetworkInfo:
         """What it takes and gives, and what runs it."""

@@ -18,10 +18,15 @@ from fer_edge.engines.onnx_network import check_threads, network_info, tensor, u
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError, UsageError
+from fer_edge.forking import ForkGuard
 
 InferencePrecision = Literal["f32", "bf16", "f16"]
 
 _DTYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "f64": "float64"}
+_FORK_HINT = "Start children with the method spawn, or take the backend onnxruntime-cpu."
+
+_threads: list[ForkGuard] = []
+"""Of this process, from the first graph that it compiles: a child cannot compile any."""
 
 
 class OpenVinoNetwork(Network):
@@ -46,8 +51,9 @@ class OpenVinoNetwork(Network):
     EngineLoadError
         ``graph`` is damaged or unsupported.
     BackendUnavailableError
-        OpenVINO is not installed, this processor lacks ``inference_precision``, or the graph has
-        integers and OpenVINO's sums of them saturate on this processor.
+        OpenVINO is not installed, this processor lacks ``inference_precision``, the graph has
+        integers and OpenVINO's sums of them saturate on this processor, or this process was forked
+        from one that had OpenVINO compile a graph.
     UsageError
         ``threads`` below 1, or an unknown ``inference_precision``.
 
@@ -55,6 +61,8 @@ class OpenVinoNetwork(Network):
     ----------
     https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
     """
+
+    fork_hint = _FORK_HINT
 
     def __init__(
         self,
@@ -93,7 +101,7 @@ class OpenVinoNetwork(Network):
         # faster at 8 and 64; a call whose size differs from the last one's took 0.3 ms more, but
         # compiling for every size took 80 to 160 ms each.
         try:
-            compiled = core.compile_model(model, "CPU", settings)
+            compiled = _compile(core, model, settings)
             request = compiled.create_infer_request()
         except Exception as error:
             raise unloadable(with_version, "openvino", _reason(error)) from error
@@ -193,10 +201,22 @@ def shared_core() -> Any:
     Raises
     ------
     BackendUnavailableError
-        As :func:`load_openvino`.
+        As :func:`load_openvino`; or this process was forked from one that has compiled a graph.
     """
     load_openvino()
+    for guard in _threads:
+        guard.check()
     return _core()
+
+
+def _compile(core: Any, model: Any, settings: Mapping[str, Any]) -> Any:
+    """Compile for the CPU, which starts the threads that all graphs of the process share.
+
+    In a child, whose parent has kept them, it would wait for them for ever (OpenVINO 2026.4).
+    """
+    if not _threads:  # before it begins: another thread may fork meanwhile
+        _threads.append(ForkGuard("OpenVINO", BackendUnavailableError, core, hint=_FORK_HINT))
+    return core.compile_model(model, "CPU", settings)
 
 
 @functools.cache
@@ -229,7 +249,7 @@ def require_exact_integers() -> None:
 @functools.cache
 def _sums_are_exact() -> bool:
     core = shared_core()
-    outputs = core.compile_model(core.read_model(probe_graph()), "CPU")(probe_inputs())
+    outputs = _compile(core, core.read_model(probe_graph()), {})(probe_inputs())
     return are_exact(outputs.values())
 
 
