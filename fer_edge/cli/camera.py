@@ -135,9 +135,10 @@ def camera(
     for name, value in (("host", host), ("token", token), ("notice", notice or None)):
         if value is not None and web is None:
             raise UsageError(f"--{name} is for the live page.", hint="Add --web 8080")
+    stop = threading.Event()
     outputs: list[Callable[[Sequence[Camera]], Sink]] = []
     if headless:
-        outputs.append(lambda _: JsonLines(sys.stdout))
+        outputs.append(lambda _: JsonLines(sys.stdout, stop))
     if record is not None:
         outputs.append(lambda cameras: Video(record, cameras))
     if mqtt is not None:
@@ -165,7 +166,6 @@ def camera(
         sinks.extend(stack.enter_context(contextlib.closing(output(cameras))) for output in outputs)
         shown = next((sink for sink in sinks if isinstance(sink, Window)), None)
         video = next((sink for sink in sinks if isinstance(sink, Video)), None)
-        stop = threading.Event()
 
         def failed(_: "Sink", error: FerEdgeError) -> None:
             troubles.append(error)

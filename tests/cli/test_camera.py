@@ -1,3 +1,4 @@
+import contextlib
 import inspect
 import json
 import os
@@ -384,6 +385,46 @@ def test_a_reader_that_has_seen_enough_ends_it(
     told = process.communicate(timeout=300)[1].splitlines()
     assert [line for line in told if not line.startswith("Making the face detector")] == []
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes cannot be waited for here")
+def test_a_reader_that_is_stuck_does_not_keep_it_from_its_end(
+    python: Callable[..., subprocess.Popen[str]], exported: Path, film: Path
+) -> None:
+    av = pytest.importorskip("av")
+    fakes = """
+import sys
+from fer_edge.runtime import RetinaFace
+from fer_edge.runtime.sinks import JsonLines
+RetinaFace.__call__ = lambda *_: []
+show = JsonLines.show
+def told(*given):
+    print("writing", file=sys.stderr, flush=True)
+    show(*given)
+JsonLines.show = told
+"""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, bytes(select.PIPE_BUF))
+    os.set_blocking(write, True)
+    command = ("camera", film, "--headless", "--record", "a.mp4", "-m", exported)
+    process = python(fakes + RUN, *command, stdout=write)
+    os.close(write)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "writing\n"
+        process.send_signal(signal.SIGTERM)
+        err = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read)
+    assert process.returncode == 0, err
+    assert err.endswith("Recorded: a.mp4\n")
+    with av.open("a.mp4") as container:
+        assert len(list(container.decode(video=0))) == 1
 
 
 def test_headless_imports_only_what_it_needs(
