@@ -1,14 +1,13 @@
 """Which kind of source a word, number or object means."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
 from fer_edge.errors import CaptureError, UsageError
+from fer_edge.runtime.capture.address import without_password
 from fer_edge.runtime.capture.base import Image, Source
 from fer_edge.runtime.capture.folder import FolderReader, list_images
 from fer_edge.runtime.capture.gstreamer import csi_pipeline, is_pipeline
@@ -16,8 +15,6 @@ from fer_edge.runtime.capture.opencv import open_device, open_pipeline
 from fer_edge.runtime.capture.video import open_file, open_stream
 
 _STREAMS = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
-_SECRETS = re.compile(r"((?:pass|passwd|password|pwd|pw|secret|token|key)=)[^&/\s]*", re.I)
-"""In the path or the query of an address."""
 _KINDS = "Give a camera's number, an address, a path or an iterable of uint8 arrays."
 
 
@@ -137,15 +134,6 @@ def _refuse(name: str, *, size: tuple[int, int] | None = None, fps: float | None
             hint="A size is for cameras, fps for cameras, recordings, folders and iterables; "
             "csi://0?width=1280&height=720&fps=30 has them in its address.",
         )
-
-
-def without_password(address: str) -> str:
-    """The address as it may be shown."""
-    parts = urlsplit(_SECRETS.sub(r"\1***", address))
-    user, separator, host = parts.netloc.rpartition("@")
-    if separator:
-        parts = parts._replace(netloc=f"{user.partition(':')[0]}@{host}")
-    return urlunsplit(parts)
 
 
 class _Frames:

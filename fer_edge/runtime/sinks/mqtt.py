@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fer_edge.errors import MissingDependencyError, OutputError, UsageError
-from fer_edge.runtime.capture.sources import without_password
+from fer_edge.runtime.capture.address import without_password
 from fer_edge.runtime.moment import Moment
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
