@@ -351,6 +351,8 @@ def test_without_a_display_the_alternatives_are_named(
         (["0", "--headless", "--size", "big"], 2, "--size big is no size. Say --size 1280x720"),
         (["FILM", "--headless", "--size", "8x8"], 2, "has a size of its own"),
         (["FILM", "--record", "a.gif"], 2, "a.gif is not a name for a video"),
+        (["rtsp://me:s[x@host/a", "--headless"], 2, "rtsp://me@host/a is no address."),
+        (["FILM", "--mqtt", "mqtt://[::1/t"], 2, "mqtt://[::1/t is no address."),
         (["FILM", "--mqtt", "host"], 2, "host is no address of an MQTT broker"),
         (["FILM", "--headless", "--host", "::"], 2, "--host is for the live page. Add --web 8080"),
         (["FILM", "--headless", "--token", "x"], 2, "--token is for the live page"),

@@ -1,6 +1,9 @@
-"""Network addresses, and what of them may be shown."""
+"""Network addresses: their parts, and what of them may be shown."""
 
 import re
+from urllib.parse import SplitResult, urlsplit
+
+from fer_edge.errors import UsageError
 
 _SECRETS = re.compile(
     r"((?:pass|passwd|password|pwd|pw|loginpas|secret|token|key|auth)=)([^&/\s]*)", re.I
@@ -9,6 +12,27 @@ _SECRETS = re.compile(
 _HOST = re.compile(r"(?:\[[^]@/]*\]|localhost|[^:@/?#]*\.[^:@/?#]*)(?::\d{1,5})?(?:[/?#]|$)", re.I)
 """A host, perhaps with its port, that is not a user and the beginning of a password."""
 _PASSWORD = re.compile(r"\A([^:/?#]*):.*@", re.S)
+
+
+def split_address(address: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises
+    ------
+    UsageError
+        It has none: a bracket without its pair, or a port that is no number.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # looked at when it is asked for
+    except ValueError:
+        # Python's reason quotes the address, so it must not be the cause.
+        raise UsageError(
+            f"{without_password(address)} is no address.",
+            hint="Give the port as a number, and special characters of a user or password by "
+            "their codes: %5B for [, %2F for /, %23 for #, %3F for ?, %40 for @.",
+        ) from None
+    return parts
 
 
 def without_password(address: str) -> str:

@@ -1,8 +1,9 @@
 """GStreamer pipelines as strings."""
 
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from fer_edge.errors import UsageError
+from fer_edge.runtime.capture.address import split_address
 
 CSI_DEFAULTS = {"width": 1280, "height": 720, "fps": 30, "flip": 0}
 
@@ -28,7 +29,7 @@ def csi_pipeline(address: str) -> str:
     UsageError
         Not a number of a sensor, or an option that there is not.
     """
-    parts = urlsplit(address)
+    parts = split_address(address)
     values = dict(CSI_DEFAULTS)
     for name, value in [("sensor", parts.netloc or "0"), *parse_qsl(parts.query)]:
         if name not in {*values, "sensor"}:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import CaptureError, UsageError
-from fer_edge.runtime.capture.address import without_password
+from fer_edge.runtime.capture.address import split_address, without_password
 from fer_edge.runtime.capture.base import Image, Source
 from fer_edge.runtime.capture.folder import FolderReader, list_images
 from fer_edge.runtime.capture.gstreamer import csi_pipeline, is_pipeline
@@ -120,6 +120,7 @@ def _address(text: str, scheme: str) -> Source:
         return Source(text, True, lambda: open_pipeline(pipeline))
     shown = without_password(text)
     if scheme in _STREAMS:
+        split_address(text)
         return Source(shown, True, lambda: open_stream(text, shown))
     raise UsageError(
         f"{shown}: {scheme}:// is no address that can be opened.",

@@ -3,10 +3,10 @@
 import importlib
 import threading
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from fer_edge.errors import MissingDependencyError, OutputError, UsageError
-from fer_edge.runtime.capture.address import without_password
+from fer_edge.runtime.capture.address import split_address, without_password
 from fer_edge.runtime.moment import Moment
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -37,16 +37,13 @@ class Mqtt:
     """
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
+        parts = split_address(address)
         shown = without_password(address)
-        try:
-            port = parts.port or _PORTS[parts.scheme]
-            if not parts.hostname:
-                raise ValueError("no host")
-        except (KeyError, ValueError) as error:
+        if parts.scheme not in _PORTS or not parts.hostname:
             raise UsageError(
                 f"{shown} is no address of an MQTT broker.", hint="Give mqtt://host/topic"
-            ) from error
+            )
+        port = parts.port or _PORTS[parts.scheme]
         try:
             mqtt = importlib.import_module("paho.mqtt.client")
         except ImportError as error:

@@ -1,6 +1,9 @@
+import traceback
+
 import pytest
 
-from fer_edge.runtime.capture.address import without_password
+from fer_edge.errors import UsageError
+from fer_edge.runtime.capture.address import split_address, without_password
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,11 @@ def test_passwords_with_any_characters_are_not_shown(address: str, shown: str) -
 )
 def test_addresses_without_a_password_stay(address: str) -> None:
     assert without_password(address) == address
+
+
+@pytest.mark.parametrize("password", ["se[cret", "[se]cret", "se/cret", "se#cret", "se?cret"])
+def test_an_address_that_cannot_be_read_is_told_without_its_password(password: str) -> None:
+    with pytest.raises(UsageError, match="%5B for ") as error:
+        split_address(f"rtsp://user:{password}@10.0.0.7/s")
+    assert error.value.message == "rtsp://user@10.0.0.7/s is no address."
+    assert "cret" not in "".join(traceback.format_exception(error.value))

@@ -134,6 +134,8 @@ def test_kinds_are_told_by_their_look(what: object, live: bool) -> None:
         ("gopher://x", UsageError, "gopher:// is no address .* rtsp://"),
         ("nowhere.mp4", CaptureError, "no file nowhere.mp4"),
         ("csi://0?size=3", UsageError, "no option size.* width, height, fps, flip"),
+        ("csi://[0", UsageError, r"csi://\[0 is no address"),
+        ("rtsp://me:s[x@host/a", UsageError, "rtsp://me@host/a is no address.*%5B for"),
         ("csi://zero", UsageError, "sensor 'zero' is no number"),
         ("csi://0?flip=9", UsageError, "no flip 9"),
     ],

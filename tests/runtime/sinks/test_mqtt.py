@@ -112,10 +112,24 @@ def test_no_broker_there() -> None:
         Mqtt(f"mqtt://127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("address", ["http://host/topic", "mqtt://", "host", "mqtt://host:x/t"])
+@pytest.mark.parametrize("address", ["http://host/topic", "mqtt://", "host", "ftp://host/t"])
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(UsageError, match=r"no address of an MQTT broker\. Give mqtt://host/topic"):
         Mqtt(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mqtt://host:x/t", "mqtt://host:x/t"),
+        ("mqtt://[::1/t", "mqtt://[::1/t"),
+        ("mqtt://ann:se/cret@host/t", "mqtt://ann@host/t"),
+    ],
+)
+def test_addresses_that_cannot_be_read(address: str, shown: str) -> None:
+    with pytest.raises(UsageError, match="%2F for /") as error:
+        Mqtt(address)
+    assert error.value.message == f"{shown} is no address."
 
 
 def test_no_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
