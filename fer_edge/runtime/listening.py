@@ -34,14 +34,15 @@ def listen(host: str, port: int, who: str, error: type[FerEdgeError]) -> socket.
         # acknowledgement of the first.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
-    except OSError as cause:
-        if cause.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as cause:  # the latter of a name that no host can have: ..
+        if getattr(cause, "errno", None) == errno.EADDRINUSE:
             raise error(
                 f"Port {port} is taken by another program.",
                 hint="Give another one, or 0 for any that is free.",
             ) from cause
+        reason = getattr(cause, "strerror", None) or "no host can have this name"
         raise error(
-            f"{who} cannot listen on {host}, port {port}: {cause.strerror}.",
+            f"{who} cannot listen on {host}, port {port}: {reason}.",
             hint="Give 127.0.0.1 for this machine alone or 0.0.0.0 for all; ports below 1024 are "
             "the administrator's.",
         ) from cause

@@ -187,6 +187,7 @@ def test_the_token_is_an_option_or_of_the_environment(
         (["-m", "TINY", "-m", "TINY"], 2, "Two models are named tiny."),
         (["-m", "TINY", "--timeout", "0"], 2, "timeout must be more than 0, got 0.0."),
         (["-m", "TINY", "--host", "192.0.2.1"], 1, "The service cannot listen on 192.0.2.1"),
+        (["-m", "TINY", "--host", ".."], 1, "The service cannot listen on .., port 8000: no host"),
         (["-m", "TINY", "--detector", "yunet=NOWHERE"], 1, "There is no file"),
     ],
 )

@@ -291,7 +291,12 @@ def test_a_port_that_is_taken_is_named(page: LivePage) -> None:
 
 @pytest.mark.parametrize(
     ("host", "port", "said"),
-    [("192.0.2.7", 0, "192.0.2.7"), ("no host", 0, "no host"), ("127.0.0.1", 70000, "70000")],
+    [
+        ("192.0.2.7", 0, "192.0.2.7"),
+        ("no host", 0, "no host"),
+        ("..", 0, "can have this name"),
+        ("127.0.0.1", 70000, "70000"),
+    ],
 )
 def test_an_address_that_cannot_be_is_named(host: str, port: int, said: str) -> None:
     with pytest.raises((LivePageError, UsageError), match=said):
