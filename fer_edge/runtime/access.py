@@ -26,7 +26,14 @@ def may_enter(connection: HTTPConnection, token: str | None) -> bool:
         return secrets.compare_digest(given.encode(), token.encode())
     host = connection.headers.get("host", "")
     origin = connection.headers.get("origin")
-    return _name(host) in _LOCAL_NAMES and (origin is None or urlsplit(origin).netloc == host)
+    return _name(host) in _LOCAL_NAMES and (origin is None or _host_of(origin) == host)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # no page has such an origin
+        return None
 
 
 @functools.lru_cache(maxsize=64)

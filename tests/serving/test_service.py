@@ -404,7 +404,11 @@ def _queues(served: Served) -> int:
 
 def test_who_may_come_in(serve: Serve) -> None:
     local = serve().client()
-    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+    for headers in (
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://[x"},
+    ):
         answer = local.get("/v2/models/tiny", **headers)
         assert answer.status == 403
         assert "Start it with --token" in answer.error
