@@ -1,8 +1,12 @@
 """How much a service takes."""
 
+import sys
 from dataclasses import dataclass, fields
 
 from fer_edge.errors import UsageError
+
+_LARGEST = sys.float_info.max / 1e6
+"""A million times it is still finite, as bytes and pixels must be to become integers."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +16,7 @@ class Limits:
     Raises
     ------
     UsageError
-        A limit that is not positive.
+        A limit that is not positive, or not finite.
     """
 
     queue: int = 512
@@ -33,6 +37,11 @@ class Limits:
             value = getattr(self, field.name)
             if not value > 0:
                 raise UsageError(f"{field.name} must be more than 0, got {value}.")
+            if value > _LARGEST:
+                raise UsageError(
+                    f"{field.name} must be a finite number, got {value}.",
+                    hint="Say 1e9 to have no limit in effect.",
+                )
 
     @property
     def bytes(self) -> int:

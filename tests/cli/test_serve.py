@@ -186,6 +186,7 @@ def test_the_token_is_an_option_or_of_the_environment(
         (["-m", "a b=TINY"], 2, "'a b' is no name for a model in an address."),
         (["-m", "TINY", "-m", "TINY"], 2, "Two models are named tiny."),
         (["-m", "TINY", "--timeout", "0"], 2, "timeout must be more than 0, got 0.0."),
+        (["-m", "TINY", "--timeout", "inf"], 2, "timeout must be a finite number, got inf."),
         (["-m", "TINY", "--host", "192.0.2.1"], 1, "The service cannot listen on 192.0.2.1"),
         (["-m", "TINY", "--host", ".."], 1, "The service cannot listen on .., port 8000: no host"),
         (["-m", "TINY", "--detector", "yunet=NOWHERE"], 1, "There is no file"),

@@ -448,6 +448,11 @@ def test_what_cannot_be_served(serve: Serve) -> None:
         Source("../etc")
     with pytest.raises(UsageError, match="queue must be more than 0"):
         Limits(queue=0)
+    for name in ("megabytes", "megapixels", "timeout"):
+        for value in (float("inf"), 1e305):
+            with pytest.raises(UsageError, match=f"{name} must be a finite number, got .*Say 1e9"):
+                Limits(**{name: value})
+    assert Limits(megabytes=1e9).bytes == 10**15
 
 
 def test_a_port_that_is_taken(serve: Serve) -> None:
