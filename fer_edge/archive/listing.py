@@ -1,6 +1,7 @@
 """The photos and videos that folders, globs and lists mean."""
 
 import glob
+import io
 import os
 import stat
 import sys
@@ -100,14 +101,16 @@ def list_files(what: Sequence[str], without: Path | None = None) -> Listing:
 
 
 def _meant(argument: str, skipped: Counter[str], excluded: str | None) -> Iterator[Found]:
+    # Names of files are bytes, whatever the locale says of them.
     if argument == STANDARD_INPUT:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")
         yield from _listed(sys.stdin, Path.cwd())
         return
     path = Path(argument).expanduser()
     if path.is_dir():
         yield from _below(path, skipped, excluded)
     elif path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-        # Names of files are bytes, whatever the locale says of them.
         with (
             storage_errors(path),
             path.open(encoding="utf-8", errors="surrogateescape") as lines,
@@ -129,8 +132,9 @@ def _meant(argument: str, skipped: Counter[str], excluded: str | None) -> Iterat
 
 
 def _listed(lines: TextIO | Iterable[str], folder: Path) -> Iterator[Found]:
-    for line in lines:
-        if name := line.rstrip("\r\n"):
+    for index, line in enumerate(lines):
+        # Editors and shells of Windows begin a file with a byte order mark.
+        if name := (line if index else line.removeprefix("\ufeff")).rstrip("\r\n"):
             yield _found(str(folder / name))
 
 

@@ -51,15 +51,28 @@ def test_a_list_is_relative_to_its_folder_and_standard_input_to_the_working_fold
     assert names(list_files(["-"]), tree) == ["a/1.JPG", "a/b/3.mp4"]
 
 
-def test_a_name_that_is_no_utf8_is_found_and_listed(tree: Path) -> None:
+def test_a_name_that_is_no_utf8_is_found_and_listed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = os.fsdecode(b"\xff.png")
     try:
         (tree / "a" / name).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes no such name")
     (tree / "a" / "files.txt").write_bytes(b"\xff.png\n")
-    for argument in ("a", "a/files.txt"):
+    stdin = io.TextIOWrapper(io.BytesIO(b"a/\xff.png\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    for argument in ("a", "a/files.txt", "-"):
         assert str(tree / "a" / name) in [one.path for one in list_files([argument]).files]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_path(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "a" / "files.txt").write_text("1.JPG\r\nb/2.png\r\n", encoding="utf-8-sig")
+    assert names(list_files(["a/files.txt"]), tree) == ["a/1.JPG", "a/b/2.png"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeffa/1.JPG\n"))
+    assert names(list_files(["-"]), tree) == ["a/1.JPG"]
 
 
 @pytest.mark.parametrize(
