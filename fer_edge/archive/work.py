@@ -31,6 +31,7 @@ from fer_edge.errors import (
     StorageError,
     UsageError,
 )
+from fer_edge.files import shown
 from fer_edge.runtime.capture import Camera
 from fer_edge.runtime.capture.base import Image, Reader, Source
 from fer_edge.runtime.capture.video_spans import Span, find_spans, open_span
@@ -215,11 +216,6 @@ def check_file(file: str) -> None:
             f"{file} is no file." if there else f"There is no file {file}.",
             hint="Take it off the list." if there else "Was it moved?",
         )
-
-
-def shown(path: str) -> str:
-    """A path as UTF-8 has it: bytes of a name that are none are written out."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def told(error: BaseException) -> str:

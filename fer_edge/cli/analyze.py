@@ -18,7 +18,7 @@ from fer_edge.cli.arguments import (
 from fer_edge.cli.console import complain, counted, fail, print_json, staged_progress
 from fer_edge.cli.groups import grouped
 from fer_edge.errors import CaptureError, UsageError
-from fer_edge.files import check_apart
+from fer_edge.files import check_apart, shown
 from fer_edge.version import __version__
 
 
@@ -168,7 +168,7 @@ def _analyze_one(
                     f"{camera.name} has no frame that can be read.", hint="Try it in a player."
                 )
         elapsed = time.monotonic() - started
-    plot_summary(summary, f"{recording.name}, {name} {engine.precision}", picture)
+    plot_summary(summary, f"{shown(recording.name)}, {name} {engine.precision}", picture)
     failed = [{"file": one.file, "error": str(one)} for one in camera.failures]
     if json:
         print_json(

@@ -84,6 +84,31 @@ def test_a_folder_of_images(
     assert ("tracks" in result.out) == bool(options)
 
 
+@pytest.mark.parametrize("table", ["a.csv", "a.jsonl", "a.parquet"])
+def test_names_that_are_no_utf8_are_written_out(
+    fer_edge: Command, exported: Path, tmp_path: Path, table: str
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / os.fsdecode(b"nu\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    Image.new("RGB", (320, 240)).save(folder / os.fsdecode(b"caf\xe9.png"))
+    (folder / os.fsdecode(b"no\xe9.png")).write_bytes(b"no image")
+    result = fer_edge("analyze", folder, "--out", table, "-m", exported)
+    assert "Not read: no\\xe9.png" in result.out
+    if table == "a.csv":
+        with (tmp_path / table).open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    elif table == "a.jsonl":
+        rows = [json.loads(line) for line in (tmp_path / table).read_text().splitlines()]
+    else:
+        rows = parquet.read_table(tmp_path / table).to_pylist()
+    assert [row["file"] for row in rows] == ["caf\\xe9.png"]
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_interrupted_it_leaves_nothing(
     fer_edge: Command,
     exported: Path,

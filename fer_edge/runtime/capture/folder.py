@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import CaptureError, FerEdgeError, FrameError
+from fer_edge.files import shown
 from fer_edge.pixels.image_file import SUFFIXES
 from fer_edge.runtime.capture.base import Image
 from fer_edge.runtime.preprocess import read_image
@@ -91,8 +92,10 @@ class FolderReader:
         try:
             image = np.ascontiguousarray(read_image(path)[..., ::-1])
         except FerEdgeError as error:
-            raise FrameError(error.message, file=path.name, hint=error.hint) from error
-        return image, position, None, path.name
+            raise FrameError(
+                shown(error.message), file=shown(path.name), hint=error.hint
+            ) from error
+        return image, position, None, shown(path.name)
 
     def close(self) -> None:
         self._images = iter(())

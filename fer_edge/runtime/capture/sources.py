@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import CaptureError, UsageError
+from fer_edge.files import shown
 from fer_edge.runtime.capture.address import split_address, without_password
 from fer_edge.runtime.capture.base import Image, Source
 from fer_edge.runtime.capture.folder import FolderReader, list_images
@@ -98,17 +99,17 @@ def _named(text: str, size: tuple[int, int] | None, fps: float | None, *, is_pat
         return source
     path = Path(os.path.expanduser(text.removeprefix("file://")))  # noqa: PTH111, ~nobody is a name
     if path.is_relative_to("/dev") or path.is_char_device():
-        return Source(str(path), True, lambda: open_device(str(path), size, fps))
+        return Source(shown(str(path)), True, lambda: open_device(str(path), size, fps))
     _refuse(str(path), size=size)
     if path.is_dir():
         images, skipped = list_images(path)
-        return Source(str(path), False, lambda: FolderReader(images, fps), skipped, images)
+        return Source(shown(str(path)), False, lambda: FolderReader(images, fps), skipped, images)
     if not path.is_file():
         raise CaptureError(
             f"There is no file {path}.",
             hint="Give a camera's number, an address, a recording or a folder of images.",
         )
-    return Source(str(path), False, lambda: open_file(path, fps), files=(path,))
+    return Source(shown(str(path)), False, lambda: open_file(path, fps), files=(path,))
 
 
 def _address(text: str, scheme: str) -> Source:
@@ -118,13 +119,13 @@ def _address(text: str, scheme: str) -> Source:
     if scheme == "csi":
         pipeline = csi_pipeline(text)
         return Source(text, True, lambda: open_pipeline(pipeline))
-    shown = without_password(text)
+    name = without_password(text)
     if scheme in _STREAMS:
         split_address(text)
-        return Source(shown, True, lambda: open_stream(text, shown))
+        return Source(name, True, lambda: open_stream(text, name))
     raise UsageError(
-        f"{shown}: {scheme}:// is no address that can be opened.",
-        hint=f"Known are {', '.join(f'{name}://' for name in (*_STREAMS, 'csi', 'file'))}.",
+        f"{name}: {scheme}:// is no address that can be opened.",
+        hint=f"Known are {', '.join(f'{known}://' for known in (*_STREAMS, 'csi', 'file'))}.",
     )
 
 
