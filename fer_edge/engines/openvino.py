@@ -1,6 +1,7 @@
 """OpenVINO on the CPU."""
 
 import functools
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -23,6 +24,8 @@ from fer_edge.forking import ForkGuard
 InferencePrecision = Literal["f32", "bf16", "f16"]
 
 _DTYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "f64": "float64"}
+_TELEMETRY = "openvino_telemetry"
+"""What None in sys.modules makes a package that is not installed; openvino does without it."""
 _FORK_HINT = "Start children with the method spawn, or take the backend onnxruntime-cpu."
 
 _threads: list[ForkGuard] = []
@@ -176,11 +179,18 @@ class OpenVinoEngine(ClassifierEngine):
 def load_openvino() -> Any:
     """Import openvino, which takes 0.2 s and so waits for the first engine.
 
+    It does not tell Google Analytics of it, as its package ``openvino_telemetry`` would, from a
+    child that it forks for that. A program that has imported openvino before sees to this itself:
+    ``opt_in_out --opt_out``.
+
     Raises
     ------
     BackendUnavailableError
         It is not installed, or does not fit this system.
     """
+    unasked = _TELEMETRY not in sys.modules
+    if unasked:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         import openvino
     except ImportError as error:
@@ -188,6 +198,9 @@ def load_openvino() -> Any:
             f"openvino cannot be imported: {error}.",
             hint="Run: pip install 'fer-edge[openvino]'",
         ) from error
+    finally:
+        if unasked:
+            sys.modules.pop(_TELEMETRY, None)
     return openvino
 
 

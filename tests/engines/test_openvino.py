@@ -306,3 +306,23 @@ def test_openvino_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendUnavailableError, match=r"pip install 'fer-edge\[openvino\]'"):
         OpenVinoEngine(make_graph())
+
+
+def test_nobody_is_told_that_it_is_used(tmp_path: Path) -> None:
+    script = (
+        "import multiprocessing.process, sys\n"
+        "multiprocessing.process.BaseProcess.start = lambda _: print('told')\n"
+        "from fer_edge.engines.openvino import load_openvino\n"
+        "print(callable(load_openvino().convert_model), 'openvino_telemetry' in sys.modules)\n"
+    )
+    # In CI, and where its folder says no, openvino_telemetry sends nothing anyway.
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n") == ["True False", ""]
+    assert list(tmp_path.iterdir()) == []
