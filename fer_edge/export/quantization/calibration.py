@@ -1,5 +1,6 @@
 """Calibration: from faces to a table, by the method asked for or by the best of all."""
 
+import contextlib
 from collections.abc import Callable
 
 import onnx
@@ -8,9 +9,10 @@ from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.base import Probabilities
 from fer_edge.engines.ort import OnnxRuntimeEngine
-from fer_edge.export.quantization.calibrators import methods
+from fer_edge.export.quantization.calibrators import FewValuesError, methods
 from fer_edge.export.quantization.forms.cpu_form import cpu_form
 from fer_edge.export.quantization.observation import (
+    REACH,
     Observation,
     calibration_faces,
     observe_ranges,
@@ -82,6 +84,8 @@ def nearest_table(
 ) -> CalibrationTable:
     """Of the tables by every method, that with the least loss, with the better range for CPUs.
 
+    Methods that go by a histogram are passed over where a tensor has too few values for one.
+
     Parameters
     ----------
     observed : Observation
@@ -92,17 +96,19 @@ def nearest_table(
     steps = len(methods()) + 1
     losses: list[tuple[float, CalibrationTable]] = []
 
-    def attempt(table: CalibrationTable) -> None:
-        losses.append((loss(table), table))
+    def attempt(done: int, method: str, reach: float = REACH) -> None:
+        with contextlib.suppress(FewValuesError):
+            table = observed.table(method, reach)
+            losses.append((loss(table), table))
         if progress:
-            progress(len(losses), steps)
+            progress(done, steps)
 
     def nearest() -> CalibrationTable:
         return min(losses, key=lambda one: one[0])[1]
 
-    for method in methods():
-        attempt(observed.table(method))
-    attempt(observed.table(nearest().method, reach=1.0))
+    for done, method in enumerate(methods(), 1):
+        attempt(done, method)
+    attempt(steps, nearest().method, reach=1.0)
     return nearest()
 
 

@@ -19,6 +19,9 @@ DEEPSTREAM = "deepstream"
 _QUEUE_DELAY = 2000
 """Microseconds that a batch waits for others, as long as a Recognizer's."""
 _QUEUE_REQUESTS = 512
+_AS_IT_IS = "optimization { graph { level: 2 } }\n"
+"""No optimisation of graphs, by the numbers of Triton's backend for ONNX Runtime:
+https://github.com/triton-inference-server/onnxruntime_backend#model-config-options"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class _Entry:
     preferred: tuple[int, ...] = ()
     precision: Precision | None = None
     """Of a graph that is for TensorRT, too."""
+    optimised: bool = True
+    """Whether what runs it may fuse its nodes."""
 
 
 def write_repository(artifact: Artifact, folder: Path, *, max_batch: int = 64) -> list[str]:
@@ -108,6 +113,9 @@ def _entries(artifact: Artifact, max_batch: int) -> list[_Entry]:
                 kind,
                 max_batch,
                 precision=built,
+                # ONNX Runtime loses a ReLU before FP8 (ort.py), and Triton cannot switch off single
+                # optimisers.
+                optimised=precision != "fp8",
             )
             for end, (file, kind, built) in forms.items()
         ]
@@ -166,7 +174,7 @@ dynamic_batching {{
 instance_group [
   {{ count: 1 kind: {entry.kind} }}
 ]
-{warm}"""
+{"" if entry.optimised else _AS_IT_IS}{warm}"""
 
 
 def _warm_up(size: int, dims: str) -> str:

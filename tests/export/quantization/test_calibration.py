@@ -4,6 +4,7 @@ import pytest
 from fer_edge.data import FaceDataset
 from fer_edge.engines import run_all
 from fer_edge.engines.ort import OnnxRuntimeEngine
+from fer_edge.errors import CalibrationError
 from fer_edge.export.quantization.calibration import calibrate, choose_table
 from fer_edge.export.quantization.calibrators import methods
 from fer_edge.export.quantization.forms.cpu_form import cpu_form
@@ -41,6 +42,24 @@ def test_auto_takes_the_method_nearest_to_float32(
     assert len(set(losses.values())) > 3
     method = min(losses, key=lambda name: losses[name])
     assert table == min(observed.table(method), observed.table(method, 1.0), key=loss)
+
+
+def test_auto_passes_over_methods_that_few_values_say_nothing_to(
+    residual: onnx.ModelProto, faces: FaceDataset
+) -> None:
+    observed = observe_ranges(residual, "residual", faces, samples=14)
+    without = set()
+    for method in methods():
+        try:
+            observed.table(method)
+        except CalibrationError as error:
+            assert "too few for the histogram" in str(error)
+            without.add(method)
+    assert set(methods()) > without > {"entropy"}
+    told: list[tuple[int, int]] = []
+    table = choose_table("auto", residual, observed, faces, lambda *step: told.append(step))
+    assert table.method not in without
+    assert told[-1] == (len(told), len(told)) == (len(methods()) + 1,) * 2
 
 
 @pytest.mark.parametrize("method", methods())

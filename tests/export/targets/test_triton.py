@@ -113,6 +113,15 @@ def test_the_carried_model_as_triton_reads_it(protocol: ModuleType, tmp_path: Pa
             assert warm.inputs["faces"].zero_data
 
 
+def test_fp8_is_not_optimised(protocol: ModuleType, tmp_path: Path) -> None:
+    write_repository(tiny_artifact(tmp_path / "a", "fp32", "fp8"), tmp_path / "repository")
+    levels = {
+        one.name: read(protocol, one).optimization.graph.level
+        for one in (tmp_path / "repository").iterdir()
+    }
+    assert levels == {"tiny_fp32": 0, "tiny_fp8": 2}
+
+
 @pytest.mark.parametrize("contract", CONTRACTS, ids=str)
 def test_networks_of_somebody_else(protocol: ModuleType, tmp_path: Path, contract: Any) -> None:
     artifact = tiny_artifact(tmp_path / "a", "fp32", contract=contract)

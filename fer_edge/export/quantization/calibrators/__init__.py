@@ -7,9 +7,10 @@ INT8 is to represent.
 
 from fer_edge.export.quantization.calibrators.registry import (
     GROUP,
+    FewValuesError,
     calibrator,
     largest_magnitude,
     methods,
 )
 
-__all__ = ["GROUP", "calibrator", "largest_magnitude", "methods"]
+__all__ = ["GROUP", "FewValuesError", "calibrator", "largest_magnitude", "methods"]

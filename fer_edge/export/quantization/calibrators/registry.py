@@ -17,6 +17,10 @@ GROUP = "fer_edge.calibrators"
 Range = Callable[[Magnitudes], float]
 
 
+class FewValuesError(CalibrationError):
+    """A tensor of too few values for a method that goes by their histogram."""
+
+
 @dataclass(frozen=True)
 class _Calibrator:
     name: str
@@ -68,13 +72,14 @@ def largest_magnitude(method: str, seen: Magnitudes, tensor: str) -> float:
     Raises
     ------
     CalibrationError
-        There is no such method, it cannot be imported or gives no magnitude, or the tensor had too
-        few values for a histogram to mean anything.
+        There is no such method, or it cannot be imported or gives no magnitude.
+    FewValuesError
+        The tensor had too few values for the histogram that the method goes by to mean anything.
     """
     found = _calibrator(method)
     count = int(seen.counts.sum())
     if found.histogram and count < BINS:
-        raise CalibrationError(
+        raise FewValuesError(
             f"{tensor} has {count} values, too few for the histogram that {method} goes by "
             f"({BINS} bins).",
             hint="Calibrate on more faces with --samples, or with --method minmax.",
