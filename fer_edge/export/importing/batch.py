@@ -6,6 +6,7 @@ from onnx import helper
 
 from fer_edge.errors import ExportError
 from fer_edge.export.importing.editing import Array, Editable, Shape, open_session
+from fer_edge.export.importing.folding import fold_constants
 
 _BATCHES = (2, 3)
 """Both are run: what differs between them follows the batch, what does not is constant."""
@@ -39,6 +40,7 @@ def any_batch(graph: Editable, image: str, shape: tuple[int, int, int], where: s
     fixed = dims[0].dim_value if dims[0].HasField("dim_value") else 0
     kind = value.type.tensor_type.elem_type
     if fixed:
+        fold_constants(graph)  # a class token may be expanded to the number of faces
         _release(graph, fixed)
     value.CopyFrom(helper.make_tensor_value_info(image, kind, ["batch", *shape]))
     for output in graph.outputs:

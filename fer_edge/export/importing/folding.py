@@ -11,7 +11,8 @@ _RANDOM = (
     "Bernoulli",
 )  # fmt: skip
 _LARGEST = 4_000_000
-"""Numbers in a constant that is made beforehand: what is larger is cheaper to compute."""
+"""Numbers in a constant that is made beforehand, where it is larger than what it is made of: such
+is cheaper to compute."""
 
 
 def fold_constants(graph: Editable) -> bool:
@@ -28,7 +29,8 @@ def fold_constants(graph: Editable) -> bool:
             inputs = [graph.constants.get(name) for name in node.input]
             names = [name for name in node.output if name]
             values = evaluate(node, inputs)
-            if all(v.size <= _LARGEST for v in values):
+            given = sum(value.size for value in inputs if value is not None)
+            if all(v.size <= max(_LARGEST, given) for v in values):
                 graph.constants.update(zip(names, values, strict=True))
                 changed = True
                 continue

@@ -104,6 +104,51 @@ def means_are_pools(graph: Editable) -> bool:
     return False
 
 
+def pools_within_pads(graph: Editable) -> bool:
+    """The windows of an AveragePool do not reach beyond the zeros that it counts.
+
+    ONNX Runtime's pool over integers counts what they reach there, too (ceil_mode with
+    count_include_pad; 1.32). So the pool does, and a factor makes up for it.
+    """
+    for node in list(graph.nodes):
+        if node.op_type != "AveragePool":
+            continue
+        found = attributes(node)
+        shape = graph.shape(node.input[0])
+        if shape is None or not (found.get("ceil_mode") and found.get("count_include_pad")):
+            continue
+        if set(found.get("dilations", [1])) != {1}:
+            continue
+        if not any(found.get("pads", ())):
+            _set(node, count_include_pad=0)
+            return True
+        sides = np.array(shape[2:])
+        begins, ends = np.split(np.array(found["pads"]), 2)
+        kernel, strides = (
+            np.array(found["kernel_shape"]),
+            np.array(found.get("strides", 1 + 0 * sides)),
+        )
+        whole = sides + begins + ends
+        # A window that would begin in the zeros at the end is none. ONNX's inference of shapes
+        # (1.23) has it.
+        last = -(-(whole - kernel) // strides)
+        last -= last * strides >= sides + begins
+        beyond = np.maximum(last * strides + kernel - whole, 0)
+        _set(node, pads=[*begins, *(ends + beyond)], ceil_mode=0)
+        if beyond.any():
+            factor = np.ones((1, 1), np.float32)
+            for side, stride, width, end in zip(whole, strides, kernel, last, strict=True):
+                counted = np.minimum(width, side - stride * np.arange(end + 1))
+                factor = np.multiply.outer(factor, width / counted)
+            pooled, given = graph.unique(f"{node.name}/pooled"), node.output[0]
+            node.output[0] = pooled
+            inputs = [pooled, graph.constant(factor.astype(np.float32), f"{node.name}/factor")]
+            graph.replace([node], [node, helper.make_node("Mul", inputs, [given], pooled)])
+        graph.forget_shapes()
+        return True
+    return False
+
+
 def turned_rows(graph: Editable) -> bool:
     """A transposition before a Flatten before a Gemm goes into the order of its weights."""
     for node in list(graph.nodes):

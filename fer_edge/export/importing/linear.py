@@ -46,20 +46,18 @@ def plain_products(graph: Editable) -> bool:
 def _mend_gemm(graph: Editable, node: onnx.NodeProto) -> bool:
     found = attributes(node)
     weight = graph.value(node.input[1])
-    bias = graph.value(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    if len(node.input) > 2 and node.input[2] and bias is None:
-        return False
     if weight is None:
         return False
+    if len(node.input) > 2 and not _is_bias(graph.value(node.input[2])):
+        _add_after(graph, node)
+        return True
+    bias = graph.value(node.input[2]) if len(node.input) > 2 else None
     rows = weight if found.get("transB") else weight.T
     plain = {k: v for k, v in found.items() if not _neutral(k, v)} == {"transB": 1}
     if plain and bias is not None and bias.shape == (len(rows),):
         return False
     if bias is not None:
-        whole = np.broadcast_to(bias, np.broadcast_shapes(bias.shape, (1, len(rows))))
-        if len(whole) != 1:
-            return False  # Another bias for each face.
-        bias = found.get("beta", 1.0) * whole[0]
+        bias = found.get("beta", 1.0) * np.broadcast_to(bias, (1, len(rows)))[0]
     source, before = node.input[0], []
     if found.get("transA"):
         source = graph.unique(f"{node.name}/turned")
@@ -67,6 +65,26 @@ def _mend_gemm(graph: Editable, node: onnx.NodeProto) -> bool:
     gemm = _gemm(graph, node, source, found.get("alpha", 1.0) * rows, bias)
     graph.replace([node], [*before, gemm])
     return True
+
+
+def _is_bias(value: Array | None) -> bool:
+    """Whether it is the same for each face, and not computed."""
+    return value is not None and (value.ndim < 2 or len(value) == 1)
+
+
+def _add_after(graph: Editable, node: onnx.NodeProto) -> None:
+    """Add what a Gemm adds after it."""
+    product, scaled = (graph.unique(f"{node.name}/{what}") for what in ("product", "scaled"))
+    values = attributes(node)
+    beta = graph.constant(np.array(values.pop("beta", 1.0), np.float32), "beta")
+    graph.replace(
+        [node],
+        [
+            helper.make_node("Gemm", node.input[:2], [product], node.name, **values),
+            helper.make_node("Mul", [node.input[2], beta], [scaled], scaled),
+            helper.make_node("Add", [product, scaled], node.output, product),
+        ],
+    )
 
 
 def _neutral(name: str, value: object) -> bool:

@@ -117,6 +117,7 @@ _GENERAL: tuple[Pass, ...] = (
     linear.plain_products,
     layout.meet_transposes,
     layout.means_are_pools,
+    layout.pools_within_pads,
     folding.single_reshapes,
     layout.turned_rows,
     linear.merge_constants,

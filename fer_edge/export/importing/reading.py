@@ -18,6 +18,8 @@ from fer_edge.file_kinds import file_kind
 
 OLDEST_OPSET = 9
 NEWEST_OPSET = 24
+_RESIZE_CHOOSES = 11
+"""The first opset in which a Resize says where it finds pixels."""
 _CHANGED = ("GroupNormalization",)
 """Operators that mean something else after :data:`~fer_edge.export.graph.view.OPSET`, and that ONNX
 defines by others."""
@@ -76,13 +78,37 @@ def editable(model: onnx.ModelProto, where: str) -> Editable:
         onnx.checker.check_model(_sorted(model))
         if version < OPSET:
             model = onnx.version_converter.convert_version(_sorted(model), OPSET)
+        if version < _RESIZE_CHOOSES:
+            _resize_as_before(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise ExportError(f"{where} is not a valid ONNX graph: {_line(error)}.") from error
+    for node in model.graph.node:
+        while node.input and not node.input[-1]:  # what is optional and left out
+            del node.input[-1]
     graph = Editable(model)
     _constants_out_of_nodes(graph)
     _one_float(graph)
     graph.nodes = graph.sorted_nodes()
     return graph
+
+
+def _resize_as_before(model: onnx.ModelProto) -> None:
+    """Where Resize of opset 10, and Upsample before, found pixels, which converting leaves out."""
+    scales = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            scales[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            smaller = len(node.input) > 2 and np.any(scales.get(node.input[2], 1) < 1)
+            chosen = {
+                "coordinate_transformation_mode": "asymmetric",
+                "nearest_mode": "ceil" if smaller else "floor",  # as ONNX Runtime takes opset 10
+            }
+            kept = [a for a in node.attribute if a.name not in chosen]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.extend(helper.make_attribute(k, v) for k, v in chosen.items())
 
 
 def _single_names(model: onnx.ModelProto) -> None:

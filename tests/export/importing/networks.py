@@ -245,6 +245,51 @@ def _swish(h: Hand, x: str) -> str:
     return h.n("Mul", [y, h.n("Sigmoid", [y])])
 
 
+def _celu(h: Hand, x: str) -> str:
+    return h.n("Celu", [h.conv(x, 16, 16, 2)], alpha=0.5)
+
+
+def _masked(h: Hand, x: str) -> str:
+    rows = h.n("Reshape", [h.conv(x, 16, 16, 2), h.c(np.array([0, 16, 144]))])
+    mask = np.triu(np.full((144, 144), -np.inf, np.float32), 1)
+    score = h.n("MatMul", [h.n("Transpose", [rows], perm=[0, 2, 1]), rows])
+    parts = h.n("Softmax", [h.n("Add", [score, h.c(mask)])], axis=-1)
+    mixed = h.n("MatMul", [rows, h.n("Transpose", [parts], perm=[0, 2, 1])])
+    return h.n("Reshape", [mixed, h.c(np.array([0, 16, 12, 12]))])
+
+
+def _overhanging(h: Hand, x: str) -> str:
+    """Pools whose last windows reach beyond what is padded, or need not all of it."""
+    x = h.n("Relu", [h.conv(x, 16, 16)])
+    for kernel, pads in ((3, [1, 1, 0, 0]), (2, [1, 0, 0, 1]), (3, [0] * 4)):
+        x = h.n("AveragePool", [x], kernel_shape=[kernel] * 2, strides=[2] * 2, pads=pads,
+                ceil_mode=1, count_include_pad=1)  # fmt: skip
+        x = h.n("Relu", [h.conv(x, 16, 16)])
+    return x
+
+
+def _grouped(h: Hand, x: str) -> str:
+    y = h.n("ConvTranspose", [x, h.w(16, 4, 3, 3), h.b(16)], strides=[2, 2], pads=[1] * 4, group=4)
+    y = h.n("ConvTranspose", [h.n("Relu", [y]), h.w(16, 4, 3, 3), ""], pads=[1] * 4, group=4)
+    return h.n("Relu", [h.conv(h.n("Relu", [y]), 16, 16, 2)])
+
+
+def _enlarged(mode: str) -> Callable[[Hand, str], str]:
+    def body(h: Hand, x: str) -> str:
+        factors = h.c(np.array([1, 1, 2, 2], np.float32))
+        operator = "Upsample" if h.opset < 10 else "Resize"
+        x = h.n(operator, [h.n("Relu", [h.conv(x, 16, 16, 2)]), factors], mode=mode)
+        return h.n("Relu", [h.conv(x, 16, 16, 2)])
+
+    return body
+
+
+def _computed_bias(h: Hand, x: str) -> str:
+    """A Gemm that adds what another computes, and one that leaves it out."""
+    other = h.n("Gemm", [x, h.w(7, 7), ""])
+    return h.n("Gemm", [x, h.c(np.eye(7, dtype=np.float32)), other], alpha=0.9, beta=0.1)
+
+
 def _excited(h: Hand, x: str) -> str:
     x = h.n("HardSwish", [h.conv(x, 16, 16, 2, group=16)])
     gate = h.n("Relu", [h.conv(h.n("GlobalAveragePool", [x]), 16, 4, kernel=1)])
@@ -390,6 +435,13 @@ NETWORKS: dict[str, Foreign] = {
     "shared weights": Foreign(_hand(body=_shared), UNIT),
     "swish": Foreign(_hand(body=_swish), UNIT),
     "squeeze and excitation, hard swish": Foreign(_hand(body=_excited), UNIT),
+    "Celu": Foreign(_hand(body=_celu), UNIT),
+    "mask of infinity": Foreign(_hand(body=_masked), UNIT),
+    "pools that overhang": Foreign(_hand(body=_overhanging), UNIT),
+    "transposed convolutions in groups": Foreign(_hand(body=_grouped), UNIT),
+    "opset 9, linear Upsample": Foreign(_hand(opset=9, body=_enlarged("linear")), UNIT),
+    "opset 10, nearest Resize": Foreign(_hand(opset=10, body=_enlarged("nearest")), UNIT),
+    "Gemm that adds another": Foreign(_hand(tail=_computed_bias), UNIT),
     "padding apart": Foreign(_hand(body=_same_padding), UNIT),
     "every Gemm": Foreign(_hand(tail=_gemms), UNIT),
     "log-softmax and exp": Foreign(_hand(tail=_exp_of_log), UNIT),

@@ -7,9 +7,21 @@ import onnx
 import pytest
 
 from fer_edge.export.graph.view import GraphView
-from fer_edge.export.importing import ImportOptions, import_onnx
+from fer_edge.export.importing import ImportOptions, folding, import_onnx
+from fer_edge.export.quantization.calibration import calibrate
+from fer_edge.export.quantization.forms.cpu_form import cpu_form
 from fer_edge.export.quantization.scales import integers, weight_scales
-from tests.export.importing.networks import GRAY3, NETWORKS, SEVEN, UNIT, Hand, images
+from tests.export.conftest import run
+from tests.export.importing.networks import (
+    GRAY3,
+    NETWORKS,
+    SEVEN,
+    UNIT,
+    Hand,
+    images,
+    raw,
+    rendered,
+)
 
 
 def imported(name, tmp_path, options=None):
@@ -58,6 +70,15 @@ def test_keras_transpositions_leave_nothing(tmp_path):
     assert not {"Transpose", "Reshape"} & found.keys()
 
 
+def test_pools_that_overhang_are_on_integers_what_they_are(tmp_path):
+    graph = imported("pools that overhang", tmp_path)
+    faces = rendered(140, 3)
+    integers = cpu_form(graph, calibrate(graph, "pools", faces, method="minmax", samples=140))
+    (fused,), (plain,) = (run(integers, faces.faces, optimise=one) for one in (True, False))
+    # A step of an integer may fall to the other side where sums have another order.
+    assert np.mean(np.abs(fused - plain) < 1e-3) > 0.99
+
+
 def test_mean_and_deviation_are_a_subtraction_and_weights(tmp_path):
     view = GraphView(imported("keras, colour", tmp_path))
     cast, less, layer = view.nodes[:3]
@@ -95,3 +116,28 @@ def test_pixels_less_128_are_found_whoever_wrote_them(tmp_path):
 def test_the_same_file_gives_the_same_bytes(tmp_path):
     one, two = (imported("every Gemm", tmp_path) for _ in range(2))
     assert one.SerializeToString(deterministic=True) == two.SerializeToString(deterministic=True)
+
+
+def test_large_weights_behind_a_transposition_are_folded(tmp_path, monkeypatch):
+    monkeypatch.setattr(folding, "_LARGEST", 10)
+    h = Hand(1, "input", images(1))
+    x = h.n("Conv", ["input", h.n("Transpose", [h.w(3, 3, 1, 4)], perm=[3, 2, 0, 1]), h.b(4)])
+    row = h.n("Flatten", [h.n("GlobalAveragePool", [x])])
+    h.nodes.append(onnx.helper.make_node("Gemm", [row, h.w(4, 7), h.b(7)], ["output"]))
+    h.save(tmp_path / "x.onnx", ["n", 1, 48, 48], {"output": ["n", 7]})
+    graph = import_onnx(tmp_path / "x.onnx", UNIT).source.graph
+    assert "Transpose" not in operators(graph)
+
+
+def test_a_class_token_that_is_expanded_to_one_face_becomes_any_number(tmp_path):
+    h = Hand(1, "input", images(1))
+    rows = h.n("Reshape", [h.conv("input", 1, 8, 4), h.c(np.array([1, 8, 144]))])
+    rows = h.n("Transpose", [rows], perm=[0, 2, 1])
+    shape = h.c(np.array([1, 1, 8]))
+    token = h.n("Expand", [h.w(1, 1, 8), shape])
+    x = h.n("Concat", [token, rows], axis=1)
+    x = h.n("ReduceMean", [h.n("LayerNormalization", [x, h.w(8), h.b(8)])], axes=[1], keepdims=0)
+    h.nodes.append(onnx.helper.make_node("Gemm", [x, h.w(8, 7), h.b(7)], ["output"]))
+    h.save(tmp_path / "x.onnx", [1, 1, 48, 48], {"output": [1, 7]})
+    graph = import_onnx(tmp_path / "x.onnx", UNIT).source.graph
+    assert run(graph, raw(1)[:5, 0])[0].shape == (5, 7)

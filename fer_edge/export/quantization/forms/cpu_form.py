@@ -265,7 +265,10 @@ class _Rewrite:
         if meaning is None or attribute(node, "transA", 0):
             return []
         weights = self._view.array(node.input[1]).shape
-        channels = weights[1 - outputs_axis(node)] * attribute(node, "group", 1)
+        inputs_axis = 1 - outputs_axis(node)
+        # Of the weights of a Conv this axis is that of one group, of a ConvTranspose of all.
+        groups = attribute(node, "group", 1) if inputs_axis == 1 else 1
+        channels = weights[inputs_axis] * groups
         node.input[0] = f"{node.name}/input"
         inputs = [
             f"{source}/quantized",

@@ -1,6 +1,7 @@
 """Precision written in the graph: float16 inside, or weights stored as float16."""
 
 from collections.abc import Callable, Collection
+from functools import cache
 
 import numpy as np
 import onnx
@@ -82,7 +83,7 @@ class _Types:
             # layer would keep TensorRT from fusing the two.
             self._dequantize[node.output[0]] = node
             return
-        wide = node.name in self._kept or node.op_type == "Softmax"
+        wide = node.name in self._kept or node.op_type == "Softmax" or not _has_float16(node)
         wide = wide or not self._given.isdisjoint(node.output)
         if node.op_type == "QuantizeLinear":
             wide = self._wide[node.input[0]]
@@ -146,6 +147,16 @@ _FROM_NOTHING = ("ConstantOfShape", "Range", "EyeLike", "OneHot")
 """They give float32 of what is none."""
 
 
+@cache
+def _gives_float16(operator: str) -> bool:
+    return "tensor(float16)" in onnx.defs.get_schema(operator, OPSET).outputs[0].types
+
+
+def _has_float16(node: onnx.NodeProto) -> bool:
+    """Whether ONNX has the operator in float16: Celu it has not."""
+    return bool(node.domain) or _gives_float16(node.op_type)
+
+
 def types_follow(node: onnx.NodeProto) -> Callable[[int], bool]:
     """Which inputs of a node may be float16: those whose type the operator leaves open."""
     formal = onnx.defs.get_schema(node.op_type, OPSET).inputs
@@ -197,9 +208,9 @@ def needs_float32(model: onnx.ModelProto, faces: Faces) -> dict[str, str]:
         for tensor, (top, squares, difference) in zip(
             tensors, np.reshape(values, (-1, 3)).tolist(), strict=True
         ):
-            if not np.isfinite(top):
+            if np.isnan(top):  # infinity may be a mask
                 raise ExportError(
-                    f"{tensor} is not finite in float32.",
+                    f"{tensor} is not a number in float32.",
                     hint="The training has diverged; train again with a lower --lr.",
                 )
             largest[tensor] = max(largest[tensor], top)

@@ -95,7 +95,7 @@ def test_a_node_that_rounding_spoils_is_kept(plain, faces):
 def test_a_model_that_is_not_finite_is_refused(plain, faces):
     broken = copy_of(plain)
     set_constant(broken, "a.bias", np.full(16, np.inf, np.float32))
-    with pytest.raises(ExportError, match=r"a is not finite in float32"):
+    with pytest.raises(ExportError, match=r"b is not a number in float32"):
         needs_float32(broken, faces.faces[:, None])
 
 
