@@ -17,6 +17,9 @@ from fer_edge.training.options import TrainOptions
 
 CONFIG = "config.json"
 _FLAGS = flags(TrainOptions)
+_RATE = 0.1 / 128
+"""Learning rate for each face of a batch."""
+_TUNING_RATE = _RATE / 5
 _RULES = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -81,13 +84,31 @@ class TrainConfig(TrainOptions):
         """What the model will take and give; raises as :func:`fer_edge.models.model_contract`."""
         return model_contract(self.model, self.size, self.color)
 
+    @property
+    def rate(self) -> float:
+        """Highest learning rate.
+
+        Where none is given it follows the batch (Goyal et al. 2017, arXiv:1706.02677), and stays
+        low where trained weights go on.
+        """
+        if self.lr is not None:
+            return self.lr
+        trained = self.weights or self.pretrained or self.grow_from
+        return (_TUNING_RATE if trained else _RATE) * self.batch
+
     def resolved(self) -> "TrainConfig":
-        """The same with size, colour and the source of ImageNet weights said, for a run to keep."""
+        """The same with all that follows from other values said, for a run to keep."""
         contract = self.contract
         source = self.pretrained_from
         if self.pretrained:
             source = imagenet_source(model_spec(self.model))
-        return replace(self, size=contract.size, color=contract.color, pretrained_from=source)
+        return replace(
+            self,
+            size=contract.size,
+            color=contract.color,
+            lr=self.rate,
+            pretrained_from=source,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

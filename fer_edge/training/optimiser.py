@@ -10,7 +10,7 @@ def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     """Nesterov's SGD as ``config`` has it; its learning rate is set at every step."""
     return torch.optim.SGD(
         _decay_groups(model, config.weight_decay),
-        lr=config.lr,
+        lr=config.rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         # One pass over the weights: a sixth more faces a second of a ResNet-50 on two cores.

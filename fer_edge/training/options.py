@@ -162,7 +162,16 @@ class TrainOptions:
 
     epochs: Annotated[int, Ge(1), Option("Passes over the training split.", "optimiser")] = 30
     batch: Annotated[int, Ge(2), Option("Faces per step.", "optimiser")] = 128
-    lr: Annotated[float, Gt(0), Option("Highest learning rate.", "optimiser")] = 0.1
+    lr: Annotated[
+        float | None,
+        Gt(0),
+        Option(
+            "Highest learning rate.",
+            "optimiser",
+            unset="0.1 for 128 faces, in proportion to --batch; a fifth with --weights, "
+            "--pretrained or --grow-from",
+        ),
+    ] = None
     momentum: Annotated[float, Ge(0), Lt(1), Option("Nesterov momentum.", "optimiser")] = 0.9
     weight_decay: Annotated[
         float, Ge(0), Option("On weights, not on biases or norms.", "optimiser")

@@ -5,6 +5,7 @@ import pytest
 
 from fer_edge.errors import TrainingError, UsageError
 from fer_edge.training.config import CONFIG, TrainConfig
+from fer_edge.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,26 @@ def test_a_config_survives_its_file(config: Callable[..., TrainConfig], tmp_path
     saved = config(lr=0.3, schedule="cosine", weights="w.safetensors", compile=True)
     saved.save(tmp_path)
     assert TrainConfig.load(tmp_path) == saved
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [
+        ({}, 0.1),
+        ({"batch": 32}, 0.025),
+        ({"weights": "w.safetensors"}, 0.02),
+        ({"weights": "w.safetensors", "new_head": True}, 0.02),
+        ({"pretrained": True, "batch": 256}, 0.04),
+        ({"grow_from": "compact"}, 0.02),
+        ({"batch": 32, "lr": 0.3}, 0.3),
+    ],
+)
+def test_the_rate_follows_the_batch_and_is_low_for_trained_weights(
+    values: dict[str, object], rate: float
+) -> None:
+    chosen = TrainConfig.checked(**({"data": "d", "batch": 128} | values))
+    assert chosen.rate == pytest.approx(rate)
+    assert learning_rate(chosen, 25, 100) == pytest.approx(rate)  # its top
 
 
 @pytest.mark.parametrize(
