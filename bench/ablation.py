@@ -16,7 +16,7 @@ from rich.progress import track
 from fer_edge.data import load_dataset
 from fer_edge.metrics import standard_error
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.epoch import METRICS, kept_epoch
+from fer_edge.training.epoch import METRICS, metrics_of
 from fer_edge.training.recipe import read_recipe
 from fer_edge.training.run import resume, start
 
@@ -66,8 +66,8 @@ def main() -> None:
     rows = {}
     for name, change in track(list(changes.items())[: arguments.first], "Trainings"):
         run = arguments.runs / name.replace(" ", "-")
-        train(TrainConfig.checked(**base | change), run)
-        best = kept_epoch(run)
+        progress = train(TrainConfig.checked(**base | change), run)
+        best = metrics_of(run, progress.best_epoch)
         rows[name] = {
             "changed": change,
             "accuracy": best["val_accuracy"],

@@ -104,9 +104,9 @@ def train(
         growing, asking = counted(tell, "Growing"), counted(tell, "Asking the teachers")
         try:
             if config is None:
-                go_on(run, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch)
+                progress = go_on(run, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch)
             else:
-                start(
+                progress = start(
                     config,
                     run,
                     on_load=load,
@@ -127,7 +127,7 @@ def train(
     if not json and config is not None:
         for source in config.data:
             say_what_was_left_out(source, config.labels, config.contract)
-    report(run, json, TrainConfig.load(run).keep)
+    report(run, json, progress.best_epoch, TrainConfig.load(run).keep)
 
 
 def _refuse_others(context: typer.Context) -> None:

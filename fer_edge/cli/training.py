@@ -43,8 +43,8 @@ def fit_svm(
     source = Path(values.pop("source_run"))
     with staged_progress(quiet=json) as tell:
         load, step = counted(tell, "Reading faces"), counted(tell, "Features and SVM")
-        train_svm(source, sources[0], run, on_load=load, on_step=step, **values)
-    report(run, json)
+        fitted = train_svm(source, sources[0], run, on_load=load, on_step=step, **values)
+    report(run, json, fitted.epoch)
 
 
 def given(context: typer.Context) -> list[str]:
@@ -71,14 +71,14 @@ def line(epoch: "Epoch", elapsed: float) -> str:
     )
 
 
-def report(run: Path, json: bool, keep: Literal["best", "last"] = "best") -> None:
-    """Tell the epoch of a run that is kept, and what to do next."""
+def report(run: Path, json: bool, epoch: int, keep: Literal["best", "last"] = "best") -> None:
+    """Tell the epoch of a run that is kept, its number from 1, and what to do next."""
     from rich.console import Console
     from rich.table import Table
 
-    from fer_edge.training.epoch import kept_epoch
+    from fer_edge.training.epoch import metrics_of
 
-    best = kept_epoch(run, keep)
+    best = metrics_of(run, epoch)
     if json:
         print_json({"run": str(run), keep: best})
         return

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file with everything that the next epoch needs."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Progress:
     """Epochs finished."""
     best_epoch: int = 0
     best_accuracy: float = -1.0
+    best_loss: float = math.inf
+    """On val, as the accuracy. Infinite in what older versions wrote."""
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, object]) -> None:

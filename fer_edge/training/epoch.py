@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,16 @@ def val_figures(matrix: NDArray[np.int64], labels: Sequence[str] = EMOTIONS) -> 
     }
 
 
-def kept_epoch(run: Path, keep: Literal["best", "last"] = "best") -> dict[str, Any]:
-    """The line of ``metrics.jsonl`` with the highest val accuracy, or the last."""
-    epochs = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
-    return epochs[-1] if keep == "last" else max(epochs, key=lambda one: one["val_accuracy"])
+def rank(val_accuracy: float, val_loss: float) -> tuple[float, float]:
+    """What epochs are compared by: of equal accuracies, which small data often have, the lower loss
+    tells the network that has learnt more."""
+    return val_accuracy, -val_loss
+
+
+def metrics_of(run: Path, epoch: int) -> dict[str, Any]:
+    """The line of ``metrics.jsonl`` of an epoch, from 1."""
+    lines = map(json.loads, (run / METRICS).read_text().splitlines())
+    return next(line for line in lines if line["epoch"] == epoch)
 
 
 def add_line(run: Path, epoch: Epoch) -> None:

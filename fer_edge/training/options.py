@@ -292,8 +292,9 @@ class TrainOptions:
     keep: Annotated[
         Literal["best", "last"],
         Option(
-            "Publish the epoch that is best on val, or the last, which val did not choose: for "
-            "further data sets that val says nothing of.",
+            "Publish the epoch that is best on val (of equal accuracies the one of the lowest "
+            "loss), or the last, which val did not choose: for further data sets that val says "
+            "nothing of.",
             "run",
         ),
     ] = "best"

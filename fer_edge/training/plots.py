@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fer_edge.files import atomic_path
+from fer_edge.training.epoch import rank
 
 
 def plot_curves(metrics: Path, target: Path) -> None:
@@ -21,7 +22,7 @@ def plot_curves(metrics: Path, target: Path) -> None:
         loss.plot(epochs, [row[f"{part}_loss"] for row in rows], **style)
         shares = [100 * row[f"{part}_accuracy"] for row in rows]
         accuracy.plot(epochs, shares, **style)
-    best = max(rows, key=lambda row: row["val_accuracy"])
+    best = max(rows, key=lambda row: rank(row["val_accuracy"], row["val_loss"]))
     accuracy.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="tab:blue")
     accuracy.set_title(f"best val {100 * best['val_accuracy']:.2f} % in epoch {best['epoch']}")
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)")

@@ -34,7 +34,15 @@ from fer_edge.training.degrade import degrade
 from fer_edge.training.devices import amp_dtype, resolve_device
 from fer_edge.training.distill import Teacher, divergence
 from fer_edge.training.distributed import Workers
-from fer_edge.training.epoch import METRICS, Epoch, add_line, drop_lines_after, val_figures
+from fer_edge.training.epoch import (
+    METRICS,
+    Epoch,
+    add_line,
+    drop_lines_after,
+    metrics_of,
+    rank,
+    val_figures,
+)
 from fer_edge.training.failures import failures_told
 from fer_edge.training.initial import initial_network
 from fer_edge.training.int8_weights import keep_rounded
@@ -136,6 +144,10 @@ class Trainer:
             self.progress = load_state(
                 run / LAST, self.model, self.average, self.optimizer, self.scaler
             )
+            if self.progress.best_epoch and np.isinf(self.progress.best_loss):
+                # Older versions kept it in the metrics alone.
+                told = metrics_of(run, self.progress.best_epoch)
+                self.progress.best_loss = told["val_loss"]
         if self.workers.leads:
             drop_lines_after(run, self.progress.epoch)
         self.forward: Callable[[Tensor], Tensor] = self.model
@@ -209,8 +221,10 @@ class Trainer:
             self.progress.epoch = epoch.epoch
             if not self.workers.leads:
                 continue
-            if self.config.keep == "last" or epoch.val_accuracy > self.progress.best_accuracy:
+            best = rank(self.progress.best_accuracy, self.progress.best_loss)
+            if self.config.keep == "last" or rank(epoch.val_accuracy, epoch.val_loss) > best:
                 self.progress.best_accuracy = epoch.val_accuracy
+                self.progress.best_loss = epoch.val_loss
                 self.progress.best_epoch = epoch.epoch
                 save_model(
                     self.run / BEST,

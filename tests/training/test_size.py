@@ -19,7 +19,7 @@ from fer_edge.models.trained import load_trained
 from fer_edge.runtime import Recognizer
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import TrainConfig
-from fer_edge.training.epoch import kept_epoch
+from fer_edge.training.epoch import metrics_of
 from fer_edge.training.run import _trainer, resume, start
 from tests.training.test_run import assert_same_run
 
@@ -111,7 +111,7 @@ def test_labels_of_the_networks_own_are_learnt_and_exported(
     make: Callable[..., TrainConfig], folder: Path, tmp_path: Path
 ) -> None:
     start(make(model="colourful", epochs=1, batch=6, logit_adjustment=0.5), tmp_path / "run")
-    assert [*kept_epoch(tmp_path / "run")["val_recall"]] == ["sad", "joy", "anger"]
+    assert [*metrics_of(tmp_path / "run", 1)["val_recall"]] == ["sad", "joy", "anger"]
     source = open_source(tmp_path / "run")
     assert source.contract == Contract(32, "rgb", ("sad", "joy", "anger"))
     data = load_dataset(folder, "val", contract=source.contract)

@@ -18,7 +18,7 @@ from fer_edge.training import svm as svms
 from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST
 from fer_edge.training.config import CONFIG
-from fer_edge.training.epoch import METRICS, kept_epoch
+from fer_edge.training.epoch import METRICS, metrics_of
 from fer_edge.training.svm import features, train_svm
 from fer_edge.training.trainer import Trainer
 
@@ -84,7 +84,7 @@ def test_decision_values_are_those_of_scikit_learn(source: Path, train_set: Face
 def test_the_run_can_be_read_like_any_other(source: Path) -> None:
     out = source / "svm"
     epoch = train_svm(source, "made up", out, costs=[1e-3], class_balance=0.5)
-    assert kept_epoch(out) == vars(epoch)
+    assert metrics_of(out, 1) == vars(epoch)
     assert len((out / METRICS).read_text().splitlines()) == 1
     with safe_open(out / BEST, framework="pt") as file:
         facts = {k: json.loads(v) for k, v in file.metadata().items()}

@@ -21,7 +21,8 @@ from fer_edge.training import plots
 from fer_edge.training import trainer as trainers
 from fer_edge.training.augment import normalise
 from fer_edge.training.checkpoint import BEST, LAST, save_model
-from fer_edge.training.epoch import METRICS, kept_epoch
+from fer_edge.training.config import TrainConfig
+from fer_edge.training.epoch import METRICS, metrics_of
 from fer_edge.training.trainer import Trainer, evaluation_batch
 
 STEPS = 4
@@ -54,7 +55,7 @@ def test_it_learns(trainer: Callable[..., Trainer], ema: float) -> None:
         ema=ema,
     )
     made.fit()
-    best = kept_epoch(made.run)
+    best = metrics_of(made.run, made.progress.best_epoch)
     assert best["val_accuracy"] > 0.4  # chance is 0.14
     assert best["val_loss"] < 1.6  # chance is log 7 = 1.95
     assert rows(made.run)[-1]["train_loss"] < rows(made.run)[0]["train_loss"]
@@ -86,14 +87,14 @@ def test_every_epoch_leaves_metrics_and_pictures(
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_best_holds_the_first_of_the_best_epochs(
+def test_best_holds_the_epoch_of_the_highest_accuracy(
     trainer: Callable[..., Trainer],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     val_set: FaceDataset,
     ema: float,
 ) -> None:
-    scores = iter([0.3, 0.8, 0.5, 0.8])
+    scores = iter([0.3, 0.8, 0.5, 0.7])
     monkeypatch.setattr(metrics, "accuracy", lambda _: next(scores))
     made = trainer(epochs=4, ema=ema)
     published: list[dict[str, Tensor]] = []
@@ -104,7 +105,7 @@ def test_best_holds_the_first_of_the_best_epochs(
         losses.append(epoch.val_loss)
 
     made.fit(on_epoch=on_epoch)
-    assert kept_epoch(tmp_path)["epoch"] == 2
+    assert made.progress.best_epoch == 2
     with safe_open(tmp_path / BEST, framework="pt") as file:
         facts = {k: json.loads(v) for k, v in file.metadata().items()}
     model = build_model("tiny").eval()
@@ -126,6 +127,56 @@ def test_best_holds_the_first_of_the_best_epochs(
     }
 
 
+@pytest.mark.parametrize("broken_after", [None, 2, 3])
+@pytest.mark.parametrize("older", [False, True])
+def test_of_equal_accuracies_the_one_of_the_lowest_loss_is_kept(
+    trainer: Callable[..., Trainer],
+    config: Callable[..., TrainConfig],
+    train_set: FaceDataset,
+    val_set: FaceDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken_after: int | None,
+    older: bool,
+) -> None:
+    losses = iter([1.2, 0.9, 0.7, 0.8])
+    accuracies = iter([0.8, 0.8, 0.8, 0.8])
+    monkeypatch.setattr(metrics, "accuracy", lambda _: next(accuracies))
+    epoch_of = Trainer._epoch
+
+    def told(self: Trainer, *given: object) -> object:
+        epoch, logits = epoch_of(self, *given)
+        return replace(epoch, val_loss=next(losses)), logits
+
+    monkeypatch.setattr(Trainer, "_epoch", told)
+    if older:
+        # What was written before there was a loss in it.
+        write = trainers.save_state
+
+        def forgetting(*given: object) -> None:
+            given[-1].__dict__.pop("best_loss")
+            write(*given)
+            given[-1].best_loss = metrics_of(tmp_path, given[-1].best_epoch)["val_loss"]
+
+        monkeypatch.setattr(trainers, "save_state", forgetting)
+
+    def stop(epoch: object) -> None:
+        if epoch.epoch == broken_after:
+            raise KeyboardInterrupt
+
+    made = trainer(epochs=4)
+    if broken_after is None:
+        made.fit()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            made.fit(on_epoch=stop)
+        made = Trainer(config(epochs=4), train_set, val_set, tmp_path, resume=True)
+        made.fit()
+    assert made.progress.best_epoch == 3
+    with safe_open(tmp_path / BEST, framework="pt") as file:
+        assert file.metadata()["epoch"] == "3"
+
+
 def test_the_last_epoch_is_kept_where_asked(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -133,7 +184,7 @@ def test_the_last_epoch_is_kept_where_asked(
     monkeypatch.setattr(metrics, "accuracy", lambda _: next(scores))
     made = trainer(epochs=2, ema=0.0, keep="last")
     made.fit()
-    assert kept_epoch(tmp_path, "last")["epoch"] == 2
+    assert made.progress.best_epoch == 2
     model = build_model("tiny").eval()
     load_weights(model, tmp_path / BEST)
     torch.testing.assert_close(copied(model), copied(made.model), rtol=0, atol=0)
