@@ -125,8 +125,7 @@ def train(
     if not leads:
         return
     if not json and config is not None:
-        for source in config.data:
-            say_what_was_left_out(source, config.labels, config.contract)
+        say_what_was_left_out(config)
     report(run, json, progress.best_epoch, TrainConfig.load(run).keep)
 
 

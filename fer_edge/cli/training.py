@@ -12,7 +12,7 @@ from fer_edge.training.declaration import flags
 from fer_edge.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from fer_edge.contract import Contract
+    from fer_edge.training.config import TrainConfig
     from fer_edge.training.epoch import Epoch
 
 
@@ -53,13 +53,16 @@ def given(context: typer.Context) -> list[str]:
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
-def say_what_was_left_out(source: str, labels: str | None, contract: "Contract") -> None:
-    """Tell what reading a data set dropped, if anything."""
+def say_what_was_left_out(config: "TrainConfig") -> None:
+    """Tell what reading the data sets dropped, if anything."""
     from fer_edge.data import describe_source
 
-    found = describe_source(source, labels=labels, contract=contract)
-    if found is not None:
-        typer.echo(f"{Path(source).name}: {found.tell()}")
+    for source in config.data:
+        found = describe_source(
+            source, labels=config.labels, shared=len(config.data) > 1, contract=config.contract
+        )
+        if found is not None:
+            typer.echo(f"{Path(source).name}: {found.tell()}")
 
 
 def line(epoch: "Epoch", elapsed: float) -> str:

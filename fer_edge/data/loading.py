@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fer_edge.contract import EMOTIONS, FER2013, Contract
@@ -18,7 +18,7 @@ from fer_edge.data.named_images import find_named
 from fer_edge.data.numbering import Numbering, parse_numbering
 from fer_edge.data.pixel_csv import find_csv, fit_faces, read_csv
 from fer_edge.data.relabel import own_labels, relabel
-from fer_edge.data.sources import LoneFile, Source, open_source
+from fer_edge.data.sources import CSV_NAMES, LoneFile, Source, open_source
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import cache_folder
 
@@ -39,6 +39,7 @@ def load_dataset(
     fer_plus: str | Path | None = None,
     soft: bool = False,
     labels: str | None = None,
+    shared: bool = False,
     contract: Contract = FER2013,
     cache: bool = True,
     cache_dir: Path | None = None,
@@ -65,6 +66,9 @@ def load_dataset(
     labels : str, optional
         What numbers mean where a source has them in the place of emotions: one of
         :data:`fer_edge.data.numbering.NUMBERINGS`, or ``0=angry,1=disgust`` and so on.
+    shared : bool
+        Other sources are read with the same ``labels``: those of ``fer2013.csv`` and
+        ``icml_face_data.csv`` then keep the meaning that they have by themselves.
     contract : Contract
         Of the model that the faces are for. Faces have its size and colour, made from the file's
         own pixels, and labels are numbers of its labels. What it has no label for is left out, and
@@ -96,12 +100,12 @@ def load_dataset(
         raise UsageError(f"There is no split {split!r}.", hint=f"Choose from {', '.join(SPLITS)}.")
     if soft and fer_plus is None:
         raise UsageError("Soft labels come from FER+ votes.", hint="Give fer2013new.csv, too.")
-    wanted = _wanted(labels, contract, split)
     folder = cache_dir or cache_folder() if cache else None
     with open_source(Path(source)) as opened:
+        wanted = _wanted(opened, labels, shared, contract, split)
         kind, splits, _ = _read(opened, wanted, folder, progress)
         if split not in splits:
-            kind, splits, _ = _read(opened, _Wanted(labels), folder, progress)
+            kind, splits, _ = _read(opened, _Wanted(wanted.labels, shared=shared), folder, progress)
             have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
             raise DataError(
                 f"{source} has no faces in split {split}; it has {have}.",
@@ -122,6 +126,7 @@ def describe_source(
     source: str | Path,
     *,
     labels: str | None = None,
+    shared: bool = False,
     contract: Contract = FER2013,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
@@ -137,7 +142,7 @@ def describe_source(
         None where nothing was left out and no face looked for.
     """
     with open_source(Path(source)) as opened:
-        wanted = _wanted(labels, contract, "train")
+        wanted = _wanted(opened, labels, shared, contract, "train")
         return _read(opened, wanted, cache_dir or cache_folder(), progress).report
 
 
@@ -150,11 +155,13 @@ class _Wanted(NamedTuple):
     contract: Contract = FER2013
     """Its size and colour."""
     only: Split | None = None
+    shared: bool = False
+    """The labels are said of several sources."""
 
     @property
     def key(self) -> str:
         """What the faces depend on beside the source."""
-        key = f":{self.labels}" if self.labels else ""
+        key = f":{self.labels}{' shared' if self.shared else ''}" if self.labels else ""
         if self.extra:
             key += f":with {','.join(self.extra)}"
         if self.only is not None:
@@ -162,10 +169,15 @@ class _Wanted(NamedTuple):
         return key
 
 
-def _wanted(labels: str | None, contract: Contract, split: Split) -> _Wanted:
+def _wanted(
+    source: Source, labels: str | None, shared: bool, contract: Contract, split: Split
+) -> _Wanted:
+    # Here, as the cache knows a file by what is in it and not by its name.
+    if shared and source.csv and PurePosixPath(source.csv).name.lower() in CSV_NAMES:
+        labels = None
     # At other sizes faces take much memory, and so only those asked for are made.
     only = split if contract.face_shape != FER2013.face_shape else None
-    return _Wanted(labels, own_labels(contract), contract, only)
+    return _Wanted(labels, own_labels(contract), contract, only, shared)
 
 
 def _read(
@@ -205,7 +217,8 @@ def _decoded(source: Source, wanted: _Wanted, progress: Progress | None) -> Deco
         where = source.where(name)
         with source.open(name) as stream:
             splits, dropped = read_csv(
-                stream, where, source.size(name), progress, numbering, wanted.extra
+                *(stream, where, source.size(name), progress, numbering, wanted.extra),
+                shared=wanted.shared,
             )
         if not splits:
             raise DataError(f"{where} holds no faces.", hint="Get the file again.")

@@ -12,9 +12,9 @@ import numpy as np
 from fer_edge.contract import SIZES, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.hold_out import choose_held_out
-from fer_edge.data.labels import SPLITS, Split, emotion_label, is_other, split_name
-from fer_edge.data.numbering import NUMBERINGS, Numbering, named
-from fer_edge.data.sources import Source
+from fer_edge.data.labels import SPLITS, USAGES, Split, emotion_label, is_other, split_name
+from fer_edge.data.numbering import NUMBERINGS, Numbering, is_number, named
+from fer_edge.data.sources import CSV_NAMES, Source
 from fer_edge.data.text import decode, fields, read_lines, sniff, split_lines
 from fer_edge.errors import DataError
 from fer_edge.pixels.crops import to_face
@@ -68,6 +68,7 @@ def read_csv(
     progress: Callable[[int, int], None] | None = None,
     numbering: Numbering | None = None,
     extra: tuple[str, ...] = (),
+    shared: bool = False,
 ) -> tuple[dict[Split, FaceDataset], dict[str, int]]:
     """Read ``fer2013.csv``, ``icml_face_data.csv`` or what has their columns.
 
@@ -89,6 +90,9 @@ def read_csv(
         What the numbers mean; by default FER2013's 0..6.
     extra : tuple of str
         Labels to keep beside the seven emotions, after which they count.
+    shared : bool
+        The numbering is said of several data sets together: refuse it where the file may as well be
+        FER2013's.
 
     Returns
     -------
@@ -100,15 +104,18 @@ def read_csv(
     Raises
     ------
     DataError
-        A header or a line that is not as in FER2013; the message names the line.
+        A header or a line that is not as in FER2013; the message names the line. Or numbers that
+        may have another meaning than ``numbering`` gives them.
     """
     faces: list[bytes] = []
     labels: list[int] = []
     splits: list[Split | None] = []
     names: list[str] = []
     dropped: Counter[str] = Counter()
+    kinds: set[tuple[str, str | None]] = set()
     rows = read_columns(stream, where, COLUMNS, size, progress, optional=_USAGE)
     for line, (emotion, pixels, usage) in rows:
+        kinds.add((emotion, usage))
         split = None if usage is None else split_name(usage)
         if usage is not None and split is None:
             raise DataError(
@@ -139,7 +146,32 @@ def read_csv(
         labels.append(label)
         splits.append(split)
         names.append(f"line {line}")
+    if shared and numbering is not None and _may_be_fer2013(kinds, numbering):
+        raise DataError(
+            f"{where} looks like FER2013's csv, whose numbers have a meaning of their own, and "
+            "--labels gives them another.",
+            hint=f"Call the file {CSV_NAMES[0]} if it is FER2013's; else write names of emotions "
+            "in the place of its numbers.",
+        )
     return _datasets(faces, labels, _with_splits(splits, names, labels), names), dict(dropped)
+
+
+def _may_be_fer2013(kinds: set[tuple[str, str | None]], numbering: Numbering) -> bool:
+    """Tell whether all that a csv says is FER2013's, and would mean something else there.
+
+    ``kinds`` are all pairs of emotion and Usage.
+    """
+    own = NUMBERINGS["fer2013"]
+    numbers = {named(emotion, own) for emotion, _ in kinds}
+    return (
+        all(usage is not None and usage.strip().lower() in USAGES for _, usage in kinds)
+        and all(is_number(emotion) for emotion, _ in kinds)
+        and not any(map(is_number, numbers))
+        and any(
+            emotion_label(named(emotion, numbering)) != emotion_label(named(emotion, own))
+            for emotion, _ in kinds
+        )
+    )
 
 
 def _with_splits(splits: list[Split | None], names: list[str], labels: list[int]) -> list[Split]:

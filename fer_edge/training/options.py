@@ -54,7 +54,7 @@ class TrainOptions:
         str | None,
         Option(
             "What numbers mean in data that have them for emotions: raf-db, affectnet, ck+ … or "
-            "0=angry,1=disgust and so on.",
+            "0=angry,1=disgust and so on. With several --data fer2013.csv keeps its own.",
             "data",
         ),
     ] = None

@@ -96,7 +96,13 @@ def _trainer(
 ) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
-    load = partial(load_dataset, labels=config.labels, contract=config.contract, progress=on_load)
+    load = partial(
+        load_dataset,
+        labels=config.labels,
+        shared=bool(others),
+        contract=config.contract,
+        progress=on_load,
+    )
     train = load(first, "train", fer_plus=config.fer_plus, soft=soft)
     # Scores stay comparable: val keeps the labels of FER2013.
     val = load(first, "val")

@@ -207,6 +207,22 @@ def test_data_without_validation_faces_is_refused(
     assert "has no faces in split val; it has train (70)" in error
 
 
+def test_labels_are_those_of_the_second_data_set(
+    fer_edge: Command, csv: Path, face: Path, tmp_path: Path
+) -> None:
+    for number in "1234567":
+        (tmp_path / "second" / number).mkdir(parents=True)
+        (tmp_path / "second" / number / "one.png").write_bytes(face.read_bytes())
+    data = ("--data", csv, "--data", tmp_path / "second", "--labels", "raf-db")
+    small = ("--model", "nano", "--epochs", 1, "--batch", 35)
+    assert fer_edge("train", *data, *small, "--out", "runs/x").code == 0
+    other = tmp_path / "other.csv"
+    other.write_bytes(csv.read_bytes())
+    data = ("--data", csv, "--data", other, "--labels", "raf-db-from-0")
+    error = fer_edge("train", *data, *small, "--out", "runs/y").error()
+    assert "other.csv looks like FER2013's csv" in error
+
+
 def test_a_run_that_is_none_is_named(fer_edge: Command) -> None:
     error = fer_edge("train", "--resume", "nowhere").error()
     assert "nowhere is not a training run" in error

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.contract import EMOTIONS
 from fer_edge.data import LegendReport, describe_source, load_dataset
 from fer_edge.errors import DataError, UsageError
-from tests.data.conftest import FACES, encode, write_folder, write_zip
+from tests.data.conftest import FACES, encode, pixels, write_folder, write_zip
 from tests.data.test_ferplus import HEADER
 
 
@@ -123,3 +124,42 @@ def test_counts_of_fer2013(fer2013: Path) -> None:
     assert 120 < val.faces.mean() < 140
     with pytest.raises(DataError, match=r"it has train \(28,709\), val \(3,589\)"):
         load_dataset(fer2013, "test")
+
+
+RAF_DB_FROM_0 = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "in/icml_face_data.csv"])
+def test_numbers_of_fer2013_keep_their_meaning_beside_other_data(
+    tmp_path: Path, fer_csv: Path, name: str
+) -> None:
+    source = write_folder(tmp_path / "f", {name: fer_csv.read_bytes()})
+    beside = load_dataset(source, "train", labels="raf-db-from-0", shared=True)
+    assert beside.labels.tolist() == [0, 1, 2, 3, 4, 5]
+    # Said of it alone, they mean what is said.
+    alone = load_dataset(source, "train", labels="raf-db-from-0")
+    assert [EMOTIONS[label] for label in alone.labels] == RAF_DB_FROM_0[:6]
+
+
+def test_a_csv_that_may_be_fer2013_is_not_relabelled_for_the_sake_of_other_data(
+    tmp_path: Path, fer_csv: Path
+) -> None:
+    path = fer_csv.rename(tmp_path / "mine.csv")
+    for _ in range(2):  # the cache holds none that was read otherwise
+        with pytest.raises(DataError, match=r"mine\.csv looks like FER2013's csv") as caught:
+            load_dataset(path, "train", labels="raf-db-from-0", shared=True)
+        assert "Call the file fer2013.csv" in str(caught.value.hint)
+        assert load_dataset(path, "train", labels="raf-db-from-0").labels[0] == 5
+    # Where both say the same there is nothing to ask.
+    assert load_dataset(path, "train", labels="ckextended", shared=True).labels[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("emotion", "usage"), [("1", "train"), ("7", "Training"), ("surprise", "Training")]
+)
+def test_a_csv_that_is_not_fer2013s_takes_the_numbering(
+    write_csv: Callable[..., Path], emotion: str, usage: str
+) -> None:
+    lines = [f"{emotion},{pixels(0)},{usage}", f"2,{pixels(1)},{usage}"]
+    data = load_dataset(write_csv(lines, "mine.csv"), "train", labels="raf-db", shared=True)
+    assert EMOTIONS[data.labels[1]] == "fear"
