@@ -110,6 +110,7 @@ def train(
                     config,
                     run,
                     on_load=load,
+                    on_read=lambda: None if json or not leads else say_what_was_left_out(config),
                     on_grow=growing,
                     on_ask=asking,
                     on_step=step,
@@ -124,8 +125,6 @@ def train(
             ) from None
     if not leads:
         return
-    if not json and config is not None:
-        say_what_was_left_out(config)
     report(run, json, progress.best_epoch, TrainConfig.load(run).keep)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from fer_edge.cli.console import counted, print_json, staged_progress
+from fer_edge.cli.console import counted, print_json, staged_progress, stderr
 from fer_edge.errors import UsageError
 from fer_edge.training.declaration import flags
 from fer_edge.training.options import TrainOptions
@@ -54,7 +54,7 @@ def given(context: typer.Context) -> list[str]:
 
 
 def say_what_was_left_out(config: "TrainConfig") -> None:
-    """Tell what reading the data sets dropped, if anything."""
+    """Tell what reading the data sets dropped, if anything, while there is time to stop."""
     from fer_edge.data import describe_source
 
     for source in config.data:
@@ -62,7 +62,7 @@ def say_what_was_left_out(config: "TrainConfig") -> None:
             source, labels=config.labels, shared=len(config.data) > 1, contract=config.contract
         )
         if found is not None:
-            typer.echo(f"{Path(source).name}: {found.tell()}")
+            stderr().print(f"{Path(source).name}: {found.tell()}", markup=False)
 
 
 def line(epoch: "Epoch", elapsed: float) -> str:

@@ -17,7 +17,7 @@ from fer_edge.files import atomic_folder, without_cache
 
 _INDEX = "index.json"
 # Part of the key: raise it when a reader gives other faces, labels or splits for the same source.
-_VERSION = 3
+_VERSION = 4
 
 Kind = Literal["csv", "images"]
 

@@ -86,6 +86,7 @@ def _listing(
 ) -> Listing:
     # A well-known archive on Kaggle holds itself a second time, one folder deeper.
     depth = min(len(place.root) for place in places)
+    deeper = [place for place in places if len(place.root) > depth]
     places = [place for place in places if len(place.root) == depth]
     roots = sorted({"/".join(place.root) for place in places})
     if len(roots) > 1:
@@ -106,7 +107,23 @@ def _listing(
         else:
             raise _unknown(source, place, numbering)
     told = any(place.official or place.split == "val" for place in places)
-    return Listing(entries, dict(dropped), hold_out=not told)
+    return Listing(
+        entries, dict(dropped), hold_out=not told, ignored=_ignored(source, places, deeper)
+    )
+
+
+def _ignored(source: Source, read: list[_Place], deeper: list[_Place]) -> tuple[str, ...]:
+    """Images that are neither read nor copies of those that are."""
+    known = {_tail(place) for place in read}
+    members = {place.member for place in read}
+    members.update(place.member for place in deeper if _tail(place) in known)
+    images = [name for name in source.members if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    return tuple(name for name in images if name not in members)
+
+
+def _tail(place: _Place) -> tuple[str, ...]:
+    """A place below its root."""
+    return PurePosixPath(place.member).parts[len(place.root) :]
 
 
 def _unknown(source: Source, place: _Place, numbering: Numbering | None) -> DataError:

@@ -22,6 +22,9 @@ SPLIT_FOLDERS: Final[dict[str, Split]] = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "test": "test",
     "testing": "test",
 }

@@ -1,5 +1,6 @@
 """What readers of images find, and how it becomes faces."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import FER2013, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.face_crop import decode_photo
-from fer_edge.data.face_image import decode_face, open_image
+from fer_edge.data.face_image import open_image
 from fer_edge.data.hold_out import choose_held_out
 from fer_edge.data.labels import SPLITS, Split
 from fer_edge.data.sources import Source
@@ -22,6 +23,8 @@ from fer_edge.pixels.image_file import SUFFIXES
 
 Progress = Callable[[int, int], None]
 _FACES_PER_REPORT = 20
+_SQUARE = 1.1
+"""How much longer one side of a crop may be; detectors' boxes are rarely exact squares."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,20 @@ class LegendReport:
         Images, or lines of a legend, per label, lower case, that is none of the seven emotions.
     without_face : int
         Photos in which no face was found; they are used whole, and are among ``faces``.
+    ignored : int
+        Images in no folder of an emotion, which are not read.
+    example : str
+        One of them.
+    squeezed : int
+        Images that are far from square and were made so, and are among ``faces``.
     """
 
     faces: int
     dropped: dict[str, int]
     without_face: int
+    ignored: int = 0
+    example: str = ""
+    squeezed: int = 0
 
     def tell(self) -> str:
         """All of it in a line."""
@@ -50,7 +62,20 @@ class LegendReport:
             if self.without_face
             else ""
         )
-        return f"{self.faces:,} faces; dropped {', '.join(left) or 'none'}{without}."
+        ignored = (
+            f"; {self.ignored:,} images in no folder of an emotion were not read, such as "
+            f"{self.example}"
+            if self.ignored
+            else ""
+        )
+        squeezed = (
+            f"; {self.squeezed:,} images that are no squares were squeezed into one: give crops of "
+            "faces, or a csv that names photos"
+            if self.squeezed
+            else ""
+        )
+        dropped = ", ".join(left) or "none"
+        return f"{self.faces:,} faces; dropped {dropped}{without}{ignored}{squeezed}."
 
 
 class Entry(NamedTuple):
@@ -77,6 +102,8 @@ class Listing:
     """Faces are looked for; otherwise an image is a face, or has a box."""
     hold_out: bool = True
     """Where there are no validation faces, take some from those to train on."""
+    ignored: tuple[str, ...] = ()
+    """Images that lie beside those of the listing, where none are looked for."""
 
 
 def with_splits(entries: list[Entry]) -> list[Entry]:
@@ -127,7 +154,7 @@ def read_listing(
     dict of Split to FaceDataset
         Splits without faces are left out; faces keep the order of the listing.
     LegendReport or None
-        None where nothing was dropped and no face looked for.
+        None where nothing was dropped, ignored or squeezed and no face looked for.
 
     Raises
     ------
@@ -139,13 +166,12 @@ def read_listing(
     entries = with_splits(listing.entries) if listing.hold_out else listing.entries
     entries = [entry for entry in entries if only in (None, entry.split)]
     faces = np.empty((len(entries), *contract.crop_shape), np.uint8)
-    without_face = 0
+    counts: Counter[str] = Counter()
     for i, entry in enumerate(entries):
         with source.open(entry.member) as stream:
             data = stream.read()
         where = source.where(entry.member)
-        faces[i], found = _face(data, where, entry.box, listing.photos, contract)
-        without_face += not found
+        faces[i] = _face(data, where, entry.box, listing.photos, contract, counts)
         if progress is not None and ((i + 1) % _FACES_PER_REPORT == 0 or i + 1 == len(entries)):
             progress(i + 1, len(entries))
     labels = np.array([entry.label for entry in entries], np.int64)
@@ -156,20 +182,36 @@ def read_listing(
         for split in SPLITS
         if (chosen := splits == split).any()
     }
-    if not (listing.dropped or listing.photos):
+    if not (listing.dropped or listing.photos or listing.ignored or any(counts.values())):
         return datasets, None
-    return datasets, LegendReport(len(entries), listing.dropped, without_face)
+    return datasets, LegendReport(
+        len(entries),
+        listing.dropped,
+        counts["without face"],
+        len(listing.ignored),
+        listing.ignored[0] if listing.ignored else "",
+        counts["squeezed"],
+    )
 
 
 def _face(
-    data: bytes, where: str, box: Box | None, photo: bool, contract: Contract
-) -> tuple[NDArray[np.uint8], bool]:
+    data: bytes,
+    where: str,
+    box: Box | None,
+    photo: bool,
+    contract: Contract,
+    counts: Counter[str],
+) -> NDArray[np.uint8]:
     if box is not None:
         with open_image(data, where) as image:
-            return to_face(crop_face(in_color(image, contract), box), contract), True
+            return to_face(crop_face(in_color(image, contract), box), contract)
     if photo:
-        return decode_photo(data, where, contract)
-    return decode_face(data, where, contract), True
+        face, found = decode_photo(data, where, contract)
+        counts["without face"] += not found
+        return face
+    with open_image(data, where) as image:
+        counts["squeezed"] += max(image.size) > _SQUARE * min(image.size)
+        return to_face(image, contract)
 
 
 def images_by_name(source: Source) -> dict[str, list[PurePosixPath]]:

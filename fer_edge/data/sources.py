@@ -69,12 +69,8 @@ class Source(ABC):
 
 class _Folder(Source):
     def __init__(self, path: Path) -> None:
-        names = []
         with _reading(path):
-            for parent, _, files in os.walk(path, onerror=_raise):
-                relative = Path(parent).relative_to(path)
-                names += [(relative / file).as_posix() for file in files]
-        super().__init__(path, names)
+            super().__init__(path, _files_below(path))
 
     @contextlib.contextmanager
     def open(self, member: str) -> Iterator[BinaryIO]:
@@ -91,6 +87,32 @@ class _Folder(Source):
                 status = (self.path / name).stat()
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+
+def _files_below(path: Path) -> list[str]:
+    """Names of all files, also of those in folders that are linked.
+
+    Every folder is read once, under its own name where it has one below ``path``: links may lead to
+    a folder that they lie in.
+    """
+    names: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    starts = [path]
+    while starts:
+        links: list[Path] = []
+        for start in starts:
+            for parent, folders, files in os.walk(start, onerror=_raise):
+                status = Path(parent).stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                names += [(Path(parent) / file).relative_to(path).as_posix() for file in files]
+                links += [
+                    Path(parent) / name for name in folders if (Path(parent) / name).is_symlink()
+                ]
+        starts = sorted(links)
+    return names
 
 
 class LoneFile(_Folder):

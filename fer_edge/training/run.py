@@ -23,6 +23,7 @@ def start(
     run: Path,
     *,
     on_load: Listener | None = None,
+    on_read: Callable[[], None] | None = None,
     on_grow: Listener | None = None,
     on_ask: Listener | None = None,
     on_step: Listener | None = None,
@@ -38,6 +39,8 @@ def start(
     on_load, on_grow, on_ask, on_step : callable(done, total), optional
         Called while the data is decoded, while the model grows out of a smaller one, while
         teachers are asked about all faces, and after every training step.
+    on_read : callable(), optional
+        Called when the data are read, before anything is done with them.
     on_epoch : callable(Epoch), optional
 
     Raises
@@ -54,7 +57,7 @@ def start(
             hint=f"Go on with it: fer-edge train --resume {run}. Or choose another --out.",
         )
     config = config.resolved()
-    trainer = _trainer(config, run, False, on_load, on_grow, on_ask)
+    trainer = _trainer(config, run, False, on_load, on_grow, on_ask, on_read)
     if trainer.workers.leads:
         config.save(run)
     try:
@@ -93,6 +96,7 @@ def _trainer(
     on_load: Listener | None,
     on_grow: Listener | None = None,
     on_ask: Listener | None = None,
+    on_read: Callable[[], None] | None = None,
 ) -> Trainer:
     soft = config.fer_plus is not None
     first, *others = config.data
@@ -111,6 +115,8 @@ def _trainer(
         train, kept = train.subset(kept == 1), None
     further = (hold_out(load(other, "train"), config.hold_out)[0] for other in others)
     sets = [train, *further]
+    if on_read is not None:
+        on_read()
     mixture, weights = mix(sets, config.data_weights or [1.0] * len(sets), held_out=val)
     if kept is not None:
         weights[: len(train)] *= kept

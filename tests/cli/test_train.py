@@ -223,6 +223,21 @@ def test_labels_are_those_of_the_second_data_set(
     assert "other.csv looks like FER2013's csv" in error
 
 
+def test_what_is_not_read_is_told_before_the_first_epoch(
+    fer_edge: Command, csv: Path, face: Path, tmp_path: Path
+) -> None:
+    for name in ("happy", "sad", "hapyp", "more/angry"):
+        folder = tmp_path / "second" / ("train" if name in ("happy", "sad") else "") / name
+        folder.mkdir(parents=True)
+        (folder / "one.png").write_bytes(face.read_bytes())
+    data = ("--data", csv, "--data", tmp_path / "second")
+    small = ("--model", "nano", "--epochs", 1, "--batch", 35)
+    told = fer_edge("train", *data, *small, "--out", "runs/x")
+    assert told.code == 0
+    says = "second: 2 faces; dropped none; 2 images in no folder of an emotion were not read, such"
+    assert told.err.index(says) < told.err.index("epoch   1")
+
+
 def test_a_run_that_is_none_is_named(fer_edge: Command) -> None:
     error = fer_edge("train", "--resume", "nowhere").error()
     assert "nowhere is not a training run" in error

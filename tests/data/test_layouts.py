@@ -375,3 +375,52 @@ def test_a_photo_of_any_kind_may_lie_in_a_tree(tmp_path: Path) -> None:
     Image.fromarray(FACES[0]).save(stream, "GIF")
     path = write_folder(tmp_path / "f", {"train/sad/a.gif": stream.getvalue()})
     assert (load_dataset(path, "train").faces == FACES[:1]).all()
+
+
+@pytest.mark.parametrize("name", ["dev", "Eval", "evaluation"])
+def test_names_of_the_validation_split(tmp_path: Path, name: str) -> None:
+    files = tree("train/happy", "train/sad", f"{name}/happy", n=3)
+    found = counts(write_folder(tmp_path / "f", files))
+    assert found == {"train": {"happy": 3, "sad": 3}, "val": {"happy": 3}}
+
+
+@pytest.mark.parametrize(
+    ("folders", "left"),
+    [
+        (["train/happy", "train/sad", "extra/happy"], "extra/happy/extra_happy_0.png"),
+        (["happy", "sad", "more/happy"], "more/happy/more_happy_0.png"),
+        (["train/happy", "train/sad", "new/train/sad"], "new/train/sad/new_train_sad_0.png"),
+    ],
+)
+def test_images_that_fit_nowhere_are_told(tmp_path: Path, folders: list[str], left: str) -> None:
+    report = describe_source(write_folder(tmp_path / "f", tree(*folders, n=2)))
+    assert report is not None
+    assert "2 images in no folder of an emotion were not read, such as " + left in report.tell()
+
+
+def test_a_copy_of_all_in_itself_is_no_loss(tmp_path: Path) -> None:
+    files = tree("train/happy", "train/sad", n=2)
+    files |= {f"again/{name}": data for name, data in files.items()}
+    assert describe_source(write_folder(tmp_path / "f", files)) is None
+
+
+def test_photos_that_are_squeezed_are_told(tmp_path: Path) -> None:
+    files = tree("train/happy", "train/sad", n=3)
+    files["train/happy/wide.png"] = encode(np.zeros((60, 100), np.uint8))
+    files["train/happy/nearly.png"] = encode(np.zeros((50, 48), np.uint8))
+    report = describe_source(write_folder(tmp_path / "f", files))
+    assert report is not None
+    assert "; 1 images that are no squares were squeezed" in report.tell()
+
+
+def test_linked_folders_are_read_once(tmp_path: Path) -> None:
+    elsewhere = write_folder(tmp_path / "elsewhere", tree("sad", "angry", n=4))
+    path = write_folder(tmp_path / "f", tree("train/happy", n=4))
+    (path / "train" / "sad").symlink_to(elsewhere / "sad")
+    (path / "train" / "angry").symlink_to(elsewhere / "angry")
+    (path / "train" / "happy" / "round").symlink_to(path)
+    (path / "latest").symlink_to(path / "train")
+    assert counts(path) == {
+        "train": {"happy": 3, "sad": 3, "angry": 3},
+        "val": {"happy": 1, "sad": 1, "angry": 1},
+    }
