@@ -44,7 +44,8 @@ def choose_held_out(names: Sequence[str], labels: Sequence[int], share: float = 
 
     The hash of a file's name decides, so that the choice depends neither on the order of files nor
     on where they lie, and hardly on what is added to them. Where names tell the person (CK+, JAFFE,
-    KDEF, LFW), nobody of three or more is on both sides; the share is then approximate.
+    KDEF, LFW), nobody of three or more is on both sides; the share is then approximate, and that of
+    the person with the fewest faces at least.
 
     Parameters
     ----------
@@ -81,6 +82,10 @@ def choose_held_out(names: Sequence[str], labels: Sequence[int], share: float = 
             held.update(group)
             for index in group:
                 wanted[labels[index]] = max(wanted[labels[index]] - 1, 0)
+    if not held and several and any(wanted.values()):
+        # Each of a few persons has more faces than are wanted, and with none nothing can be scored.
+        fewest = min(groups, key=lambda key: (len(groups[key]), keys[key]))
+        held.update(groups[fewest])
     return held
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fer_edge.contract import EMOTIONS, FER2013, Contract
-from fer_edge.data.cache import Decoded, cached
+from fer_edge.data.cache import Decoded, Kind, cached
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.ferplus import apply_votes, read_votes
 from fer_edge.data.image_folder import find_emotions, find_splits, refuse_folders
@@ -109,7 +109,8 @@ def load_dataset(
             have = ", ".join(f"{name} ({len(data):,})" for name, data in splits.items())
             raise DataError(
                 f"{source} has no faces in split {split}; it has {have}.",
-                hint="Choose one of these.",
+                hint="Choose one of these where there is a --split, or make another: "
+                + _MAKE[kind],
             )
     data = splits[split]
     if fer_plus is not None:
@@ -144,6 +145,15 @@ def describe_source(
     with open_source(Path(source)) as opened:
         wanted = _wanted(opened, labels, shared, contract, "train")
         return _read(opened, wanted, cache_dir or cache_folder(), progress).report
+
+
+_MAKE: Final[dict[Kind, str]] = {
+    "csv": "name it in the column Usage (Training, PublicTest or PrivateTest), or remove that "
+    "column, and a tenth of every emotion is val and another test.",
+    "images": "name it in a column split (train, val or test) of the csv that names the images, or "
+    "put them into folders train/, val/ and test/.",
+}
+"""What gives a source another split."""
 
 
 class _Wanted(NamedTuple):

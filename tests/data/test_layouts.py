@@ -74,6 +74,22 @@ def test_nobody_is_in_two_splits() -> None:
     assert {labels[i] for i in held} == {0, 1, 2}
 
 
+@pytest.mark.parametrize("people", [3, 4])
+def test_of_few_persons_one_is_held_out(tmp_path: Path, people: int) -> None:
+    files = {
+        f"{emotion}/S{who:03d}_00{take}_{frame:08d}.png": FACE
+        for who in range(people)
+        for take, emotion in enumerate(("happy", "fear", "sadness"))
+        for frame in range(3 + (who == 1))
+    }
+    path = write_folder(tmp_path / "f", files)
+    splits = [load_dataset(path, split) for split in ("train", "val", "test")]  # type: ignore[arg-type]
+    assert sum(map(len, splits)) == len(files)
+    test = {person(str(name)) for name in splits[2].names}  # type: ignore[union-attr]
+    assert len(test) == 1
+    assert test.isdisjoint(person(str(name)) for name in splits[0].names)  # type: ignore[union-attr]
+
+
 def test_half_is_held_out_with_its_copies_and_persons() -> None:
     people = [f"images/{who}_{take:04d}.jpg" for who in _WHO for take in range(4)]
     faces = np.arange(len(people), dtype=np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2)

@@ -7,6 +7,8 @@ import pytest
 
 from fer_edge.contract import EMOTIONS
 from fer_edge.data import LegendReport, describe_source, load_dataset
+from fer_edge.data import listing as listings
+from fer_edge.data.face_image import decode_face
 from fer_edge.errors import DataError, UsageError
 from tests.data.conftest import FACES, encode, pixels, write_folder, write_zip
 from tests.data.test_ferplus import HEADER
@@ -163,3 +165,28 @@ def test_a_csv_that_is_not_fer2013s_takes_the_numbering(
     lines = [f"{emotion},{pixels(0)},{usage}", f"2,{pixels(1)},{usage}"]
     data = load_dataset(write_csv(lines, "mine.csv"), "train", labels="raf-db", shared=True)
     assert EMOTIONS[data.labels[1]] == "fear"
+
+
+def test_what_has_no_val_says_how_to_make_one(
+    tmp_path: Path, write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No detector is needed to see which splits there are.
+    monkeypatch.setattr(listings, "decode_photo", lambda *given: (decode_face(*given), True))
+    lines = [f"{i % 7},{pixels(i % 12)},Training" for i in range(28)]
+    path = write_csv(lines)
+    with pytest.raises(DataError, match="no faces in split val") as caught:
+        load_dataset(path, "val")
+    assert "remove that column" in str(caught.value.hint)
+    path.write_text("\n".join(["emotion,pixels", *(line[: -len(",Training")] for line in lines)]))
+    assert len(load_dataset(path, "val")) == 7
+
+    files = {f"{i}.png": encode(FACES[i]) for i in range(6)}
+    rows = [f"{i}.png,happy" for i in range(6)]
+    files["legend.csv"] = "\n".join(["image,emotion", *rows]).encode()
+    folder = write_folder(tmp_path / "images", files)
+    with pytest.raises(DataError, match="no faces in split val") as caught:
+        load_dataset(folder, "val")
+    assert "column split (train, val or test) of the csv" in str(caught.value.hint)
+    rows = [f"{row},{'val' if i < 2 else 'train'}" for i, row in enumerate(rows)]
+    (folder / "legend.csv").write_text("\n".join(["image,emotion,split", *rows]))
+    assert len(load_dataset(folder, "val")) == 2
