@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -90,8 +90,8 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
     Raises
     ------
     DataError
-        No such table, none of its names fits, or a column has more than 30 values that are no
-        numbers.
+        No such table, none of its names fits, one of them is that of several faces, or a column
+        has more than 30 values that are no numbers.
     """
     with storage_errors(path):
         text = decode(path.read_bytes())
@@ -109,6 +109,7 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
     key = header.index(NAME) if NAME in header else 0
     row_of = {row[key].strip(): row for row in lines[1:] if len(row) == len(header)}
     names = _names(dataset)
+    _refuse_ambiguous(path, row_of.keys(), names)
     rows = [row_of.get(name) or row_of.get(PurePosixPath(name).name) for name in names]
     if not any(rows):
         raise DataError(
@@ -123,6 +124,24 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
         for place, column in enumerate(header)
         if place != key
     }
+
+
+def _refuse_ambiguous(path: Path, known: Collection[str], names: Sequence[str]) -> None:
+    """Raise DataError where a name without folders, that the csv has, is that of several faces."""
+    meant: dict[str, set[str]] = {}
+    for name in names:
+        bare = PurePosixPath(name).name
+        if name not in known and bare in known:
+            meant.setdefault(bare, set()).add(name)
+    several = {bare: sorted(full) for bare, full in meant.items() if len(full) > 1}
+    if several:
+        bare, full = next(iter(several.items()))
+        raise DataError(
+            f"{path}: {bare!r} may be {full[0]} or {full[1]}; {len(several):,} of its names are "
+            "those of several faces.",
+            hint="Write folders before names, as predictions.csv has them, which fer-edge evaluate "
+            "--out FOLDER writes.",
+        )
 
 
 def _names(dataset: FaceDataset) -> list[str]:

@@ -94,3 +94,17 @@ def test_what_cannot_be_is_named(head: str, line: str, says: str, tmp_path) -> N
     with pytest.raises(DataError) as caught:
         read_groups(path, DATASET)
     assert says in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_name_of_several_faces_is_refused(tmp_path) -> None:
+    names = np.array([f"val/{emotion}/{i}.jpg" for emotion in ("happy", "sad") for i in range(200)])
+    doubled = FaceDataset.from_arrays(DATASET.faces, LABELS, "val", names=names)
+    lines = [f"{i}.jpg,{i % 2}" for i in range(150)]
+    with pytest.raises(
+        DataError, match=r"'0\.jpg' may be val/happy/0\.jpg or val/sad/0\.jpg; 150 of"
+    ):
+        read_groups(table(tmp_path / "g.csv", "name,group", lines), doubled)
+    # With folders each has its own; a bare name is then that of the other face alone.
+    lines = [f"val/happy/{i}.jpg,a" for i in range(200)] + [f"{i}.jpg,b" for i in range(200)]
+    groups = read_groups(table(tmp_path / "g.csv", "name,group", lines), doubled)
+    assert groups["group"].tolist() == ["a"] * 200 + ["b"] * 200
