@@ -34,4 +34,6 @@ def face_size(config: TrainConfig, epoch: int, full: int) -> int:
     share = min(epoch / (FULL_SIZE * config.epochs), 1.0)
     initial = config.initial_size or full
     size = initial + share * (full - initial)
-    return full if share == 1 or initial == full else int(size) // _SIZE_STEP * _SIZE_STEP
+    if share == 1 or initial == full:
+        return full
+    return max(int(size) // _SIZE_STEP * _SIZE_STEP, initial)

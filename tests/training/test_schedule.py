@@ -50,3 +50,10 @@ def test_faces_grow_in_steps_of_eight_to_their_full_size(
 
 def test_faces_stay_whole_by_default(config: Callable[..., TrainConfig]) -> None:
     assert {face_size(config(epochs=3), epoch, 100) for epoch in range(3)} == {100}
+
+
+def test_faces_begin_at_the_size_that_is_said(config: Callable[..., TrainConfig]) -> None:
+    sizes = [face_size(config(initial_size=20, epochs=20), epoch, 48) for epoch in range(20)]
+    assert (sizes[0], sizes[-1]) == (20, 48)
+    assert sorted(set(sizes)) == [20, 24, 32, 40, 48]
+    assert sizes == sorted(sizes)
