@@ -258,7 +258,7 @@ class TrainOptions:
         Le(1),
         Option(
             "Probability of a face as cameras give it: small, blurred, dark or bright, noisy or "
-            "compressed.",
+            "compressed; with --no-augment, too.",
             "augmentation",
         ),
     ] = 0.0

@@ -180,9 +180,8 @@ class Trainer:
     def _seen(self, chosen: Tensor) -> Tensor:
         """The chosen training faces as the network sees them, but for mixing and size."""
         faces = normalise(self.faces[chosen])
-        if not self.config.augment:
-            return faces
-        faces = augment(faces, self.config, self.generator)
+        if self.config.augment:
+            faces = augment(faces, self.config, self.generator)
         return degrade(faces, self.config.degradation, self.generator)
 
     @property

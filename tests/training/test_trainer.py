@@ -457,3 +457,11 @@ def test_a_gpu_trains_as_well(trainer: Callable[..., Trainer], tmp_path: Path) -
 def test_normalised_pixels_are_exact() -> None:
     pixels = torch.tensor([0, 128, 255], dtype=torch.uint8)
     assert normalise(pixels).tolist() == [-2.0, 0.0, 127 / 64]
+
+
+def test_faces_are_degraded_without_other_augmentation(trainer: Callable[..., Trainer]) -> None:
+    chosen = torch.arange(20)
+    plain = trainer(augment=False)
+    torch.testing.assert_close(plain._seen(chosen), normalise(plain.faces[chosen]))
+    spoilt = trainer(augment=False, degradation=1)
+    assert not torch.equal(spoilt._seen(chosen), plain._seen(chosen))
