@@ -148,9 +148,8 @@ def _kept(
     """Weight of each face of the first data set, by the report that the config names."""
     if config.exclude is None:
         return None
-    # Reports are made of faces as FER2013 has them, whatever a network takes.
-    soft = config.fer_plus is not None
-    told = load(config.data[0], "train", fer_plus=config.fer_plus, soft=soft, contract=FER2013)
+    # Reports are made of faces and labels as FER2013 has them, whatever a network takes.
+    told = load(config.data[0], "train", contract=FER2013)
     mask = flagged(DataReport.load(Path(config.exclude)), told)
     bad = {name for name, wrong in zip(_names(told), mask, strict=True) if wrong}
     found = [name in bad for name in _names(train)]

@@ -258,6 +258,32 @@ def test_flagged_faces_can_weigh_less(
     assert weights[flags] / weights[~flags].mean() == pytest.approx(np.full(flags.sum(), 0.25))
 
 
+def test_faces_that_a_report_flags_are_left_out_of_those_with_votes(
+    config: Callable[..., TrainConfig],
+    twice: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reports are of FER2013's labels; fer-edge data knows no others."""
+    plain = runs.load_dataset
+    kept = np.delete(np.arange(80), [20, 21])  # as contempt is left out
+
+    def load(name: str, split: str, fer_plus: str | None = None, **_: object) -> FaceDataset:
+        data = plain(name, split)
+        if fer_plus is None:
+            return data
+        voted = data.subset(kept)
+        return replace(
+            voted, fingerprint="of votes", soft_labels=np.eye(7, dtype=np.float32)[voted.labels]
+        )
+
+    flags = runs.flagged(runs.DataReport.load(twice), plain("made up", "train"))
+    monkeypatch.setattr(runs, "load_dataset", load)
+    values = config(exclude=str(twice), fer_plus="fer2013new.csv")
+    trainer = runs._trainer(values, tmp_path / "run", False, None)
+    assert len(trainer.faces) == (~flags[kept]).sum()
+
+
 @pytest.fixture
 def second(
     monkeypatch: pytest.MonkeyPatch, train_set: FaceDataset, val_set: FaceDataset
