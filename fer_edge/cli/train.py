@@ -31,7 +31,10 @@ def train(
         Path | None, typer.Option(help="Folder of the run. (default: runs/RECIPE or runs/MODEL)")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run, after its last finished epoch.")
+        Path | None,
+        typer.Option(
+            help="Go on with this run, after its last finished epoch; --data where its data moved."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -66,6 +69,7 @@ def train(
     if resume is not None:
         _refuse_others(context)
         run, config = resume, None
+        moved = [str(Path(path).resolve()) for path in options["data"]]
     else:
         values = dict(options)
         given_here = given(context)
@@ -104,7 +108,9 @@ def train(
         growing, asking = counted(tell, "Growing"), counted(tell, "Asking the teachers")
         try:
             if config is None:
-                progress = go_on(run, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch)
+                progress = go_on(
+                    run, moved, on_load=load, on_ask=asking, on_step=step, on_epoch=on_epoch
+                )
             else:
                 progress = start(
                     config,
@@ -129,9 +135,9 @@ def train(
 
 
 def _refuse_others(context: typer.Context) -> None:
-    """Raise UsageError if more than --resume and --json was given: a run keeps its config."""
+    """Raise UsageError if --resume came with what changes a training: a run keeps its config."""
     for name in given(context):
-        if name not in ("resume", "json"):
+        if name not in ("resume", "json", "data"):
             flag = flags(TrainOptions).get(name, f"--{name}")
             raise UsageError(
                 f"--resume takes everything from the run, {flag} included.",

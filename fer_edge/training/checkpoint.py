@@ -27,6 +27,8 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     """On val, as the accuracy. Infinite in what older versions wrote."""
+    data: str = ""
+    """Hash of the faces, labels and weights trained on and of val; empty where it is not known."""
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, object]) -> None:

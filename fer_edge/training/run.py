@@ -1,7 +1,9 @@
 """A training run: a folder that starts, stops and goes on."""
 
+import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import FER2013
 from fer_edge.data import FaceDataset, hold_out, load_dataset, mix
 from fer_edge.data.report import DataReport, flagged
-from fer_edge.errors import TrainingError
+from fer_edge.errors import DataError, TrainingError, UsageError
 from fer_edge.training.checkpoint import LAST, Progress
 from fer_edge.training.config import CONFIG, TrainConfig
 from fer_edge.training.epoch import Epoch
@@ -71,6 +73,7 @@ def start(
 
 def resume(
     run: Path,
+    data: Sequence[str] = (),
     *,
     on_load: Listener | None = None,
     on_ask: Listener | None = None,
@@ -79,14 +82,44 @@ def resume(
 ) -> Progress:
     """Go on from the last finished epoch, with the run's own config.
 
+    Parameters
+    ----------
+    run : Path
+    data : sequence of str
+        Where the run's data lie now, in its order; by default where they were.
+    on_load, on_ask, on_step, on_epoch : callable, optional
+        As for :func:`start`.
+
     Raises
     ------
     TrainingError
-        There is no run in the folder, its checkpoint is damaged, or the training diverges.
+        There is no run in the folder, its checkpoint is damaged, its data are not there or not the
+        same, or the training diverges.
+    UsageError
+        More or fewer of ``data`` than the run has.
     """
     config = TrainConfig.load(run)
+    if data:
+        if len(data) != len(config.data):
+            raise UsageError(
+                f"{run} has {len(config.data)} of --data, and {len(data)} were given.",
+                hint="Name each, in this order: " + ", ".join(config.data),
+            )
+        config = replace(config, data=tuple(data))
     again = (run / LAST).exists()
-    return _trainer(config, run, again, on_load, on_ask=on_ask).fit(on_step, on_epoch)
+    try:
+        trainer = _trainer(config, run, again, on_load, on_ask=on_ask)
+    except DataError as error:
+        gone = [source for source in config.data if not Path(source).exists()]
+        if not gone:
+            raise
+        raise TrainingError(
+            f"{run} was trained on {gone[0]}, which is not there.",
+            hint=f"Say where it is: fer-edge train --resume {shlex.quote(str(run))} --data PATH",
+        ) from error
+    if data and trainer.workers.leads:
+        config.save(run)
+    return trainer.fit(on_step, on_epoch)
 
 
 def _trainer(

@@ -1,6 +1,8 @@
 """The training loop."""
 
 import copy
+import hashlib
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +150,8 @@ class Trainer:
                 # Older versions kept it in the metrics alone.
                 told = metrics_of(run, self.progress.best_epoch)
                 self.progress.best_loss = told["val_loss"]
+            _check_same(self.progress.data, data_hash(train, val, face_weights), config, run)
+        self.progress.data = data_hash(train, val, face_weights)
         if self.workers.leads:
             drop_lines_after(run, self.progress.epoch)
         self.forward: Callable[[Tensor], Tensor] = self.model
@@ -349,6 +353,25 @@ class Trainer:
     def _confusion(self, logits: Tensor) -> NDArray[np.int64]:
         predicted = logits.argmax(1).numpy()
         return metrics.confusion_matrix(self.val_labels, predicted, len(self.contract.labels))
+
+
+def data_hash(
+    train: FaceDataset, val: FaceDataset, face_weights: NDArray[np.float32] | None
+) -> str:
+    """What tells the data of a training from others, wherever they lie."""
+    digest = hashlib.sha256(f"{train.fingerprint} {val.fingerprint}".encode())
+    if face_weights is not None:
+        digest.update(face_weights.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _check_same(before: str, now: str, config: TrainConfig, run: Path) -> None:
+    if before and before != now:
+        raise TrainingError(
+            f"{run} was trained on other faces or labels than {', '.join(config.data)} has now.",
+            hint="Name its own: fer-edge train --resume "
+            f"{shlex.quote(str(run))} --data PATH. Or train into a new folder.",
+        )
 
 
 def evaluation_batch(contract: Contract) -> int:

@@ -63,7 +63,6 @@ def test_the_whole_chain(fer_edge: Command, csv: Path, face: Path, tmp_path: Pat
         (["--data", "x", "--lr", "nan"], "--lr nan: "),
         (["--data", "x", "--weight-decay", "-1"], "--weight-decay -1.0: "),
         (["--data", "x", "--schedule", "step"], "--schedule step: "),
-        (["--resume", "x", "--data", "y"], "takes everything from the run, --data included"),
         (["--resume", "x", "--epochs", "60"], "takes everything from the run, --epochs included"),
         (["--resume", "x", "--weight-decay", "0"], "--weight-decay included"),
     ],
@@ -236,6 +235,33 @@ def test_what_is_not_read_is_told_before_the_first_epoch(
     assert told.code == 0
     says = "second: 2 faces; dropped none; 2 images in no folder of an emotion were not read, such"
     assert told.err.index(says) < told.err.index("epoch   1")
+
+
+def test_a_run_goes_on_with_its_data_alone(fer_edge: Command, csv: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_bytes(csv.read_bytes())
+    small = ("--model", "nano", "--epochs", 1, "--batch", 35)
+    assert fer_edge("train", "--data", own, *small, "--out", "runs/x").code == 0
+    own.rename(tmp_path / "moved.csv")
+    gone = fer_edge("train", "--resume", "runs/x").error()
+    assert f"was trained on {own}, which is not there" in gone
+    assert "fer-edge train --resume runs/x --data PATH" in gone
+
+    lines = csv.read_text().splitlines(keepends=True)
+    own.write_text("".join([*lines[:3], *lines[4:]]))
+    other = fer_edge("train", "--resume", "runs/x").error()
+    assert "was trained on other faces or labels than" in other
+    both = ("--data", own, "--data", own)
+    assert "has 1 of --data, and 2 were given" in fer_edge(
+        "train", "--resume", "runs/x", *both
+    ).error(2)
+    assert json.loads(Path("runs/x/config.json").read_text())["data"] == [str(own)]
+
+    assert fer_edge("train", "--resume", "runs/x", "--data", "moved.csv").code == 0
+    assert json.loads(Path("runs/x/config.json").read_text())["data"] == [
+        str(own.with_name("moved.csv"))
+    ]
+    assert fer_edge("train", "--resume", "runs/x").code == 0
 
 
 def test_a_run_that_is_none_is_named(fer_edge: Command) -> None:
