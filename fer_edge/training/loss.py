@@ -15,11 +15,8 @@ def soft_targets(
     smoothing: float,
     face_weights: NDArray[np.float32] | None,
     device: torch.device,
-    class_weights: Tensor | None = None,
 ) -> Tensor:
     """What the network is to say of each face, float32 (N, labels), times the face's weight.
-
-    Cross-entropy is linear in its targets, so a face's weight can sit in them.
 
     Parameters
     ----------
@@ -30,9 +27,6 @@ def soft_targets(
     face_weights : float32 array, shape (N,), optional
         Are scaled to a mean of 1.
     device : torch.device
-    class_weights : float32 tensor, shape (labels,), optional
-        A face has the weight of its label, or of its soft labels as far as it has each. They do not
-        weigh what smoothing gives to the others: that of a rare class would outweigh the label.
     """
     classes = len(data.classes)
     targets = (
@@ -42,20 +36,18 @@ def soft_targets(
             torch.as_tensor(np.array(data.labels), device=device), classes
         ).float()
     )
-    of_class = None if class_weights is None else targets @ class_weights
     targets = (1 - smoothing) * targets + smoothing / classes
-    if of_class is not None:
-        targets *= of_class[:, None]
     if face_weights is not None:
+        # Cross-entropy is linear in its targets, so a face's weight can sit in them.
         weights = torch.as_tensor(face_weights / face_weights.mean(), device=device)
         targets *= weights[:, None]
     return targets
 
 
 def class_weights(labels: Tensor, exponent: float, classes: int = len(EMOTIONS)) -> Tensor | None:
-    """Weights of faces by their class, mean 1 over the faces; None for an exponent of 0.
+    """Weights of the loss per class, mean 1 over the faces; None for an exponent of 0.
 
-    A class without faces has weight 0.
+    A class without faces has weight 0: what smoothing gives to it would outweigh the labels.
     """
     if exponent == 0:
         return None
@@ -64,17 +56,12 @@ def class_weights(labels: Tensor, exponent: float, classes: int = len(EMOTIONS))
     return weights / (weights * counts).sum() * counts.sum()
 
 
-def logit_adjustment(
-    labels: Tensor, tau: float, classes: int = len(EMOTIONS), smoothing: float = 0.0
-) -> Tensor:
-    """What to subtract from the logits, float32 (classes,): tau times the log of each prior.
+def logit_adjustment(labels: Tensor, tau: float, classes: int = len(EMOTIONS)) -> Tensor:
+    """What to subtract from the logits, float32 (classes,): tau times the log of each share.
 
-    The prior is what a network that knows nothing of a face says, trained with that smoothing:
-    each class's share of the faces, smoothed as the labels are. A class that it never says is left
-    as it is.
+    A class without faces is left as it is.
 
     Menon et al. 2020 (arXiv:2007.07314), section 4.2.
     """
     shares = torch.bincount(labels, minlength=classes) / len(labels)
-    prior = (1 - smoothing) * shares + smoothing / classes
-    return tau * torch.where(prior > 0, prior, 1).log()
+    return tau * torch.where(shares > 0, shares, 1).log()

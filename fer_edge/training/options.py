@@ -191,10 +191,7 @@ class TrainOptions:
         float,
         Ge(0),
         Le(1),
-        Option(
-            "Weigh faces by their class's count ** -this: 0 not at all, 1 all classes alike.",
-            "loss",
-        ),
+        Option("Weigh classes by count ** -this: 0 not at all, 1 all classes alike.", "loss"),
     ] = 0.0
     logit_adjustment: Annotated[
         float,

@@ -165,10 +165,9 @@ class Trainer:
         self.val_faces = _on_device(val, self.device)
         self.val_labels = np.array(val.labels)
         classes = len(self.contract.labels)
-        smoothing = config.label_smoothing
-        balance = class_weights(self.labels, config.class_balance, classes)
-        self.targets = soft_targets(train, smoothing, face_weights, self.device, balance)
-        self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes, smoothing)
+        self.targets = soft_targets(train, config.label_smoothing, face_weights, self.device)
+        self.weights = class_weights(self.labels, config.class_balance, classes)
+        self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
         if self.teacher is not None and config.soft_labels:
             with self._autocast():
                 wanted = self.teacher.stored(train, self.faces, on_ask)
@@ -324,7 +323,7 @@ class Trainer:
         with self._autocast():
             logits = self.forward(faces)
         logits = logits.float()
-        loss = functional.cross_entropy(logits, targets)
+        loss = functional.cross_entropy(logits, targets, self.weights)
         if self.teacher is not None:
             if wanted is None:
                 with self._autocast():
