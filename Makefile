@@ -4,7 +4,7 @@ LOCK ?=
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) python3.10)
 BIN := .venv/bin
 FLOORS := cli data engines evaluation pixels runtime test_artifact.py test_files.py test_metrics.py
-DATA := $(if $(FER_EDGE_DATA),--data $(FER_EDGE_DATA)/fer2013.zip)
+DATA := $(if $(FER_EDGE_DATA),--data "$(FER_EDGE_DATA)/fer2013.zip")
 
 .PHONY: demo test test-machines test-floors lint docs dist lock
 

@@ -8,6 +8,8 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,8 +24,22 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Folder for what can be made again: ``$FER_EDGE_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("fer-edge"))
+    """Folder for what can be made again: ``$FER_EDGE_CACHE``, or the user's cache folder.
+
+    Of a user without a home, as under a bare number in a container, one that ends with the process.
+    """
+    folder = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("fer-edge")
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        return _own_folder()
+
+
+@functools.cache
+def _own_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fer-edge-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextlib.contextmanager
@@ -72,7 +88,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         name = str(error.filename or path)
         # Nobody asked for the temporary file that an atomic write goes to.
-        shown = path if f".{path.name}." in name else name
+        shown = path if _temporary_name(path) in name else name
         raise StorageError(
             f"Cannot access {shown}: {reason}.",
             hint="Free some space or choose another place."
@@ -85,7 +101,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
 
-    Whatever ends the block otherwise, Ctrl-C included, leaves ``path`` as it was.
+    Whatever ends the block otherwise, Ctrl-C included, leaves ``path`` as it was. A link stays one,
+    to the new file; a file keeps its permissions; what is no file, such as ``/dev/null`` or a named
+    pipe, is written to.
 
     Raises
     ------
@@ -93,13 +111,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         The file cannot be written: no space left, no permission.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path, f"tmp{path.suffix}")
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        target = path.resolve() if path.is_symlink() and not special else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.gettempdir()) if special else target.parent
+        temporary = _beside(folder / path.name, f"tmp{path.suffix}")
         try:
             temporary.touch(exist_ok=False)
+            mode = (target if target.is_file() else temporary).stat().st_mode
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+            if special:
+                with temporary.open("rb") as source, path.open("wb") as stream:
+                    shutil.copyfileobj(source, stream)
+            else:
+                # What wrote it may have made it anew, for its user alone. Not all file systems
+                # know permissions.
+                with contextlib.suppress(PermissionError):
+                    temporary.chmod(stat.S_IMODE(mode))
+                temporary.replace(target)
         finally:
             _discard(temporary)
 
@@ -137,9 +166,15 @@ _unfinished: set[Path] = set()
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{suffix}").absolute()
+    name = f"{_temporary_name(path)}{os.urandom(4).hex()}.{suffix}"
+    temporary = path.with_name(name).absolute()
     _unfinished.add(temporary)
     return temporary
+
+
+def _temporary_name(path: Path) -> str:
+    """How it begins: short, as what is added must not make a long name too long."""
+    return f".{path.name[:40]}."
 
 
 def _discard(temporary: Path) -> None:
@@ -171,9 +206,3 @@ def write_text(path: Path, text: str) -> None:
 def shown(path: str) -> str:
     """A path as UTF-8 has it: bytes of a name that are none are written out."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

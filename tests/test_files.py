@@ -1,7 +1,9 @@
 import errno
 import hashlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,35 @@ def test_write_creates_folders_and_keeps_the_umask(tmp_path):
     assert path.read_bytes() == "größer".encode()
     assert path.stat().st_mode == plain.stat().st_mode
     assert names(path.parent) == ["b.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
+def test_links_permissions_and_what_is_no_file_stay(tmp_path):
+    (tmp_path / "there").mkdir()
+    old = tmp_path / "there" / "old"
+    old.write_bytes(b"old")
+    old.chmod(0o640)
+    (tmp_path / "link").symlink_to(old)
+    (tmp_path / "dangling").symlink_to("there/new")
+    for name in ("link", "dangling"):
+        files.write_bytes(tmp_path / name, b"new")
+        assert (tmp_path / name).is_symlink()
+    assert old.read_bytes() == (tmp_path / "there" / "new").read_bytes() == b"new"
+    assert old.stat().st_mode & 0o777 == 0o640
+    assert names(tmp_path / "there") == ["new", "old"]
+
+    os.mkfifo(tmp_path / "pipe")
+    reading = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE)
+    files.write_bytes(tmp_path / "pipe", b"through")
+    assert reading.communicate(timeout=30)[0] == b"through"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of 255 bytes")
+def test_names_as_long_as_they_may_be(tmp_path):
+    path = tmp_path / ("n" * 251 + ".bin")
+    files.write_bytes(path, b"x")
+    assert names(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
@@ -125,6 +156,21 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert files.cache_folder() == tmp_path
     monkeypatch.delenv("FER_EDGE_CACHE")
     assert files.cache_folder().name == "fer-edge"
+
+
+def test_the_cache_folder_of_a_user_without_a_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("FER_EDGE_CACHE", "~/cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert files.cache_folder() == tmp_path / "cache"
+
+    def homeless(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    folder = files.cache_folder()
+    assert folder.is_dir()
+    assert files.cache_folder() == folder
 
 
 def test_what_an_interrupt_leaves_is_gone_when_python_exits(tmp_path):

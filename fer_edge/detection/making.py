@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from fer_edge.child_python import child_environment
 from fer_edge.detector_artifact import DetectorArtifact
 from fer_edge.detector_contract import Bucket
 from fer_edge.errors import ArtifactError, MissingDependencyError, ModelError, StorageError
@@ -44,7 +45,7 @@ def made_detector(bucket: Bucket) -> DetectorArtifact:
         Making it failed.
     """
     folder = _home() / str(bucket)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112, is_dir raises in a folder that cannot be entered
         try:
             artifact = DetectorArtifact.load(folder)
             artifact.verify()
@@ -61,7 +62,7 @@ def made_detector(bucket: Bucket) -> DetectorArtifact:
 def detectors_here() -> list[DetectorArtifact]:
     """Those that were made on this machine by this version, the smallest first."""
     found = []
-    for folder in _home().glob("*x*"):
+    for folder in _made_here():
         with contextlib.suppress(ArtifactError, StorageError):
             found.append(DetectorArtifact.load(folder))
     return sorted(found, key=lambda one: one.buckets)
@@ -72,7 +73,7 @@ def require_maker(what: str = "Finding faces", *, extra: str = "camera") -> None
 
     ``what`` begins the message, which names what installs ``extra``.
     """
-    if not any(_home().glob("*x*")):
+    if not _made_here():
         _require_packages(what, extra)
 
 
@@ -104,7 +105,7 @@ def _make(folder: Path, bucket: Bucket) -> None:
             capture_output=True,
             text=True,
             timeout=_SECONDS,
-            env=os.environ | {"PYTHONPATH": path},
+            env=child_environment() | {"PYTHONPATH": path},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(str(error)) from error
@@ -118,6 +119,12 @@ def _failed(reason: str) -> ModelError:
         f"The face detector cannot be made: {reason.rstrip('.')}.",
         hint="Try: fer-edge detector --out FOLDER",
     )
+
+
+def _made_here() -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(_home().glob("*x*"))
+    return []
 
 
 def _home() -> Path:

@@ -75,7 +75,8 @@ def _trouble(products: IntegerProducts) -> str | None:
         return None if _sums_are_exact(products) else "saturates on this processor"
     except Exception as error:
         # Whatever the test dies of, a form that is not known to be exact must not run.
-        return f"could not be tested ({str(error).strip().splitlines()[0]})"
+        said = str(error).strip() or type(error).__name__
+        return f"could not be tested ({said.splitlines()[0]})"
 
 
 def _sums_are_exact(products: IntegerProducts) -> bool:

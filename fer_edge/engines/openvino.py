@@ -28,6 +28,7 @@ _TELEMETRY = "openvino_telemetry"
 """What None in sys.modules makes a package that is not installed; openvino does without it."""
 _FORK_HINT = "Start children with the method spawn, or take the backend onnxruntime-cpu."
 
+_first = threading.Lock()
 _threads: list[ForkGuard] = []
 """Of this process, from the first graph that it compiles: a child cannot compile any."""
 
@@ -219,7 +220,8 @@ def shared_core() -> Any:
     load_openvino()
     for guard in _threads:
         guard.check()
-    return _core()
+    with _first:  # functools.cache lets threads that come together make one each
+        return _core()
 
 
 def _compile(core: Any, model: Any, settings: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from fer_edge.engines.ort_cuda import open_cuda_session
 from fer_edge.engines.ort_inputs import GpuInputs
 from fer_edge.engines.ort_package import load_onnxruntime, reason
 from fer_edge.engines.picking import Pick
-from fer_edge.engines.processor import describe_processor
+from fer_edge.engines.processor import available_cores, describe_processor
 from fer_edge.engines.signature import Tensor
 from fer_edge.errors import BackendUnavailableError
 
@@ -191,11 +191,9 @@ def session_options(threads: int | None = None) -> Any:
 def _confined_cores() -> int:
     """Cores where the process is confined to some; else 0, with which ORT takes the physical ones.
 
-    ORT's own count ignores the process's affinity (measured with ``taskset``).
+    ORT's own count ignores the process's affinity (measured with ``taskset``) and control groups.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return 0
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     return cores if cores != os.cpu_count() else 0
 
 

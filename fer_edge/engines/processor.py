@@ -2,10 +2,14 @@
 
 import contextlib
 import functools
+import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 _SETS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "avx512_bf16"),
     *("amx_int8", "amx_bf16", "asimddp", "asimdhp", "i8mm", "bf16", "sve"),
@@ -19,10 +23,37 @@ def instruction_sets() -> list[str]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those of its affinity, and of its time by control groups.
+
+    A container with ``--cpus=2``, or a pod with such a limit, sees all cores of the machine.
+    """
+    affine = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
+    return min([cores, *(max(math.ceil(share), 1) for share in _shares())])
+
+
+def _shares() -> Iterator[float]:
+    """Cores' worth of time that the control groups of this process may have.
+
+    References
+    ----------
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    https://docs.kernel.org/scheduler/sched-bwc.html of version 1
+    """
+    groups = [_GROUPS, _GROUPS / "cpu"]  # a container's own, whatever the host names it
+    with contextlib.suppress(OSError, ValueError):
+        for line in _OWN_GROUPS.read_text().splitlines():
+            controllers, name = line.split(":", 2)[1:]
+            if not controllers or "cpu" in controllers.split(","):
+                own = (_GROUPS / "cpu" if controllers else _GROUPS) / name.lstrip("/")
+                groups += [own, *(one for one in own.parents if one.is_relative_to(_GROUPS))]
+    for group in groups:
+        for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            with contextlib.suppress(OSError, ValueError):
+                told = " ".join((group / file).read_text() for file in files)
+                quota, period = map(int, told.split())  # "max" is none
+                if quota > 0:
+                    yield quota / period
 
 
 @functools.cache

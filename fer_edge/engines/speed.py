@@ -161,10 +161,11 @@ def remember_speed(artifact: Artifact, record: SpeedRecord) -> Path | None:
     to this process."""
     key = _key(artifact, *_circumstances(record))
     _in_process[key] = record
-    path = _path(key)
+    path, kept = _path(key), False
     with without_cache():
         write_text(path, record.model_dump_json(indent=2) + "\n")
-    return path if path.is_file() else None
+        kept = True
+    return path if kept else None
 
 
 _in_process: dict[str, SpeedRecord] = {}
@@ -187,9 +188,11 @@ def _path(key: str) -> Path:
 
 
 def _key(artifact: Artifact, *circumstances: str | int | None) -> str:
-    """Of the graphs, not of the folder: a copy of an artifact is as fast as the artifact."""
+    """Of what runs, not of the folder: a copy of an artifact is as fast as the artifact."""
     digest = hashlib.sha256(repr(circumstances).encode())
-    for precision in PRECISIONS:
-        if precision in artifact.manifest.graphs:
-            digest.update(artifact.manifest.files[artifact.graph(precision).file].sha256.encode())
+    manifest = artifact.manifest
+    graphs = [manifest.graphs[one] for one in PRECISIONS if one in manifest.graphs]
+    files = [file for graph in graphs for file in (graph.file, graph.cpu_file) if file]
+    for file in (*files, *sorted(engine.file for engine in manifest.engines)):
+        digest.update(manifest.files[file].sha256.encode())
     return digest.hexdigest()[:32]

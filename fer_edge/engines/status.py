@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from fer_edge.child_python import child_environment
 from fer_edge.engines.selection import BACKENDS
 
 SECONDS: Final = 60.0
@@ -50,7 +51,11 @@ def _try_apart(backend: str) -> BackendStatus:
     code = "import sys; from fer_edge.engines.trial import main; main(sys.argv[1])"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, backend], capture_output=True, text=True, timeout=SECONDS
+            [sys.executable, "-c", code, backend],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=child_environment(),
         )
     except subprocess.TimeoutExpired:
         return _failed(backend, f"{backend} did not start within {SECONDS:.0f} seconds.")

@@ -71,6 +71,6 @@ def _install(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
-    module.log_of.cache_clear()
+    module._log_of.cache_clear()
     yield fake
-    module.log_of.cache_clear()
+    module._log_of.cache_clear()

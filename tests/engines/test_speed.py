@@ -13,7 +13,7 @@ from fer_edge.engines.preference import prefer, rank
 from fer_edge.engines.processor import describe_processor
 from fer_edge.engines.speed import fastest, machine_name, measure_speed, remember_speed, summary
 from fer_edge.engines.tensorrt import PREFERENCE
-from fer_edge.errors import InferenceError
+from fer_edge.errors import InferenceError, StorageError
 from fer_edge.files import CACHE_VARIABLE
 from tests.tiny import FakeEngine, tiny_artifact
 
@@ -165,6 +165,33 @@ def test_a_cache_that_cannot_be_written_measures_once_a_process(
     open_one = opener()
     assert choose(artifact, open_one).order[0] == "fp32"
     assert open_one.opened == []
+
+
+def test_a_cache_that_cannot_be_looked_into_is_none(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(path: Path, *_: object) -> None:
+        raise StorageError(f"Cannot access {path}: Permission denied.")
+
+    def is_file(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(speed, "write_text", locked)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert remember_speed(artifact, record(int8=3, fp32=1)) is None
+
+
+def test_another_graph_for_cpus_is_measured_anew(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    manifest.graphs["int8"].cpu_file = "int8.cpu.onnx"
+    manifest.files["int8.cpu.onnx"] = manifest.files[manifest.graphs["int8"].file]
+    remember_speed(artifact, record(int8=1, fp32=3))
+    manifest.files["int8.cpu.onnx"] = manifest.files["int8.cpu.onnx"].model_copy(
+        update={"sha256": "0" * 64}
+    )
+    open_one = opener(int8=0.001, fp32=0.03)
+    choose(artifact, open_one)
+    assert open_one.opened == ["int8", "fp32"]
 
 
 def test_a_precision_that_loses_more_than_noise_is_out(artifact: Artifact) -> None:

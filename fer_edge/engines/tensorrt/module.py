@@ -109,9 +109,17 @@ class Log:
                 collected.append(message)
 
 
-@functools.cache
+_first = threading.Lock()
+
+
 def log_of(backend: TensorRTBackend) -> Log:
     """The log of a backend, one for the life of the process."""
+    with _first:  # functools.cache lets threads that come together make one each
+        return _log_of(backend)
+
+
+@functools.cache
+def _log_of(backend: TensorRTBackend) -> Log:
     return Log(load_module(backend))
 
 
