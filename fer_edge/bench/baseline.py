@@ -1,10 +1,12 @@
 """A bench result held against an earlier one: for people's continuous integration."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 import pydantic
 
+from fer_edge.bench.machine import Machine
 from fer_edge.bench.suite import BenchResult
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import storage_errors
@@ -47,6 +49,44 @@ def read_baseline(path: Path) -> BenchResult:
         ) from error
 
 
+def check_limits(
+    before: BenchResult,
+    *,
+    machine: Machine,
+    threads: int | None,
+    precisions: Collection[str],
+    batches: Collection[int],
+    faces: str | None,
+    max_slowdown: float | None = None,
+    max_drop: float | None = None,
+) -> None:
+    """Raise what :func:`compare` will, as far as it shows before a run of minutes.
+
+    Parameters
+    ----------
+    before : BenchResult
+    machine, threads, precisions, batches
+        Of the run that is to come.
+    faces : str, optional
+        Fingerprint of what it is scored on; None where it is not.
+    max_slowdown, max_drop : float, optional
+        As for :func:`compare`.
+
+    Raises
+    ------
+    UsageError
+        As :func:`compare`.
+    """
+    rows = [row for row in before.precisions if row.precision in precisions]
+    elsewhere = _elsewhere(before, machine, threads)
+    if max_slowdown is not None and (
+        elsewhere or not any(one.batch in batches for row in rows for one in row.latency)
+    ):
+        raise _no_latency(elsewhere)
+    if max_drop is not None and not any(row.score and row.score.data == faces for row in rows):
+        raise _no_accuracy()
+
+
 def compare(
     before: BenchResult,
     now: BenchResult,
@@ -74,31 +114,40 @@ def compare(
     changes = _latencies(before, now, max_slowdown) + _accuracies(before, now, max_drop)
     told = {change.what for change in changes}
     if max_slowdown is not None and "latency" not in told:
-        raise UsageError(
-            f"The baseline was timed on {before.machine.cpu}, and this is {now.machine.cpu}."
-            if _elsewhere(before, now)
-            else "The baseline has none of these precisions and batch sizes.",
-            hint="Make a baseline here with: fer-edge bench --out FILE",
-        )
+        raise _no_latency(_elsewhere(before, now.machine, now.threads))
     if max_drop is not None and "accuracy" not in told:
-        raise UsageError(
-            "--max-drop needs accuracy on the same faces in both runs.",
-            hint="Give --data to both: fer-edge bench --data FER2013 --out FILE",
-        )
+        raise _no_accuracy()
     return changes
 
 
-def _elsewhere(before: BenchResult, now: BenchResult) -> bool:
-    """Whether times cannot be compared."""
-    return (before.machine.cpu, before.machine.gpus, before.threads) != (
-        now.machine.cpu,
-        now.machine.gpus,
-        now.threads,
+def _no_latency(elsewhere: str | None) -> UsageError:
+    return UsageError(
+        elsewhere or "The baseline has none of these precisions and batch sizes.",
+        hint="Make a baseline here with: fer-edge bench --out FILE",
     )
 
 
+def _no_accuracy() -> UsageError:
+    return UsageError(
+        "--max-drop needs accuracy on the same faces in both runs.",
+        hint="Give --data to both: fer-edge bench --data FER2013 --out FILE",
+    )
+
+
+def _elsewhere(before: BenchResult, machine: Machine, threads: int | None) -> str | None:
+    """Why times cannot be compared; None if they can."""
+    then, now = _place(before.machine, before.threads), _place(machine, threads)
+    return None if then == now else f"The baseline was timed on {then}, and this is {now}."
+
+
+def _place(machine: Machine, threads: int | None) -> str:
+    """What decides how long a call takes, as people say it."""
+    asked = [] if threads is None else [f"{threads} threads"]
+    return ", ".join([machine.cpu, *machine.gpus, *asked])
+
+
 def _latencies(before: BenchResult, now: BenchResult, limit: float | None) -> list[Change]:
-    if _elsewhere(before, now):
+    if _elsewhere(before, now.machine, now.threads):
         return []
     old = {
         (row.precision, row.backend, latency.batch): latency

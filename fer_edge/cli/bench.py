@@ -1,5 +1,6 @@
 """fer-edge bench"""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,9 @@ from fer_edge.contract import PRECISIONS
 from fer_edge.errors import UsageError
 
 if TYPE_CHECKING:
+    from fer_edge.bench.baseline import Change
     from fer_edge.bench.scenarios import Scenario
+    from fer_edge.bench.suite import BenchResult
 
 _SERVING = "How it serves"
 _BASELINE = "Against an earlier run"
@@ -94,40 +97,57 @@ def bench(
     fer-edge bench build/r50 --baseline old.json --max-slowdown 5 --max-drop 0.2
     """
     from fer_edge.artifact import Artifact
-    from fer_edge.bench.baseline import compare, read_baseline
-    from fer_edge.bench.plot import plot_bench
+    from fer_edge.bench.baseline import check_limits, compare, read_baseline
+    from fer_edge.bench.machine import describe_machine
     from fer_edge.bench.processes import in_processes, with_processes
-    from fer_edge.bench.report import render, render_changes
     from fer_edge.bench.suite import run_bench
     from fer_edge.data import load_dataset
     from fer_edge.evaluation.plots import check_plot
-    from fer_edge.files import write_text
+    from fer_edge.files import check_apart
 
     named = _scenarios(scenario or [])
     if baseline is None and (max_slowdown is not None or max_drop is not None):
         raise UsageError("Limits are held against a baseline.", hint="Add --baseline old.json")
     before = None if baseline is None else read_baseline(baseline)
+    if out is not None and baseline is not None:
+        check_apart(out, [baseline])
     for name in precision or []:
         if name not in PRECISIONS:
             raise UsageError(f"--precision {name}: choose from {', '.join(PRECISIONS)}.")
     sizes = batches(batch)
     path = model_or_carried(model)
     # Before the data, which may take a minute to read, and the measurement, which takes more.
-    contract = Artifact.load(path).contract
+    artifact = Artifact.load(path)
     if plot is not None:
         check_plot(plot)
+    check = None
+    if before is not None:
+        check = partial(
+            check_limits,
+            before,
+            machine=describe_machine(),
+            threads=processor.threads,
+            precisions=precision or list(artifact.manifest.graphs),
+            batches=sizes,
+            max_slowdown=max_slowdown,
+            max_drop=max_drop,
+        )
+    if check is not None and data is None:
+        check(faces=None)
     with staged_progress(quiet=json) as tell:
         faces = (
             load_dataset(
                 data,
                 split,  # type: ignore[arg-type]
                 labels=labels,
-                contract=contract,
+                contract=artifact.contract,
                 progress=counted(tell, "Reading faces"),
             )
             if data
             else None
         )
+        if check is not None and faces is not None:
+            check(faces=faces.fingerprint)
         result = run_bench(
             path,
             data=faces,
@@ -144,11 +164,33 @@ def bench(
             result = with_processes(
                 result, in_processes(options, processes - 1, counted(tell, "Other processes"))
             )
-    changes = (
-        None
-        if before is None
-        else compare(before, result, max_slowdown=max_slowdown, max_drop=max_drop)
-    )
+    changes, refusal = None, None
+    if before is not None:
+        try:
+            changes = compare(before, result, max_slowdown=max_slowdown, max_drop=max_drop)
+        except UsageError as error:
+            # What was measured is not lost with it.
+            refusal = error
+    _give(result, changes, json=json, out=out, plot=plot)
+    if refusal is not None:
+        raise refusal
+    if changes is not None and any(change.beyond for change in changes):
+        raise typer.Exit(1)
+
+
+def _give(
+    result: "BenchResult",
+    changes: "list[Change] | None",
+    *,
+    json: bool,
+    out: Path | None,
+    plot: Path | None,
+) -> None:
+    """Show a result, and write it where it was asked for."""
+    from fer_edge.bench.plot import plot_bench
+    from fer_edge.bench.report import render, render_changes
+    from fer_edge.files import write_text
+
     if json:
         told = result.model_dump(mode="json")
         if changes is not None:
@@ -164,8 +206,6 @@ def bench(
         write_text(out, result.model_dump_json(indent=2) + "\n")
     if plot is not None:
         plot_bench(result, plot)
-    if changes is not None and any(change.beyond for change in changes):
-        raise typer.Exit(1)
 
 
 def _scenarios(named: list[str]) -> list["Scenario"]:

@@ -239,3 +239,52 @@ def test_several_processes_are_timed(fer_edge: Command, exported: Path) -> None:
     assert result["processes"] == 2
     low, high = result["precisions"][0]["latency"][0]["p50_interval_ms"]
     assert low <= result["precisions"][0]["latency"][0]["p50_ms"] <= high
+
+
+@pytest.fixture
+def baseline(fer_edge: Command, exported: Path, csv: Path, tmp_path: Path) -> Path:
+    """What an earlier run wrote, with accuracy."""
+    path = tmp_path / "old.json"
+    assert fer_edge("bench", exported, *QUICK, "--data", csv, "--out", path).code == 0
+    return path
+
+
+def test_a_baseline_that_cannot_be_held_against_is_met_before_the_measurement(
+    fer_edge: Command, exported: Path, baseline: Path, csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "run_bench", lambda *_, **__: pytest.fail("It was measured."))
+    run = ("bench", exported, "--baseline", baseline)
+    assert "--max-drop needs accuracy" in fer_edge(*run, "--max-drop", 0.2).error(2)
+    train = (*run, "--data", csv, "--split", "train")
+    assert "--max-drop needs accuracy" in fer_edge(*train, "--max-drop", 0.2).error(2)
+    none = "The baseline has none of these precisions and batch sizes."
+    assert none in fer_edge(*run, "--batch", 3, "--max-slowdown", 5).error(2)
+    told = json.loads(baseline.read_text())
+    told["machine"]["cpu"] = "Another"
+    baseline.write_text(json.dumps(told))
+    error = fer_edge(*run, "--max-slowdown", 5, "--out", "new.json").error(2)
+    assert "The baseline was timed on Another, and this is " in error
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_was_measured_is_shown_and_written_where_no_limit_can_be_held(
+    fer_edge: Command, exported: Path, baseline: Path, options: tuple[str, ...]
+) -> None:
+    told = json.loads(baseline.read_text())
+    for row in told["precisions"]:
+        # Which backend runs is known only after the engines were opened.
+        row["backend"] = "another"
+    baseline.write_text(json.dumps(told))
+    limits = ("--baseline", baseline, "--max-slowdown", 5)
+    result = fer_edge("bench", exported, *QUICK, *limits, "--out", "new.json", *options)
+    assert result.code == 2
+    assert "none of these precisions" in result.err
+    assert '"faces_per_second"' in result.out if options else "Faces/s" in result.out
+    assert json.loads(Path("new.json").read_text())["precisions"]
+
+
+def test_a_baseline_is_not_written_over(fer_edge: Command, exported: Path, baseline: Path) -> None:
+    before = baseline.read_bytes()
+    run = ("bench", exported, *QUICK, "--baseline", baseline)
+    assert "old.json is what is read" in fer_edge(*run, "--out", baseline).error(2)
+    assert baseline.read_bytes() == before
