@@ -143,7 +143,7 @@ def _elsewhere(before: BenchResult, machine: Machine, threads: int | None) -> st
 def _place(machine: Machine, threads: int | None) -> str:
     """What decides how long a call takes, as people say it."""
     asked = [] if threads is None else [f"{threads} threads"]
-    return ", ".join([machine.cpu, *machine.gpus, *asked])
+    return ", ".join([machine.cpu, f"{machine.cores} cores", *asked, *machine.gpus])
 
 
 def _latencies(before: BenchResult, now: BenchResult, limit: float | None) -> list[Change]:

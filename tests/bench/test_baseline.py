@@ -84,9 +84,14 @@ def test_accuracy_is_held_against_the_same_faces() -> None:
 
 
 def test_times_of_another_machine_are_not_compared() -> None:
-    with pytest.raises(UsageError, match="timed on A, and this is B"):
+    with pytest.raises(UsageError, match="timed on A, 2 cores, and this is B, 2 cores"):
         compare(result(1.0), result(9.0, cpu="B"), max_slowdown=5)
     assert compare(result(1.0), result(9.0, cpu="B")) == []
+
+
+def test_times_on_another_number_of_cores_are_not_compared() -> None:
+    with pytest.raises(UsageError, match="timed on A, 2 cores, and this is A, 1 cores"):
+        compare(result(1.0), result(9.0, cores=1), max_slowdown=5)
 
 
 def test_another_file_is_no_baseline(tmp_path) -> None:

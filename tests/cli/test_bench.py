@@ -263,7 +263,7 @@ def test_a_baseline_that_cannot_be_held_against_is_met_before_the_measurement(
     told["machine"]["cpu"] = "Another"
     baseline.write_text(json.dumps(told))
     error = fer_edge(*run, "--max-slowdown", 5, "--out", "new.json").error(2)
-    assert "The baseline was timed on Another, and this is " in error
+    assert "The baseline was timed on Another, " in error
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
