@@ -39,6 +39,9 @@ def _counters() -> dict[str, tuple[int, int]]:
         if zone.name.count(":") != 1:
             continue
         with contextlib.suppress(OSError, ValueError):
+            # Beside the packages may be Intel's psys, the whole board with the packages in it.
+            if not (zone / "name").read_text().startswith("package"):
+                continue
             value = int((zone / "energy_uj").read_text())
             found[zone.name] = (value, int((zone / "max_energy_range_uj").read_text()))
     return found

@@ -83,14 +83,17 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 def test_energy_is_read_over_the_counters_end(tmp_path, monkeypatch) -> None:
     zone, part = tmp_path / "intel-rapl:0", tmp_path / "intel-rapl:0:0"
-    for folder in (zone, part):
+    board = tmp_path / "intel-rapl:1"
+    for folder, name in ((zone, "package-0"), (part, "core"), (board, "psys")):
         folder.mkdir()
+        (folder / "name").write_text(f"{name}\n")
         (folder / "max_energy_range_uj").write_text("999999\n")
         (folder / "energy_uj").write_text("900000\n")
     monkeypatch.setattr(energy, "RAPL", tmp_path)
     with energy.EnergyMeter() as meter:
-        (zone / "energy_uj").write_text("400000\n")
-    # The cores are part of the package, and not counted twice.
+        for folder in (zone, board):
+            (folder / "energy_uj").write_text("400000\n")
+    # The cores are part of the package, and the package of the board: neither counts twice.
     assert meter.joules == pytest.approx(0.5)
 
 
