@@ -5,7 +5,7 @@ in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Runtimes find that f
 graph that they open by its path.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fer_edge.errors import ArtifactError
@@ -60,9 +60,9 @@ def with_external_data(graph: bytes, read: Callable[[str], bytes]) -> bytes:
 
     def tensor(data: memoryview) -> _Parts:
         fields = list(_fields(data))
-        if (_DATA_LOCATION, _EXTERNAL) not in [(n, v[0]) for n, v, _ in fields if len(v) == 1]:
+        place = _place(fields)
+        if place is None:
             return [data]
-        place = dict(_entry(value) for number, value, _ in fields if number == _EXTERNAL_DATA)
         parts: _Parts = [f for n, _, f in fields if n not in (_EXTERNAL_DATA, _DATA_LOCATION)]
         return [*parts, *_field(_RAW_DATA, [content(place)])]
 
@@ -82,6 +82,31 @@ def with_external_data(graph: bytes, read: Callable[[str], bytes]) -> bytes:
         return memoryview(files[name])[start:end]
 
     return b"".join(whole(memoryview(graph), "model"))
+
+
+def external_files(graph: bytes) -> set[str]:
+    """Names of the files that a serialised ONNX graph has tensors in.
+
+    Raises
+    ------
+    ValueError
+        Not a graph.
+    """
+    if b"location" not in graph:
+        return set()
+
+    def named(data: memoryview, kind: str) -> Iterator[str]:
+        if kind == _TENSOR:
+            place = _place(list(_fields(data)))
+            if place is not None:
+                yield place.get("location", "")
+            return
+        inner = _MESSAGES[kind]
+        for number, value, _ in _fields(data):
+            if number in inner:
+                yield from named(value, inner[number])
+
+    return set(named(memoryview(graph), "model"))
 
 
 def read_graph(path: Path) -> bytes:
@@ -144,6 +169,13 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
             raise ValueError("it ends in the middle")
         yield tag >> 3, data[position:end], data[start:end]
         position = end
+
+
+def _place(fields: Sequence[tuple[int, memoryview, memoryview]]) -> dict[str, str] | None:
+    """Where the bytes of a tensor are, from its fields; None for in it."""
+    if (_DATA_LOCATION, _EXTERNAL) not in [(n, v[0]) for n, v, _ in fields if len(v) == 1]:
+        return None
+    return dict(_entry(value) for number, value, _ in fields if number == _EXTERNAL_DATA)
 
 
 def _entry(data: memoryview) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import pydantic
 
 from fer_edge.errors import ArtifactError
-from fer_edge.external_data import with_external_data
+from fer_edge.external_data import external_files, with_external_data
 from fer_edge.file_kinds import file_kind
 from fer_edge.files import sha256, storage_errors, write_text
 from fer_edge.version import __version__, version_numbers
@@ -205,6 +205,23 @@ class SealedFolder(Generic[M]):
             return with_external_data(self.read(name), self.read)
         except ValueError as error:
             raise self._broken(name, f"is damaged: {error}") from error
+
+    def size(self, name: str) -> int:
+        """Bytes of a graph or an engine, with those of the files that the graph has weights in.
+
+        Raises
+        ------
+        ArtifactError
+            As :meth:`read_graph`.
+        """
+        files = self.manifest.files
+        if not name.endswith(".onnx"):
+            return files[name].bytes
+        try:
+            others = external_files(self.read(name)) - {name}
+        except ValueError as error:
+            raise self._broken(name, f"is damaged: {error}") from error
+        return files[name].bytes + sum(files[one].bytes for one in others if one in files)
 
     def verify(self) -> None:
         """Check every file of the manifest; raise ArtifactError on the first that differs."""

@@ -8,7 +8,7 @@ import pytest
 from onnx.external_data_helper import set_external_data
 
 from fer_edge.errors import ArtifactError
-from fer_edge.external_data import read_graph, with_external_data
+from fer_edge.external_data import external_files, read_graph, with_external_data
 from tests.export.conftest import run
 from tests.export.graphs import residual_graph
 
@@ -43,6 +43,7 @@ def test_the_bytes_are_put_back(residual: onnx.ModelProto) -> None:
 
     whole = onnx.load_model_from_string(with_external_data(model.SerializeToString(), read))
     assert asked == ["weights.bin"]
+    assert external_files(model.SerializeToString()) == {"weights.bin"}
     assert whole == residual
 
 
@@ -52,6 +53,7 @@ def test_a_whole_graph_is_left_as_it_is(residual: onnx.ModelProto) -> None:
     residual.doc_string = "location"
     graph = residual.SerializeToString()
     assert with_external_data(graph, lambda name: pytest.fail(name)) == graph
+    assert external_files(graph) == set()
 
 
 def test_a_file_with_data_beside_it_runs(residual: onnx.ModelProto, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class PrecisionResult(pydantic.BaseModel):
     file: str
     """What the backend loads, relative to the artifact."""
     size_bytes: int
+    """Of it, and of the files that it has weights in."""
     peak_memory_mib: float | None
     """As :func:`fer_edge.bench.memory.measure_peak_memory` has it, at the largest batch."""
     latency: list[LatencyRow]
@@ -213,7 +214,7 @@ def run_bench(
                 integers=info.integers,
                 device=info.device,
                 file=file,
-                size_bytes=artifact.manifest.files[file].bytes,
+                size_bytes=artifact.size(file),
                 peak_memory_mib=peak,
                 latency=latency_rows,
                 score=own_score,

@@ -303,14 +303,14 @@ def _show(artifact: "Artifact") -> None:
         agreement = score.agreement_with_fp32 if score else None
         table.add_row(
             graph.file,
-            f"{manifest.files[graph.file].bytes / 1e6:.2f}",
+            f"{artifact.size(graph.file) / 1e6:.2f}",
             "-" if difference is None else f"{difference:.1e}",
             "-" if score is None else f"{100 * score.accuracy:.2f}",
             "-" if score is None or score.ece is None else f"{100 * score.ece:.2f}",
             "-" if agreement is None else f"{100 * agreement:.2f}",
         )
         if graph.cpu_file:
-            size = manifest.files[graph.cpu_file].bytes
+            size = artifact.size(graph.cpu_file)
             table.add_row(graph.cpu_file, f"{size / 1e6:.2f}", "", "", "", "")
     for engine in manifest.engines:
         size = manifest.files[engine.file].bytes

@@ -2,6 +2,7 @@ import json
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
@@ -69,6 +70,17 @@ def test_the_bench_measures_every_precision_at_every_batch(results, folder):
     for own, base in zip(int8.latency, fp32.latency, strict=True):
         assert base.speedup_vs_fp32 == 1.0
         assert own.speedup_vs_fp32 == pytest.approx(own.faces_per_second / base.faces_per_second)
+
+
+def test_the_size_is_that_of_all_that_is_loaded(tmp_path):
+    artifact = tiny_artifact(tmp_path / "build", "fp32")
+    model = onnx.load(artifact.folder / "fp32.onnx")
+    options = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save(model, artifact.folder / "fp32.onnx", **options)
+    seal(artifact.folder, artifact.manifest)
+    (row,) = run_bench(artifact.folder, batches=[1], seconds=0.01).precisions
+    files = [artifact.folder / name for name in ("fp32.onnx", "weights.bin")]
+    assert row.size_bytes == sum(file.stat().st_size for file in files)
 
 
 def test_openvino_is_measured_and_says_what_it_computes_in(folder):

@@ -151,6 +151,10 @@ def test_int8_weights_leave_one_graph_that_all_others_are_made_of_again(small, r
 def test_the_form_for_cpus_has_its_weights_in_the_graph_of_record(small, faces):
     path = small.folder / "int8.cpu.onnx"
     assert len(small.read("int8.cpu.onnx")) < len(small.read_graph("int8.cpu.onnx")) - 3000
+    # What is loaded is both files.
+    sizes = [small.manifest.files[name].bytes for name in ("int8.cpu.onnx", "int8.onnx")]
+    assert small.size("int8.cpu.onnx") == sum(sizes)
+    assert small.size("int8.onnx") == sizes[1]
     options = onnxruntime.SessionOptions()
     integer_products().apply_to(options)
     # As anyone would open it who does not know this project.
