@@ -6,7 +6,7 @@ from fer_edge.cli.arguments import Json
 from fer_edge.cli.console import print_json
 
 TRAIN = ("torch", "torchvision", "safetensors", "onnxscript", "onnx", "matplotlib")
-CAMERA = ("opencv-python",)
+CAMERA = ("opencv-python", "av")
 WEB = ("starlette", "uvicorn", "websockets")
 SERVE = ("starlette", "uvicorn", "httptools", "prometheus-client")
 _MODULES = {"opencv-python": "cv2"}
@@ -61,7 +61,7 @@ def _abilities() -> list[Ability]:
         _needs("watch cameras", CAMERA, "camera"),
         _needs("serve the live page", WEB, "web"),
         _needs("serve models over HTTP", SERVE, "serve"),
-        _needs("record videos", (*CAMERA, "av"), "record"),
+        _needs("record videos", CAMERA, "record"),
         _needs("analyze recordings", (*CAMERA, "matplotlib", "pyarrow"), "analyze"),
         _needs("publish over MQTT", (*CAMERA, "paho-mqtt"), "mqtt"),
     ]

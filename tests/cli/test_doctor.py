@@ -18,7 +18,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """Versions that the doctor finds; None where a package is not installed."""
     versions: dict[str, str | None] = dict.fromkeys(doctor.TRAIN, "1.0")
     versions |= dict.fromkeys(
-        (*doctor.CAMERA, *doctor.WEB, *doctor.SERVE, "av", "pyarrow", "paho-mqtt"), "1.0"
+        (*doctor.CAMERA, *doctor.WEB, *doctor.SERVE, "pyarrow", "paho-mqtt"), "1.0"
     )
     monkeypatch.setattr(doctor, "_version", versions.get)
     return versions
@@ -59,18 +59,30 @@ def test_json_has_one_entry_per_ability(
 
 
 def test_what_cameras_need(fer_edge: Command, installed: dict[str, str | None]) -> None:
-    installed |= {"uvicorn": None, "paho-mqtt": None, "pyarrow": None, "av": None}
+    installed |= {"uvicorn": None, "paho-mqtt": None, "pyarrow": None}
     told = {one["name"]: one for one in json.loads(fer_edge("doctor", "--json").out)}
     assert told["watch cameras"]["able"]
     for name, package, extra in (
         ("serve the live page", "uvicorn", "web"),
         ("serve models over HTTP", "uvicorn", "serve"),
-        ("record videos", "av", "record"),
         ("analyze recordings", "pyarrow", "analyze"),
         ("publish over MQTT", "paho-mqtt", "mqtt"),
     ):
         assert not told[name]["able"]
         assert told[name]["detail"] == f"missing: {package}"
+        assert told[name]["fix"] == f"pip install 'fer-edge[{extra}]'"
+
+
+def test_videos_and_cameras_need_pyav(fer_edge: Command, installed: dict[str, str | None]) -> None:
+    installed["av"] = None
+    told = {one["name"]: one for one in json.loads(fer_edge("doctor", "--json").out)}
+    for name, extra in (
+        ("watch cameras", "camera"),
+        ("record videos", "record"),
+        ("analyze recordings", "analyze"),
+    ):
+        assert not told[name]["able"]
+        assert told[name]["detail"] == "missing: av"
         assert told[name]["fix"] == f"pip install 'fer-edge[{extra}]'"
 
 
