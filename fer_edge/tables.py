@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 
 def plain_table(title: str) -> Table:
-    """A table without columns yet: one rule under the head, none around."""
+    """A table without columns yet: one rule under the head, none around.
+
+    The title is text, not markup: a model's name may be in it.
+    """
     return Table(
-        title=f"\n{title}",
+        title=f"\n{escape(title)}",
         title_justify="left",
         title_style="bold",
         header_style="",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fer_edge.bench.suite import BenchResult
-from fer_edge.evaluation.plots import PRECISION_COLORS, check_plot
+from fer_edge.evaluation.plots import PRECISION_COLORS, as_text, check_plot
 from fer_edge.files import atomic_path
 
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "D", "fp8": "^"}
@@ -85,6 +85,7 @@ def plot_bench(result: BenchResult, path: Path) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     backends = ", ".join(dict.fromkeys(row.backend for row in result.precisions))
-    axes.set_title(f"{result.model}, {backends}\n{result.machine.cpu}", loc="left", fontsize=10)
+    title = f"{result.model}, {backends}\n{result.machine.cpu}"
+    axes.set_title(as_text(title), loc="left", fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")

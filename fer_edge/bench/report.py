@@ -54,7 +54,8 @@ def _table(title: str, *columns: str) -> Table:
     table.padding = (0, 1, 0, 0)
     table.add_column("Precision", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+        # Labels are the model's own: text, not markup.
+        table.add_column(escape(column), justify="right", overflow="fold")
     return table
 
 

@@ -199,7 +199,7 @@ def batches(text: str) -> list[int]:
     """Parse ``1,8,64``; UsageError names the part that is no batch size."""
     sizes = []
     for part in text.split(","):
-        if not part.strip().isdigit() or int(part) < 1:
+        if not part.strip().isdecimal() or int(part) < 1:
             raise UsageError(
                 f"--batch {text}: {part.strip() or 'nothing'} is not a batch size.",
                 hint="Give numbers of 1 or more, for example --batch 1,8,64",

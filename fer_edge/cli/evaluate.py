@@ -152,6 +152,7 @@ def _most_exact(path: Path) -> str:
 def _render(evaluation: "Evaluation") -> "Group":
     from rich import box
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -176,14 +177,15 @@ def _render(evaluation: "Evaluation") -> "Group":
     table.add_column("taken for (% of its faces)")
     for emotion in evaluation.support:
         table.add_row(
-            emotion,
+            # Labels are the model's own: text, not markup.
+            escape(emotion),
             str(evaluation.support[emotion]),
             *(
                 _percent((shares or {}).get(emotion), 1)
                 for shares in (score.precision, score.recall, score.f1)
             ),
             ", ".join(
-                f"{other} {100 * share:.0f}"
+                f"{escape(other)} {100 * share:.0f}"
                 for other, share in evaluation.taken_for[emotion].items()
             ),
         )
@@ -209,7 +211,7 @@ def _groups(audit: "Audit") -> "Table":
     before = None
     for group in audit.groups:
         recalls = ", ".join(
-            f"{emotion} {100 * recall:.0f}" for emotion, recall in group.recall.items()
+            f"{escape(emotion)} {100 * recall:.0f}" for emotion, recall in group.recall.items()
         )
         table.add_row(
             *(escape("" if group.column == before else group.column), escape(group.group)),

@@ -123,9 +123,9 @@ def _table(layers: "list[LayerReport]", title: str) -> "Table":
         cost, drop = layer.divergence, layer.accuracy_drop
         table.add_row(
             Text(layer.name),
-            _what(layer),
+            Text(_what(layer)),
             layer.precision,
-            ", ".join(layer.fused),
+            Text(", ".join(layer.fused)),
             f"{layer.multiply_adds / 1e6:.2f}" if layer.multiply_adds else "",
             "" if cost is None else f"{1e3 * cost:.3f}",
             "" if drop is None else f"{0 - round(100 * drop, 2):+.2f}",

@@ -77,6 +77,7 @@ def line(epoch: "Epoch", elapsed: float) -> str:
 def report(run: Path, json: bool, epoch: int, keep: Literal["best", "last"] = "best") -> None:
     """Tell the epoch of a run that is kept, its number from 1, and what to do next."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from fer_edge.training.epoch import metrics_of
@@ -90,7 +91,7 @@ def report(run: Path, json: bool, epoch: int, keep: Literal["best", "last"] = "b
         f"accuracy {100 * best['val_accuracy']:.2f} %, "
         f"macro-F1 {100 * best['val_macro_f1']:.2f} % on val"
     )
-    table = Table("", *best["val_recall"])
+    table = Table("", *map(escape, best["val_recall"]))
     recalls = best["val_recall"].values()
     table.add_row("recall %", *("-" if v is None else f"{100 * v:.1f}" for v in recalls))
     Console().print(table)

@@ -48,6 +48,11 @@ def check_plot(path: Path, option: str = "") -> None:
     check_matplotlib()
 
 
+def as_text(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: between two dollars it would read TeX."""
+    return name.replace("$", r"\$")
+
+
 def plot_confusion(
     matrix: NDArray[np.int64], target: Path, classes: Sequence[str] = EMOTIONS
 ) -> None:
@@ -76,8 +81,9 @@ def plot_confusion(
         colour = "white" if value > 55 else "black"
         text = f"{value:.0f}" if totals[row] else ""
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=40)
-    axes.set_yticks(range(len(classes)), classes)
+    names = [as_text(name) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=40)
+    axes.set_yticks(range(len(names)), names)
     total = int(matrix.sum())
     axes.set(
         xlabel="predicted",
@@ -167,9 +173,11 @@ def plot_groups(audit: Audit, target: Path) -> None:
             ax.plot([low, high], [place, place], color="#0072b2", linewidth=2)
             ax.plot(100 * group.accuracy, place, "o", color="#0072b2")
         few = " (too few)"
-        texts = [f"{g.group}, n = {g.n:,}{few if g.accuracy is None else ''}" for g in panel]
+        texts = [
+            f"{as_text(g.group)}, n = {g.n:,}{few if g.accuracy is None else ''}" for g in panel
+        ]
         ax.set_yticks(range(len(panel)), texts)
-        ax.set(title=column, ylim=(len(panel) - 0.5, -0.5))
+        ax.set(title=as_text(column), ylim=(len(panel) - 0.5, -0.5))
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3, axis="x")
     axes[-1].set_xlabel("accuracy (%), with intervals of 95 %")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.evaluation.plots import check_plot
+from fer_edge.evaluation.plots import as_text, check_plot
 from fer_edge.files import atomic_path
 from fer_edge.runtime.palette import color_of
 from fer_edge.runtime.summary import SECONDS_PER_BIN, Summary
@@ -40,13 +40,13 @@ def plot_summary(summary: Summary, title: str, path: Path) -> None:
     )[:, 0]
     left = 0.0
     for name, share in summary.shares.items():
-        top.barh(0, share, left=left, color=color_of(name), label=name)
+        top.barh(0, share, left=left, color=color_of(name), label=as_text(name))
         if share >= 0.06:
             top.text(left + share / 2, 0, f"{100 * share:.0f} %", ha="center", va="center")
         left += share
     top.set(xlim=(0, 1), yticks=[], xticks=[])
     top.set_ylabel("all faces", rotation=0, ha="right", va="center")
-    top.set_title(title, loc="left", fontsize=10)
+    top.set_title(as_text(title), loc="left", fontsize=10)
     top.spines[:].set_visible(False)
     seconds = (int((summary.seconds or 0.0) / SECONDS_PER_BIN) + 1) * SECONDS_PER_BIN
     bins = min(round(seconds / SECONDS_PER_BIN), _MOST_BINS)

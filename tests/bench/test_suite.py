@@ -128,6 +128,14 @@ def test_the_report_without_data_says_so_and_marks_what_is_recorded(results, fol
     assert "Accuracy in %, recorded in the manifest" in text(recorded)
 
 
+def test_names_are_neither_markup_nor_formulas(results, tmp_path):
+    named = results[0].model_copy(deep=True)
+    named.model = "cost $5_$ [/b]"
+    named.labels = ("angry[/x]", *named.labels[1:])
+    assert "Angry[/x]" in "".join(text(named).split())
+    plot_bench(named, tmp_path / "bench.png")
+
+
 @pytest.mark.parametrize("which", [0, 1], ids=["accuracy", "throughput"])
 def test_the_plot_is_a_png(results, which, tmp_path):
     plot_bench(results[which], tmp_path / "bench.png")

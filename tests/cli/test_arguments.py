@@ -19,6 +19,7 @@ def test_batches_keep_their_order() -> None:
         ("1,,8", "nothing"),
         ("", "nothing"),
         ("1.5", "1.5"),
+        ("²", "²"),
     ],
 )
 def test_what_is_no_batch_size_is_named(text: str, part: str) -> None:

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from fer_edge.artifact import Artifact
-from fer_edge.contract import LABELS_KEY, Contract
+from fer_edge.contract import FER2013, LABELS_KEY, Contract
 from tests.export.graphs import plain_graph
 from tests.pictures import assert_picture
 from tests.tiny import CONTRACTS, EIGHT, FIVE
@@ -140,3 +140,13 @@ def test_data_are_looked_at_by_models_that_know_all_seven(
         assert (result.code, result.err) == (0, "")
     error = fer_edge("data", csv, "--model", graphs[FIVE]).error(2)
     assert "has no label for angry, disgust, fear, surprise" in error
+
+
+def test_labels_are_text_and_no_markup(fer_edge: Command, csv: Path, tmp_path: Path) -> None:
+    contract = Contract(48, "gray", ("angry[/x]", "[red]", *FER2013.labels[2:]))
+    graph = plain_graph(0, contract)
+    onnx.helper.set_model_props(graph, {LABELS_KEY: ",".join(contract.labels)})
+    onnx.save(graph, tmp_path / "odd.onnx")
+    evaluated = fer_edge("evaluate", tmp_path / "odd.onnx", "--data", csv)
+    assert evaluated.code == 0
+    assert all(f"\n{label} " in evaluated.out for label in contract.labels)

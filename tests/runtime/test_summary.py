@@ -54,7 +54,7 @@ def test_probabilities_over_time(bins: int) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("tracks", [1, 20])
 def test_a_picture(tmp_path: Path, tracks: int) -> None:
-    plot_summary(summary(tracks=tracks), "party.mp4", tmp_path / "a.png")
+    plot_summary(summary(tracks=tracks), "cost $5_$.mp4", tmp_path / "a.png")
     assert_picture(tmp_path / "a.png")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_edge.evaluation.plots import PRECISION_COLORS, check_plot
+from fer_edge.evaluation.plots import PRECISION_COLORS, as_text, check_plot
 from fer_edge.export.inspection.layers import LayerReport
 from fer_edge.files import atomic_path
 
@@ -32,7 +32,7 @@ def plot_layers(layers: Sequence[LayerReport], title: str, path: Path) -> None:
     colors = [PRECISION_COLORS.get(layer.precision, _OTHER) for layer in rows]
     panels[0].barh(places, [layer.multiply_adds / 1e6 for layer in rows], color=colors)
     panels[0].set(xlabel="multiply-adds per face, millions", ylim=(len(rows) - 0.4, -0.6))
-    panels[0].set_yticks(places, [layer.name for layer in rows], fontsize=7)
+    panels[0].set_yticks(places, [as_text(layer.name) for layer in rows], fontsize=7)
     if measured:
         panels[1].barh(places, [1e3 * (layer.divergence or 0) for layer in rows], color=colors)
         panels[1].set(xlabel="divergence from fp32 with this layer alone in INT8, 1e-3 nats")
@@ -47,6 +47,6 @@ def plot_layers(layers: Sequence[LayerReport], title: str, path: Path) -> None:
         ncols=len(names),
         frameon=False,
     )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle(as_text(title), x=0.01, ha="left", fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
