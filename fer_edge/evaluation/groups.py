@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -90,8 +91,8 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
     Raises
     ------
     DataError
-        No such table, none of its names fits, one of them is that of several faces, or a column
-        has more than 30 values that are no numbers.
+        No such table, none of its names fits, one of them is that of several faces or stands in
+        several lines, or a column has more than 30 values that are no numbers.
     """
     with storage_errors(path):
         text = decode(path.read_bytes())
@@ -107,8 +108,10 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
         )
     header = [column.strip() for column in lines[0]]
     key = header.index(NAME) if NAME in header else 0
-    row_of = {row[key].strip(): row for row in lines[1:] if len(row) == len(header)}
+    table = [row for row in lines[1:] if len(row) == len(header)]
+    row_of = {row[key].strip(): row for row in table}
     names = _names(dataset)
+    _refuse_repeated(path, [row[key].strip() for row in table])
     _refuse_ambiguous(path, row_of.keys(), names)
     rows = [row_of.get(name) or row_of.get(PurePosixPath(name).name) for name in names]
     if not any(rows):
@@ -124,6 +127,18 @@ def read_groups(path: Path, dataset: FaceDataset) -> dict[str, NDArray[np.str_]]
         for place, column in enumerate(header)
         if place != key
     }
+
+
+def _refuse_repeated(path: Path, known: Sequence[str]) -> None:
+    """Raise DataError where a name stands in several lines, which may say different things."""
+    repeated = [name for name, lines in Counter(known).items() if lines > 1]
+    if repeated:
+        raise DataError(
+            f"{path} has several lines for {repeated[0]!r}; {len(repeated):,} of its names stand "
+            "there more than once.",
+            hint="Keep one line for each face; write folders before names that are alike, as "
+            "predictions.csv has them, which fer-edge evaluate --out FOLDER writes.",
+        )
 
 
 def _refuse_ambiguous(path: Path, known: Collection[str], names: Sequence[str]) -> None:
@@ -163,10 +178,21 @@ def _grouped(path: Path, column: str, values: Sequence[str]) -> NDArray[np.str_]
     numbers = np.array([float(value) if value else np.nan for value in values])
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _PARTS + 1)))
     part = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, max(len(edges) - 2, 0))
-    texts = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] or [f"{edges[0]:g}"]
+    ends = _shortest(edges)
+    texts = [f"{low} to {high}" for low, high in pairwise(ends)] or ends
     return np.array(
         ["" if np.isnan(number) else texts[p] for number, p in zip(numbers, part, strict=True)], str
     )
+
+
+def _shortest(edges: NDArray[np.float64]) -> list[str]:
+    """Numbers that differ, with as few digits as tell them apart."""
+    # Ten are a Unix time in seconds without an exponent, thirteen in milliseconds.
+    for digits in (6, 10, 13):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(edges):
+            return texts
+    return [repr(float(edge)) for edge in edges]
 
 
 def _are_numbers(values: set[str]) -> bool:

@@ -108,3 +108,19 @@ def test_a_name_of_several_faces_is_refused(tmp_path) -> None:
     lines = [f"val/happy/{i}.jpg,a" for i in range(200)] + [f"{i}.jpg,b" for i in range(200)]
     groups = read_groups(table(tmp_path / "g.csv", "name,group", lines), doubled)
     assert groups["group"].tolist() == ["a"] * 200 + ["b"] * 200
+
+
+def test_quarters_of_large_numbers_are_told_apart(tmp_path) -> None:
+    lines = [f"{i}.jpg,{1_700_000_000 + i}" for i in range(N)]
+    groups = read_groups(table(tmp_path / "g.csv", "name,taken", lines), DATASET)
+    names, counts = np.unique(groups["taken"], return_counts=True)
+    assert list(counts) == [100] * 4
+    assert names[0] == "1700000000 to 1700000100"
+    found = audit(groups, DATASET, answers(np.ones(N, bool))).groups
+    assert [group.group for group in found] == list(names)
+
+
+def test_a_name_in_several_lines_is_refused(tmp_path) -> None:
+    lines = [f"{i}.jpg,old" for i in range(N)] + ["7.jpg,young"]
+    with pytest.raises(DataError, match=r"several lines for '7\.jpg'; 1 of its names"):
+        read_groups(table(tmp_path / "g.csv", "name,age", lines), DATASET)
