@@ -35,6 +35,13 @@ def test_offline_tells_a_rate_in_batches_as_large_as_the_engine_takes() -> None:
     assert 100 < result.faces_per_second < 8000
 
 
+@pytest.mark.parametrize(("most", "calls"), [(None, 16), (48, 22)])
+def test_offline_is_of_no_fewer_faces_than_the_page_says(most: int | None, calls: int) -> None:
+    result = run_scenario(FakeEngine(max_batch=most), "offline", seconds=0.0)
+    assert result.queries == calls
+    assert result.queries * result.faces_per_query >= 1024
+
+
 def test_server_finds_a_rate_between_what_one_call_and_what_batches_give() -> None:
     engine = FakeEngine(delay=0.002)
     result = run_scenario(engine, "server", seconds=0.5, bound_ms=100)
