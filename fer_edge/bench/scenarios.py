@@ -21,8 +21,8 @@ from fer_edge.errors import UsageError
 Scenario = Literal["single-stream", "multi-stream", "server", "offline"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 QUERIES = 1024
-"""Fewest queries of a run (SingleStream's of MLPerf), and fewest faces of offline, which is one query
-there: of 24,576 samples, which would take a small board many minutes."""
+"""Fewest queries of a run (SingleStream's of MLPerf), and fewest faces of offline. There
+offline is one query of 24,576 samples, which would take a small board many minutes."""
 MULTI_STREAM = 8
 """Faces of a query of multi-stream."""
 SERVER_BOUND_MS = 15.0
@@ -169,7 +169,8 @@ def _server(
     info = engine.describe()
     most = min(info.max_batch or OFFLINE_BATCH, OFFLINE_BATCH)
     pool = random_faces(most, info.contract)
-    for size in {1, most}:
+    # The smallest batch that it takes, and the largest.
+    for size in {max(info.min_batch, 1), most}:
         timed_calls(engine, pool[:size], WARM_UP_S, 1)
     offline = timed_calls(engine, pool, 0.2, 3)
     high = 1e9 * most / float(np.median(offline))

@@ -52,6 +52,12 @@ def test_server_finds_a_rate_between_what_one_call_and_what_batches_give() -> No
     assert max(engine.batches) > 1
 
 
+def test_server_asks_no_fewer_faces_than_an_engine_takes() -> None:
+    engine = FakeEngine(delay=0.001, min_batch=4)
+    assert run_scenario(engine, "server", seconds=0.1, bound_ms=100).met
+    assert min(engine.batches) == 4
+
+
 def test_server_gives_up_soon_where_no_rate_keeps_the_bound() -> None:
     engine = FakeEngine(delay=0.005)
     result = run_scenario(engine, "server", seconds=0.1, bound_ms=1)
