@@ -25,7 +25,7 @@ def measure_peak_memory(
 
     The process does nothing else, but all of it counts: the Python interpreter, numpy, the
     backend's libraries, the model, and three calls with ``batch`` faces. Memory on a GPU does not
-    count. None where the system keeps no such figure (Windows).
+    count. None where the system keeps no such figure (Windows, gVisor).
 
     Raises
     ------
@@ -50,7 +50,8 @@ def measure_peak_memory(
             hint="Free some memory or choose smaller batches.",
         )
     if done.returncode > 0:
-        raise InferenceError(f"{what} failed: {done.stderr.strip().splitlines()[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise InferenceError(f"{what} failed: {lines[-1]}")
     peak: float | None = json.loads(done.stdout.splitlines()[-1])
     return peak
 
@@ -73,8 +74,9 @@ def _peak_mib() -> float | None:
     if platform.system() == "Linux":
         # Not getrusage: on Linux its ru_maxrss starts from the peak of the process that forked.
         status = Path("/proc/self/status").read_text()
-        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(kib) / 2**10
+        peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        # Some sandboxes, such as gVisor, have the file without this line.
+        return int(peaks[0]) / 2**10 if peaks else None
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

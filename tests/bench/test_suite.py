@@ -1,5 +1,7 @@
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -7,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fer_edge.artifact import Artifact, seal
-from fer_edge.bench import latency, plot
+from fer_edge.bench import latency, memory, plot
 from fer_edge.bench.machine import describe_machine
 from fer_edge.bench.memory import measure_peak_memory
 from fer_edge.bench.plot import plot_bench
@@ -172,6 +174,19 @@ def test_peak_memory_is_of_a_process_of_its_own(folder):
     # 16384 faces are 36 MiB, and 144 MiB as the float32 that the graph makes of them.
     assert measure_peak_memory(folder, batch=16384, **settings) > small + 36 + 144
     del ballast
+
+
+def test_a_system_that_keeps_no_peak_has_none(monkeypatch):
+    monkeypatch.setattr(memory.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(Path, "read_text", lambda _: "Name:\tpython\nVmRSS:\t9 kB\n")
+    assert memory._peak_mib() is None
+
+
+def test_a_process_that_fails_without_a_word_is_told(folder, monkeypatch):
+    done = subprocess.CompletedProcess([], 3, "", "")
+    monkeypatch.setattr(memory.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(InferenceError, match="failed: exit status 3"):
+        measure_peak_memory(folder, precision="fp32", backend="auto", threads=1, batch=1)
 
 
 def test_a_model_that_cannot_run_alone_says_why(tmp_path):
