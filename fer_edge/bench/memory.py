@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_edge.bench.child import environment
 from fer_edge.engines import open_engine
 from fer_edge.errors import FerEdgeError, InferenceError
 
@@ -41,7 +42,10 @@ def measure_peak_memory(
         "device": device,
     }
     done = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps(settings)], capture_output=True, text=True
+        [sys.executable, "-m", __name__, json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        env=environment(),
     )
     what = f"Measuring the memory of {model} at {precision}"
     if done.returncode < 0:

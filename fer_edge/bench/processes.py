@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fer_edge.bench.child import environment
 from fer_edge.bench.percentiles import mean_interval
 from fer_edge.bench.suite import BenchResult
 from fer_edge.errors import InferenceError
@@ -28,7 +29,9 @@ def in_processes(
     results = []
     for done in range(n):
         command = [sys.executable, "-m", "fer_edge", "bench", *arguments, "--json"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment()
+        )
         if run.returncode:
             lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
             raise InferenceError(f"A process of the bench failed: {lines[-1]}")

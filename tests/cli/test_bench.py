@@ -288,3 +288,12 @@ def test_a_baseline_is_not_written_over(fer_edge: Command, exported: Path, basel
     run = ("bench", exported, *QUICK, "--baseline", baseline)
     assert "old.json is what is read" in fer_edge(*run, "--out", baseline).error(2)
     assert baseline.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot be told")
+def test_modules_in_the_working_directory_are_not_taken(
+    fer_edge: Command, exported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('taken')")
+    run = ("bench", exported, *QUICK, "--precision", "int8", "--processes", 2)
+    assert fer_edge(*run).code == 0
