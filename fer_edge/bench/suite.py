@@ -23,6 +23,7 @@ from fer_edge.engines.serialised import build_command
 from fer_edge.engines.tensorrt import TENSORRT_BACKENDS
 from fer_edge.errors import UsageError
 from fer_edge.evaluation import score
+from fer_edge.files import shown
 
 Progress = Callable[[str, float], None]
 """Called with what is being measured and how much of it is done, 0..1."""
@@ -225,9 +226,9 @@ def run_bench(
         )
     return BenchResult(
         model=artifact.manifest.model,
-        artifact=str(model),
+        artifact=shown(str(model)),
         created=datetime.now(timezone.utc).isoformat("T", "seconds"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shown(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         threads=threads,
         machine=describe_machine(),
         labels=artifact.manifest.labels,

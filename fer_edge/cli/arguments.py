@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from fer_edge.errors import UsageError
+from fer_edge.files import shown
 
 if TYPE_CHECKING:
     from fer_edge.runtime import Recognizer
@@ -218,4 +219,4 @@ def model_name(path: Path) -> str:
     """What an artifact calls its model; an ONNX file goes by its own name."""
     from fer_edge.artifact import Artifact
 
-    return path.stem if path.suffix == ".onnx" else Artifact.load(path).manifest.model
+    return shown(path.stem) if path.suffix == ".onnx" else Artifact.load(path).manifest.model

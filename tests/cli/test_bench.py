@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -297,3 +298,16 @@ def test_modules_in_the_working_directory_are_not_taken(
     (tmp_path / "json.py").write_text("raise SystemExit('taken')")
     run = ("bench", exported, *QUICK, "--precision", "int8", "--processes", 2)
     assert fer_edge(*run).code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+def test_a_name_that_is_not_utf8_is_written_out(
+    fer_edge: Command, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = artifact.rename(artifact.with_name(os.fsdecode(b"m\xffx")))
+    run = ["bench", odd, *QUICK, "--precision", "int8", "--processes", 2, "--out", "x.json"]
+    monkeypatch.setattr(sys, "argv", ["fer-edge", *map(str, run)])
+    assert fer_edge(*run).code == 0
+    told = json.loads(Path("x.json").read_text())
+    assert told["artifact"].endswith("m\\xffx")
+    assert "m\\xffx" in told["command"]

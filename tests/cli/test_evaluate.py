@@ -1,5 +1,6 @@
 import csv as csv_format
 import json
+import os
 import re
 import subprocess
 import sys
@@ -157,3 +158,13 @@ def test_spoilt_faces_are_scored_and_drawn(
     assert (out / "robustness.png").stat().st_size > 5000
     record = json.loads((out / "evaluation.json").read_text())["score"]
     assert len(record["faults"]) == 18
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode there")
+def test_a_name_that_is_not_utf8_is_written_out(
+    fer_edge: Command, exported: Path, csv: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"n\xff.onnx")
+    odd.write_bytes((exported / "fp32.onnx").read_bytes())
+    assert fer_edge("evaluate", odd, "--data", csv, "--out", "errors").code == 0
+    assert json.loads(Path("errors/evaluation.json").read_text())["model"] == "n\\xff"
