@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.bench.child import environment
+from fer_edge.child_python import child_environment
 from fer_edge.engines import open_engine
 from fer_edge.errors import FerEdgeError, InferenceError
 
@@ -45,7 +45,7 @@ def measure_peak_memory(
         [sys.executable, "-m", __name__, json.dumps(settings)],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=child_environment(),
     )
     what = f"Measuring the memory of {model} at {precision}"
     if done.returncode < 0:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fer_edge.bench.child import environment
 from fer_edge.bench.percentiles import mean_interval
 from fer_edge.bench.suite import BenchResult
+from fer_edge.child_python import child_environment
 from fer_edge.errors import InferenceError
 
 
@@ -30,7 +30,7 @@ def in_processes(
     for done in range(n):
         command = [sys.executable, "-m", "fer_edge", "bench", *arguments, "--json"]
         run = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment()
+            command, capture_output=True, text=True, check=False, env=child_environment()
         )
         if run.returncode:
             lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
