@@ -29,5 +29,6 @@ def test_the_reference_has_every_option_of_a_training(pages: ModuleType) -> None
     for option in options:
         (row,) = (one for one in rows if f"| `{option.key}` |" in one and option.option.help in one)
         assert option.values in row
-    assert "| `momentum` | `--momentum` | number, 0 to below 1 | `0.9` | Nesterov momentum. |" in rows
+    row = "| `momentum` | `--momentum` | number, 0 to below 1 | `0.9` | Nesterov momentum. |"
+    assert row in rows
     assert "one-cycle or cosine" in text
