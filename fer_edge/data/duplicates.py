@@ -15,6 +15,8 @@ Unit = NDArray[np.float32]
 Pairs = NDArray[np.int64]
 
 Kind = Literal["exact", "near", "mirrored"]
+_Match = tuple[float, int, int]
+"""Correlation and indices of two faces."""
 
 NEAR: Final = 0.94
 """Least correlation of near and mirrored copies, at 48x48.
@@ -35,6 +37,8 @@ _SMALL: Final = 16
 _SLACK: Final = 0.02
 _BLOCK: Final = 1024
 _PAIRS: Final = 4096
+_MATCHES: Final = 1_000_000
+"""More of them than faces are thinned out: each takes some 150 bytes."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,25 @@ def find_duplicates(
     for i in np.flatnonzero((first != np.arange(len(faces))) & seen).tolist():
         links.join(int(first[i]), i, "exact", 1.0)
 
-    found: dict[Kind, list[tuple[float, int, int]]] = {"near": [], "mirrored": []}
+    found: dict[Kind, list[_Match]] = {"near": [], "mirrored": []}
     for kind, pairs, correlation in _correlated(faces, distinct, threshold, progress):
         found[kind] += zip(correlation.tolist(), *distinct[pairs].T.tolist(), strict=True)
+        if len(found[kind]) > len(faces) + _MATCHES:
+            found[kind] = _tightest(found[kind], len(faces))
     for kind, matches in found.items():
         for correlation_of_pair, a, b in sorted(matches, reverse=True):
             links.join(a, b, kind, correlation_of_pair)
     return links.groups()
+
+
+def _tightest(matches: list[_Match], n: int) -> list[_Match]:
+    """Those that hold all together that all hold together: fewer than ``n``.
+
+    A maximum spanning forest: that of a forest and of further matches is that of all of them.
+    Frames of one video match each other, all with all.
+    """
+    links = _Links(n)
+    return [one for one in sorted(matches, reverse=True) if links.join(one[1], one[2], "near", 1.0)]
 
 
 def _correlated(
@@ -174,14 +190,15 @@ class _Links:
             i = self._parent[i]
         return i
 
-    def join(self, a: int, b: int, kind: Kind, correlation: float) -> None:
+    def join(self, a: int, b: int, kind: Kind, correlation: float) -> bool:
+        """Whether they were apart."""
         a, b = sorted((self._root(a), self._root(b)))
-        if a != b:
-            self._parent[b] = a
-            lowest = min(
-                correlation, *(self._loosest[r][1] for r in (a, b) if r in self._loosest), 1.0
-            )
-            self._loosest[a] = (kind, lowest)
+        if a == b:
+            return False
+        self._parent[b] = a
+        lowest = min(correlation, *(self._loosest[r][1] for r in (a, b) if r in self._loosest), 1.0)
+        self._loosest[a] = (kind, lowest)
+        return True
 
     def groups(self) -> list[DuplicateGroup]:
         members: dict[int, list[int]] = {}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_edge.data import synthetic_dataset
+from fer_edge.data import duplicates, synthetic_dataset
 from fer_edge.data.duplicates import blank, contrast, find_duplicates, first_copies
 
 FACES = synthetic_dataset(24, seed=3).faces
@@ -43,6 +43,29 @@ def test_copies_are_found_across_blocks() -> None:
     (group,) = find_duplicates(faces, progress=lambda done, total: told.append((done, total)))
     assert group.members == (3, 1100)
     assert told == [(1024, 1101), (1101, 1101)]
+
+
+def test_frames_of_a_video_need_no_memory_for_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    frames = [face + rng.normal(0, 4, (60, 48, 48)) for face in FACES[:3].astype(float)]
+    faces = np.concatenate([*frames, frames[0][:5, :, ::-1]]).clip(0, 255).astype(np.uint8)
+    faces[7] = faces[3]
+    wanted = find_duplicates(faces)
+    assert sorted(len(group.members) for group in wanted) == [60, 60, 65]
+    kept: list[int] = []
+    tightest = duplicates._tightest
+
+    def spied(matches: list[tuple[float, int, int]], n: int) -> list[tuple[float, int, int]]:
+        forest = tightest(matches, n)
+        kept.append(len(forest))
+        return forest
+
+    monkeypatch.setattr(duplicates, "_tightest", spied)
+    monkeypatch.setattr(duplicates, "_MATCHES", 0)
+    monkeypatch.setattr(duplicates, "_PAIRS", 100)
+    assert find_duplicates(faces) == wanted
+    assert kept
+    assert max(kept) < len(faces)
 
 
 def test_blank_images_are_copies_of_nothing() -> None:
