@@ -124,3 +124,8 @@ class EngineLoadError(EngineError):
 
 class InferenceError(EngineError):
     """An engine ran but failed, or returned what cannot be probabilities (NaN)."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a message, without its full stop; of an error without one its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -32,11 +32,12 @@ def cache_folder() -> Path:
     try:
         return Path(folder).expanduser()
     except RuntimeError:
-        return _own_folder()
+        return own_folder()
 
 
 @functools.cache
-def _own_folder() -> Path:
+def own_folder() -> Path:
+    """A folder of this process alone, which ends with it."""
     folder = Path(tempfile.mkdtemp(prefix="fer-edge-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -88,9 +89,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         name = str(error.filename or path)
         # Nobody asked for the temporary file that an atomic write goes to.
-        shown = path if _temporary_name(path) in name else name
+        told = path if _temporary_name(path) in name else name
         raise StorageError(
-            f"Cannot access {shown}: {reason}.",
+            f"Cannot access {told}: {reason}.",
             hint="Free some space or choose another place."
             if is_full(error)
             else "Check the path and its permissions.",

@@ -1,6 +1,5 @@
 """fer-edge bench"""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,20 +119,6 @@ def bench(
     artifact = Artifact.load(path)
     if plot is not None:
         check_plot(plot)
-    check = None
-    if before is not None:
-        check = partial(
-            check_limits,
-            before,
-            machine=describe_machine(),
-            threads=processor.threads,
-            precisions=precision or list(artifact.manifest.graphs),
-            batches=sizes,
-            max_slowdown=max_slowdown,
-            max_drop=max_drop,
-        )
-    if check is not None and data is None:
-        check(faces=None)
     with staged_progress(quiet=json) as tell:
         faces = (
             load_dataset(
@@ -146,8 +131,17 @@ def bench(
             if data
             else None
         )
-        if check is not None and faces is not None:
-            check(faces=faces.fingerprint)
+        if before is not None:
+            check_limits(
+                before,
+                machine=describe_machine(),
+                threads=processor.threads,
+                precisions=precision or list(artifact.manifest.graphs),
+                batches=sizes,
+                faces=None if faces is None else faces.fingerprint,
+                max_slowdown=max_slowdown,
+                max_drop=max_drop,
+            )
         result = run_bench(
             path,
             data=faces,

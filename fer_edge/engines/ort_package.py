@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from fer_edge.engines.old_driver import on_jetson
-from fer_edge.errors import BackendUnavailableError
+from fer_edge.errors import BackendUnavailableError, first_line
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 _AGAIN = "pip install --force-reinstall --no-deps"
@@ -74,5 +74,4 @@ def cuda_of(ort: Any) -> int | None:
 
 def reason(error: Exception) -> str:
     """First line of ORT's message, without ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).rstrip(".")
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))

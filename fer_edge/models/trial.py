@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.contract import COLOR_NAMES, Contract
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import ModelError, UsageError, first_line
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def check_model(model: nn.Module, name: str, contract: Contract, size: int | Non
     except Exception as error:  # a module may raise anything
         raise UsageError(
             f"{name} cannot take {COLOR_NAMES[contract.color]} faces of {side}x{side}: "
-            f"{_line(error)}.",
+            f"{first_line(error)}.",
             hint="Train it at the size and in the colour that it is made for, or a network that "
             "pools before its linear layers.",
         ) from error
@@ -49,7 +49,3 @@ def check_model(model: nn.Module, name: str, contract: Contract, size: int | Non
             f"{', '.join(contract.labels)}.",
             hint="Correct its last layer.",
         )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fer_edge.contract import Contract
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, first_line
 from fer_edge.models.gray import GrayInput
 from fer_edge.models.head import head_tensors
 from fer_edge.models.packaged import describe_package, packaged_state
@@ -100,7 +100,7 @@ def read_state(path: Path) -> ReadState:
         ) from error
     except Exception as error:  # what torch.load makes of a foreign file has no common base
         raise ModelError(
-            f"{path} cannot be read as weights: {_line(error)}.",
+            f"{path} cannot be read as weights: {first_line(error)}.",
             hint="Give a safetensors file or a torch state dict; one that was cut short has to be "
             "copied or downloaded again.",
         ) from error
@@ -183,7 +183,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
     except (SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {_line(error)}.") from error
+        raise ModelError(f"{path} cannot be read as safetensors: {first_line(error)}.") from error
 
 
 def load_state(model: nn.Module, state: State, source: str, *, new_head: bool = False) -> None:
@@ -254,7 +254,7 @@ def load_imagenet(model: nn.Module, spec: ModelSpec) -> None:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
         raise ModelError(
-            f"The ImageNet weights of {spec.name} cannot be downloaded: {_line(error)}.",
+            f"The ImageNet weights of {spec.name} cannot be downloaded: {first_line(error)}.",
             hint="Fetch them on a machine with internet access and pass the file with --weights.",
         ) from error
     _load_backbone(model.get_submodule("network"), state, spec.imagenet_weights)
@@ -268,7 +268,3 @@ def _load_backbone(network: nn.Module, state: State, source: str) -> None:
         if tensor.ndim == 4 and name not in fitting:
             raise ModelError(f"{source} has no fitting tensor {name}: it belongs to another model.")
     network.load_state_dict(fitting, strict=False)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

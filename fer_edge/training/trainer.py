@@ -142,6 +142,7 @@ class Trainer:
         self.optimizer = optimiser(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
         self.progress = Progress()
+        fingerprint = data_hash(train, val, face_weights)
         if resume:
             self.progress = load_state(
                 run / LAST, self.model, self.average, self.optimizer, self.scaler
@@ -150,8 +151,8 @@ class Trainer:
                 # Older versions kept it in the metrics alone.
                 told = metrics_of(run, self.progress.best_epoch)
                 self.progress.best_loss = told["val_loss"]
-            _check_same(self.progress.data, data_hash(train, val, face_weights), config, run)
-        self.progress.data = data_hash(train, val, face_weights)
+            _check_same(self.progress.data, fingerprint, config, run)
+        self.progress.data = fingerprint
         if self.workers.leads:
             drop_lines_after(run, self.progress.epoch)
         self.forward: Callable[[Tensor], Tensor] = self.model
@@ -162,10 +163,10 @@ class Trainer:
         if config.compile:
             self.forward = torch.compile(self.forward)
         self.labels = torch.as_tensor(np.array(train.labels), device=self.device)
+        self.targets = soft_targets(train, config.label_smoothing, face_weights, self.device)
         self.val_faces = _on_device(val, self.device)
         self.val_labels = np.array(val.labels)
         classes = len(self.contract.labels)
-        self.targets = soft_targets(train, config.label_smoothing, face_weights, self.device)
         self.weights = class_weights(self.labels, config.class_balance, classes)
         self.adjustment = logit_adjustment(self.labels, config.logit_adjustment, classes)
         if self.teacher is not None and config.soft_labels:

@@ -22,7 +22,7 @@ from fer_edge.contract import (
     contract_of_shapes,
     split_labels,
 )
-from fer_edge.errors import ExportError
+from fer_edge.errors import ExportError, first_line
 from fer_edge.external_data import read_graph
 
 IR_VERSION = 9
@@ -98,8 +98,7 @@ def load_graph(source: Path | bytes) -> onnx.ModelProto:
     except (
         DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError,
     ) as error:  # fmt: skip
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ExportError(f"{where} is not a valid ONNX graph: {reason}.") from error
+        raise ExportError(f"{where} is not a valid ONNX graph: {first_line(error)}.") from error
     read_contract(model, where)
     return model
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from fer_edge.errors import ExportError
+from fer_edge.errors import ExportError, first_line
 from fer_edge.export.importing.editing import Array, Editable, Shape, open_session
 from fer_edge.export.importing.folding import fold_constants
 
@@ -56,9 +56,8 @@ def any_batch(graph: Editable, image: str, shape: tuple[int, int, int], where: s
         try:
             found.append(_values(graph, [*names, *shaped], image, faces))
         except Exception as error:  # ONNX Runtime's have no common base
-            line = str(error).strip().splitlines()[0]
             raise ExportError(
-                f"{where} does not run on {batch} faces at once: {line[:200]}.",
+                f"{where} does not run on {batch} faces at once: {first_line(error)[:200]}.",
                 hint="Export it with a dynamic batch: dynamic_axes={'input': {0: 'n'}} or "
                 "dynamic_shapes in torch, and no fixed batch size in Keras.",
             ) from error

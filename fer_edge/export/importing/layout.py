@@ -124,10 +124,8 @@ def pools_within_pads(graph: Editable) -> bool:
             return True
         sides = np.array(shape[2:])
         begins, ends = np.split(np.array(found["pads"]), 2)
-        kernel, strides = (
-            np.array(found["kernel_shape"]),
-            np.array(found.get("strides", 1 + 0 * sides)),
-        )
+        kernel = np.array(found["kernel_shape"])
+        strides = np.array(found.get("strides", np.ones_like(sides)))
         whole = sides + begins + ends
         # A window that would begin in the zeros at the end is none. ONNX's inference of shapes
         # (1.23) has it.

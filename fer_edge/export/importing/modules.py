@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from fer_edge.errors import ExportError
+from fer_edge.errors import ExportError, first_line
 from fer_edge.export.importing.importer import Imported, ImportOptions, import_model
 from fer_edge.export.importing.original import probe_images
 
@@ -74,7 +74,7 @@ def _answer(module: nn.Module, example: Tensor, name: str) -> np.ndarray[Any, An
         found = module(example)
     except Exception as error:  # a module may raise anything
         raise ExportError(
-            f"{name} does not run on faces {tuple(example.shape)}: {_line(error)}.",
+            f"{name} does not run on faces {tuple(example.shape)}: {first_line(error)[:200]}.",
             hint="Check size and color: it has to take float32 (N, channels, size, size).",
         ) from error
     if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(example):
@@ -115,8 +115,8 @@ def _exported(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
                     )
                 except Exception as error:
                     raise ExportError(
-                        f"torch cannot export {name} to ONNX: {_line(first)}; and by its older "
-                        f"exporter: {_line(error)}.",
+                        f"torch cannot export {name} to ONNX: {first_line(first)[:200]}; and by "
+                        f"its older exporter: {first_line(error)[:200]}.",
                         hint="Replace what torch.onnx.export does not know.",
                     ) from error
                 return onnx.load(path)
@@ -134,8 +134,3 @@ def _compare(
             f"The graph that torch exports of {name} differs from the module by {difference:.1e}.",
             hint="Report it to PyTorch, or replace the layer that it comes from.",
         )
-
-
-def _line(error: BaseException) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]

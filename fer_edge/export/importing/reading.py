@@ -10,7 +10,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.errors import ExportError
+from fer_edge.errors import ExportError, first_line
 from fer_edge.export.graph.view import IR_VERSION, OPSET
 from fer_edge.export.importing.editing import FLOATS, Editable
 from fer_edge.external_data import read_graph
@@ -48,7 +48,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         _single_names(model)
     except (DecodeError, ValueError, RuntimeError) as error:
         raise ExportError(
-            f"{path} cannot be read as ONNX: {_line(error)}.",
+            f"{path} cannot be read as ONNX: {first_line(error)[:200]}.",
             hint="Copy or download it again; it may be cut short.",
         ) from error
     return model
@@ -81,7 +81,9 @@ def editable(model: onnx.ModelProto, where: str) -> Editable:
         if version < _RESIZE_CHOOSES:
             _resize_as_before(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise ExportError(f"{where} is not a valid ONNX graph: {_line(error)}.") from error
+        raise ExportError(
+            f"{where} is not a valid ONNX graph: {first_line(error)[:200]}."
+        ) from error
     for node in model.graph.node:
         while node.input and not node.input[-1]:  # what is optional and left out
             del node.input[-1]
@@ -258,7 +260,3 @@ def _one_float(graph: Editable) -> None:
         if value.type.tensor_type.elem_type in FLOATS:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     graph.touch()
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]

@@ -83,7 +83,9 @@ class _Types:
             # layer would keep TensorRT from fusing the two.
             self._dequantize[node.output[0]] = node
             return
-        wide = node.name in self._kept or node.op_type == "Softmax" or not _has_float16(node)
+        wide = (
+            node.name in self._kept or node.op_type == "Softmax" or not _has_float16(node.op_type)
+        )
         wide = wide or not self._given.isdisjoint(node.output)
         if node.op_type == "QuantizeLinear":
             wide = self._wide[node.input[0]]
@@ -148,13 +150,9 @@ _FROM_NOTHING = ("ConstantOfShape", "Range", "EyeLike", "OneHot")
 
 
 @cache
-def _gives_float16(operator: str) -> bool:
-    return "tensor(float16)" in onnx.defs.get_schema(operator, OPSET).outputs[0].types
-
-
-def _has_float16(node: onnx.NodeProto) -> bool:
+def _has_float16(operator: str) -> bool:
     """Whether ONNX has the operator in float16: Celu it has not."""
-    return bool(node.domain) or _gives_float16(node.op_type)
+    return "tensor(float16)" in onnx.defs.get_schema(operator, OPSET).outputs[0].types
 
 
 def types_follow(node: onnx.NodeProto) -> Callable[[int], bool]:
