@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def decode_face(data: bytes, where: str, contract: Contract = FER2013) -> NDArray[np.uint8]:
+_SQUARE: Final = 1.1
+"""How much longer one side of a crop may be; detectors' boxes are rarely exact squares."""
+
+
+def decode_face(
+    data: bytes, where: str, contract: Contract = FER2013
+) -> tuple[NDArray[np.uint8], bool]:
     """Decode an image file to a face, resized with antialiasing if need be.
 
     Returns
     -------
     uint8 array, shape ``contract.crop_shape``
+    bool
+        False where the image is far from square, and so was squeezed.
 
     Raises
     ------
@@ -29,7 +37,7 @@ def decode_face(data: bytes, where: str, contract: Contract = FER2013) -> NDArra
         The bytes are no image that Pillow reads, are cut short, or have more than 8 bits a channel.
     """
     with open_image(data, where) as image:
-        return to_face(image, contract)
+        return to_face(image, contract), max(image.size) <= _SQUARE * min(image.size)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import FER2013, Contract
 from fer_edge.data.dataset import FaceDataset
 from fer_edge.data.face_crop import decode_photo
-from fer_edge.data.face_image import open_image
+from fer_edge.data.face_image import decode_face, open_image
 from fer_edge.data.hold_out import choose_held_out
 from fer_edge.data.labels import SPLITS, Split
 from fer_edge.data.sources import Source
@@ -23,8 +23,6 @@ from fer_edge.pixels.image_file import SUFFIXES
 
 Progress = Callable[[int, int], None]
 _FACES_PER_REPORT = 20
-_SQUARE = 1.1
-"""How much longer one side of a crop may be; detectors' boxes are rarely exact squares."""
 
 
 @dataclass(frozen=True)
@@ -209,9 +207,9 @@ def _face(
         face, found = decode_photo(data, where, contract)
         counts["without face"] += not found
         return face
-    with open_image(data, where) as image:
-        counts["squeezed"] += max(image.size) > _SQUARE * min(image.size)
-        return to_face(image, contract)
+    face, square = decode_face(data, where, contract)
+    counts["squeezed"] += not square
+    return face
 
 
 def images_by_name(source: Source) -> dict[str, list[PurePosixPath]]:

@@ -102,7 +102,7 @@ def test_refuses_other_layouts(tmp_path: Path, names: list[str], message: str) -
 def test_large_colour_image_is_converted_and_smoothed() -> None:
     stripes = np.zeros((192, 96, 3), np.uint8)
     stripes[::2] = 255
-    face = decode_face(encode(stripes), "it")
+    face, _ = decode_face(encode(stripes), "it")
     assert face.shape == (48, 48)
     assert face.dtype == np.uint8
     assert np.ptp(face[4:-4].astype(int)) <= 2

@@ -171,7 +171,7 @@ def test_what_has_no_val_says_how_to_make_one(
     tmp_path: Path, write_csv: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No detector is needed to see which splits there are.
-    monkeypatch.setattr(listings, "decode_photo", lambda *given: (decode_face(*given), True))
+    monkeypatch.setattr(listings, "decode_photo", lambda *given: (decode_face(*given)[0], True))
     lines = [f"{i % 7},{pixels(i % 12)},Training" for i in range(28)]
     path = write_csv(lines)
     with pytest.raises(DataError, match="no faces in split val") as caught:
